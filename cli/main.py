@@ -1,0 +1,27 @@
+"""The command's root: gathers the nouns and turns every error into a sentence and an exit code."""
+
+import sys
+
+import typer
+
+from cli.errors import exit_code_of
+
+app = typer.Typer(
+    name="cityfleet",
+    help="Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Console entry point. Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 permission, 5 partial failure."""
+    try:
+        app(standalone_mode=True)
+    except Exception as exc:
+        sys.exit(exit_code_of(exc))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+# A chunk of frames: what every transport hands to decode. One arena, no Python object per frame.
+
+cdef enum Encoding:
+    ENCODING_DEFAULT = 0        # the device type's default
+    ENCODING_SENML_JSON = 1
+    ENCODING_BATCH = 2
+    ENCODING_UNKNOWN = 255      # named by the sender, not known here: quarantine
+
+cdef enum Scope:
+    SCOPE_DEVICE = 0            # cf/v1/d/...: readings of the sender
+    SCOPE_GATEWAY = 1           # cf/v1/g/...: readings of devices behind the sender
+
+# Why a frame or a reading goes to quarantine. Names as stored in the column `reason`: REASON_NAMES in frames.pyx.
+cdef enum Reason:
+    REASON_NONE = 0
+    REASON_UNKNOWN_DEVICE = 1           # no such device, or decommissioned
+    REASON_NOT_BEHIND_GATEWAY = 2       # the payload names a device that the sender does not speak for
+    REASON_UNSUPPORTED_TOPIC = 3        # below the sender's own id, but nothing here consumes it
+    REASON_UNKNOWN_ENCODING = 4
+    REASON_EMPTY_PAYLOAD = 5
+    REASON_MALFORMED_PAYLOAD = 6
+    REASON_UNKNOWN_METRIC = 7           # the device type does not have it
+    REASON_UNKNOWN_UNIT = 8             # cannot be converted to the metric's canonical unit
+    REASON_TIME_OUT_OF_RANGE = 9
+    REASON_VALUE_NOT_FINITE = 10        # NaN or infinity
+    REASON_VALUE_NOT_NUMERIC = 11       # a string, boolean or blob where a number is stored
+    REASON_COUNT = 12
+
+cdef struct Frame:
+    size_t topic_at             # offsets into FrameChunk.data
+    size_t payload_at
+    unsigned int topic_size
+    unsigned int payload_size
+    long long received_ms       # our clock, UTC
+    unsigned long long ack_ref  # opaque to all but the transport that made the chunk
+    int sender                  # slot in the device index; -1: nobody the index knows
+    unsigned char encoding      # Encoding
+    unsigned char scope         # Scope
+    unsigned char reason        # Reason: already refused by the transport, goes to quarantine undecoded
+
+cdef class FrameChunk:
+    cdef unsigned char* data
+    cdef size_t size, capacity
+    cdef Frame* frames
+    cdef size_t count, frames_capacity
+    cdef readonly str transport         # "mqtt", "grpc", "broker": a label
+    cdef public object on_durable       # called once with the chunk when all its frames are durable; or None
+    # Copies topic and payload into the arena. Returns the new frame, whose other fields are zero and which is valid
+    # until the next append; NULL if memory ran out.
+    cdef Frame* append(self, const unsigned char* topic, size_t topic_size,
+                       const unsigned char* payload, size_t payload_size) noexcept
+    cdef void clear(self) noexcept

@@ -1,0 +1,1 @@
+"""Ingest: transport, decode, resolve, batch, spool, write. Data goes one way; only the ack comes back."""

@@ -1,0 +1,1 @@
+"""The device registry: the only writer of truth about devices."""

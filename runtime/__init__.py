@@ -1,0 +1,1 @@
+"""What every role shares: settings, secrets, logging, metrics endpoint, pipes, shutdown. Knows no devices."""

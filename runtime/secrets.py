@@ -1,0 +1,28 @@
+"""Secrets of one deployment: random tokens in files of mode 0600 below the data folder, made at first use."""
+
+import os
+import secrets as random
+from pathlib import Path
+
+
+def secret(data_dir: Path, name: str) -> str:
+    """Return the secret `name`, creating it if it does not exist; safe when several processes ask at once.
+
+    Raises: OSError if the folder cannot be written.
+    """
+    folder = data_dir / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / name
+    if not path.exists():
+        draft = folder / f".{name}.{os.getpid()}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(random.token_urlsafe(24))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # fails if another process was first, then its secret counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii").strip()
