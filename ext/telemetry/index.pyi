@@ -1,0 +1,49 @@
+"""The device index: a read-only copy of the registry's devices, updated in place by the thread that also reads it."""
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypedDict
+
+AUTH_UNKNOWN_DEVICE: Final = -1
+AUTH_WRONG_TOKEN: Final = -2
+AUTH_DECOMMISSIONED: Final = -3
+
+class DeviceFacts(TypedDict):
+    device_id: str
+    device_num: int
+    gateway_num: int
+    type_num: int
+    device_type: str
+    ward_code: str
+    is_active: bool
+    is_gateway: bool
+    default_encoding: int
+
+class DeviceIndex:
+    def __init__(self, conversions: Callable[[str], Iterable[tuple[str, float, float]]] | None = None) -> None: ...
+    def __len__(self) -> int: ...
+    def authenticate(self, device_id: bytes, token: bytes) -> int: ...
+    def find_device(self, device_id: str | bytes) -> int: ...
+    def device_id(self, slot: int) -> str: ...
+    def device(self, slot: int) -> DeviceFacts: ...
+    def begin_snapshot(self) -> None: ...
+    def end_snapshot(self) -> None: ...
+    def put_metric(self, metric_num: int, metric: str, unit: str) -> None: ...
+    def put_unit(self, metric_num: int, unit: str, factor: float, offset: float) -> None: ...
+    def put_type(
+        self,
+        type_num: int,
+        device_type: str,
+        is_gateway: bool,
+        default_encoding: str,
+        metrics: list[tuple[int, float | None, float | None]],
+    ) -> None: ...
+    def put_device(
+        self,
+        device_num: int,
+        device_id: str,
+        type_num: int,
+        ward_code: str,
+        gateway_num: int,
+        token_sha256: list[bytes],
+        is_active: bool,
+    ) -> None: ...

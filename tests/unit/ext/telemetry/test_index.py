@@ -1,0 +1,124 @@
+"""The device index: who a token belongs to, what a snapshot retires, what is replaced in place."""
+
+from hashlib import sha256
+
+import pytest
+
+from ext.telemetry.frames import ENCODING_NAMES
+from ext.telemetry.index import AUTH_DECOMMISSIONED, AUTH_UNKNOWN_DEVICE, AUTH_WRONG_TOKEN, DeviceIndex
+
+
+def digest(token: bytes) -> bytes:
+    return sha256(token).digest()
+
+
+@pytest.fixture
+def index() -> DeviceIndex:
+    index = DeviceIndex()
+    index.put_metric(1, "water_level_m", "m")
+    index.put_type(1, "gauge", False, "senml+json", [(1, -1.0, 12.5)])
+    index.put_type(2, "gateway", True, "batch", [])
+    index.put_device(11, "wl-1", 1, "00070", 12, [digest(b"one"), digest(b"two")], True)
+    index.put_device(12, "gw-1", 2, "", 0, [digest(b"gw")], True)
+    return index
+
+
+def test_every_valid_token_authenticates(index: DeviceIndex) -> None:
+    slot = index.find_device("wl-1")
+    assert slot >= 0
+    assert index.authenticate(b"wl-1", b"one") == slot
+    assert index.authenticate(b"wl-1", b"two") == slot
+
+
+def test_wrong_token_and_unknown_device_are_told_apart(index: DeviceIndex) -> None:
+    assert index.authenticate(b"wl-1", b"gw") == AUTH_WRONG_TOKEN
+    assert index.authenticate(b"wl-1", b"") == AUTH_WRONG_TOKEN
+    assert index.authenticate(b"wl-2", b"one") == AUTH_UNKNOWN_DEVICE
+    assert index.authenticate(b"", b"one") == AUTH_UNKNOWN_DEVICE
+
+
+def test_decommissioned_device_keeps_its_slot_but_cannot_authenticate(index: DeviceIndex) -> None:
+    slot = index.find_device("wl-1")
+    index.put_device(11, "wl-1", 1, "00070", 0, [], False)
+    assert index.find_device(b"wl-1") == slot
+    assert index.authenticate(b"wl-1", b"one") == AUTH_DECOMMISSIONED
+    assert not index.device(slot)["is_active"]
+
+
+def test_facts_of_a_device_come_from_it_and_its_type(index: DeviceIndex) -> None:
+    assert index.device(index.find_device("gw-1")) == {
+        "device_id": "gw-1",
+        "device_num": 12,
+        "gateway_num": 0,
+        "type_num": 2,
+        "device_type": "gateway",
+        "ward_code": "",
+        "is_active": True,
+        "is_gateway": True,
+        "default_encoding": ENCODING_NAMES["batch"],
+    }
+    assert index.device(index.find_device("wl-1"))["ward_code"] == "00070"
+
+
+def test_snapshot_retires_what_it_does_not_name(index: DeviceIndex) -> None:
+    index.begin_snapshot()
+    assert index.authenticate(b"wl-1", b"one") >= 0
+    index.put_type(2, "gateway", True, "batch", [])
+    index.put_device(12, "gw-1", 2, "", 0, [digest(b"gw")], True)
+    index.end_snapshot()
+    assert index.authenticate(b"wl-1", b"one") == AUTH_DECOMMISSIONED
+    assert index.authenticate(b"gw-1", b"gw") >= 0
+    assert index.device(index.find_device("wl-1"))["device_type"] == ""
+
+
+def test_snapshot_cut_short_retires_nothing(index: DeviceIndex) -> None:
+    index.begin_snapshot()
+    index.begin_snapshot()
+    for num, name in ((11, "wl-1"), (12, "gw-1")):
+        index.put_device(num, name, 1, "", 0, [digest(b"t")], True)
+    index.end_snapshot()
+    assert index.authenticate(b"wl-1", b"t") >= 0
+    with pytest.raises(RuntimeError):
+        index.end_snapshot()
+
+
+def test_type_change_reaches_its_devices(index: DeviceIndex) -> None:
+    index.put_type(1, "gauge", True, "batch", [])
+    facts = index.device(index.find_device("wl-1"))
+    assert facts["is_gateway"]
+    assert facts["default_encoding"] == ENCODING_NAMES["batch"]
+
+
+def test_hundred_thousand_devices_are_found_by_their_own_id() -> None:
+    index = DeviceIndex()
+    names = [f"dev-{n:x}-{n % 7}" for n in range(100_000)]
+    for num, name in enumerate(names, 1):
+        index.put_device(num, name, 1, f"{num % 126:05}", 0, [], True)
+    assert len(index) == len(names)
+    assert [index.find_device(name) for name in names] == list(range(len(names)))
+    assert index.find_device("dev-") == -1
+    assert index.device(77_777)["device_num"] == 77_778
+
+
+@pytest.mark.parametrize("device_id", ["", "UPPER", "a/b", "a" * 64, "ü", "a b"])
+def test_bad_device_id_is_refused(index: DeviceIndex, device_id: str) -> None:
+    with pytest.raises(ValueError):
+        index.put_device(1, device_id, 1, "", 0, [], True)
+
+
+def test_numbers_and_hashes_out_of_range_are_refused(index: DeviceIndex) -> None:
+    with pytest.raises(ValueError):
+        index.put_device(0, "a", 1, "", 0, [], True)
+    with pytest.raises(ValueError):
+        index.put_device(2**32, "a", 1, "", 0, [], True)
+    with pytest.raises(ValueError):
+        index.put_device(1, "a", 1, "", 0, [b"short"], True)
+    with pytest.raises(ValueError):
+        index.put_metric(0, "m", "m")
+    with pytest.raises(ValueError):
+        index.put_metric(2, "water_level_m", "m")
+    with pytest.raises(ValueError):
+        index.put_type(1, "t", False, "batch", [(1, float("nan"), None)])
+    assert index.find_device("a") == -1
+    with pytest.raises(IndexError):
+        index.device_id(99)
