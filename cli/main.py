@@ -5,6 +5,8 @@ import sys
 import typer
 
 from cli.errors import exit_code_of
+from cli.ingest import ingest
+from cli.up import up
 
 app = typer.Typer(
     name="cityfleet",
@@ -13,6 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command()(up)
+app.command()(ingest)
 
 
 def main() -> None:

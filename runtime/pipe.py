@@ -23,6 +23,11 @@ class Pipe(Generic[T]):
         return len(self._chunks)
 
     @property
+    def is_ended(self) -> bool:
+        """Closed and empty."""
+        return self._closed and not self._chunks
+
+    @property
     def is_full(self) -> bool:
         return len(self._chunks) >= self._capacity
 

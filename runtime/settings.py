@@ -11,7 +11,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 ENV_PREFIX = "CITYFLEET_"
 # Variables of the same prefix that are not settings: where the tests find recorded data, where the CLI finds its file.
-NOT_SETTINGS = frozenset({"CITYFLEET_DATA", "CITYFLEET_CONFIG"})
+NOT_SETTINGS = frozenset({"CITYFLEET_DATA", "CITYFLEET_CONFIG", "CITYFLEET_SUPERVISOR_PID"})
 
 
 class SettingsError(Exception):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 ENCODING_NAMES: dict[str, int]
+SCOPES: dict[str, int]
 REASON_NAMES: tuple[str, ...]
 
 class FrameChunk:

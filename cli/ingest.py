@@ -1,0 +1,22 @@
+"""`cityfleet ingest`: the ingest role."""
+
+from cli.role import run_role
+from cli.settings import ConfigOption, DataOption, load_settings
+
+
+def ingest(config: ConfigOption = None, data: DataOption = None) -> None:
+    """Run the ingest role: MQTT and gRPC in, ClickHouse out.
+
+    Stops cleanly on SIGTERM or Ctrl-C: sockets first, then the pipeline drains, then the store gets what is in the spool.
+    """
+    from ingest.app import run
+
+    settings = load_settings(config, data)
+    registry = settings.ingest.registry or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
+    run_role(
+        "ingest",
+        settings,
+        lambda stop, on_listening: run(
+            settings.ingest, settings.store, registry, settings.data_path, stop, on_listening
+        ),
+    )

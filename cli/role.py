@@ -1,0 +1,51 @@
+"""How every role runs as a process: logging, its lock, its loop, its run file, and errors that a person can act on."""
+
+import asyncio
+import errno
+from collections.abc import Callable, Coroutine
+
+import uvloop
+from rich.console import Console
+
+from cli.errors import CommandError, ExitCode
+from cli.settings import Settings
+from runtime import logging, runfile
+from runtime.shutdown import stop_on_signals
+from runtime.supervisor import die_with_parent
+
+OnListening = Callable[[dict[str, str]], None]
+Body = Callable[[asyncio.Event, OnListening], Coroutine[None, None, None]]
+
+
+def run_role(name: str, settings: Settings, body: Body) -> None:
+    """Run one role until SIGTERM or SIGINT.
+
+    Raises: CommandError if it already runs on this data folder or an address is taken.
+    """
+    die_with_parent()
+    logging.configure(settings.log, name)
+    data_dir = settings.data_path
+    console = Console(stderr=True)
+
+    def on_listening(addresses: dict[str, str]) -> None:
+        runfile.announce(data_dir, name, addresses)
+        if console.is_terminal:
+            console.print(f"[bold]{name}[/] listens: " + ", ".join(f"{k} {v}" for k, v in addresses.items()))
+
+    async def main() -> None:
+        await body(stop_on_signals(), on_listening)
+
+    try:
+        with runfile.Lock(data_dir, name):
+            try:
+                uvloop.run(main())
+            finally:
+                runfile.withdraw(data_dir, name)
+    except runfile.AlreadyRunningError as exc:
+        raise CommandError(str(exc), remedy="stop it, or use another folder with --data") from exc
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise CommandError(
+                f"{name}: {exc.strerror or exc}", ExitCode.USAGE, remedy="set another port in the settings file"
+            ) from exc
+        raise CommandError(f"{name}: {exc}") from exc

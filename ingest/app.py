@@ -1,0 +1,151 @@
+"""Ingest as one program: the only place that sees two stages, and that knows the order to start and to leave in."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from prometheus_client.registry import REGISTRY
+
+from ext.mqtt.endpoint import MqttEndpoint
+from ext.telemetry.frames import FrameChunk
+from ext.telemetry.index import DeviceIndex
+from ingest.batch.stage import batch_stage
+from ingest.metrics import IngestCollector, Ledger, SpoolState, WriteState
+from ingest.model import SealedBatch, Segment
+from ingest.resolve.feed import IndexFeed
+from ingest.settings import IngestSettings
+from ingest.spool.spool import Spool, read_bodies
+from ingest.spool.stage import spool_stage
+from ingest.transport.broker import BrokerConsumer
+from ingest.transport.gate import Gate
+from ingest.transport.grpc import GrpcTransport
+from ingest.write.clickhouse import ClickHouseWriter
+from ingest.write.stage import write_stage
+from runtime.endpoint import Endpoint
+from runtime.pipe import Pipe
+from runtime.secrets import secret
+from store.client import open_client
+from store.settings import StoreSettings
+
+log = structlog.get_logger()
+
+# At shutdown the store gets this long to take what is in the spool; the rest stays on disk for the next start.
+_DRAIN_S = 15.0
+_WATCH_SPOOL_S = 0.25
+_CHUNKS = 4096
+
+
+async def run(
+    settings: IngestSettings,
+    store: StoreSettings,
+    registry: str,
+    data_dir: Path,
+    stop: asyncio.Event,
+    on_listening: Callable[[dict[str, str]], None],
+) -> None:
+    """Serve until `stop` is set, then leave in flow order: stop reading, drain, fsync, acknowledge, write, close.
+
+    Args:
+        registry: address of the registry, `host:port`.
+        on_listening: called once with the addresses by kind.
+    Raises: ConfigError, OSError if an address or the spool cannot be used.
+    """
+    await _Ingest(settings, store, registry, data_dir).serve(stop, on_listening)
+
+
+class _Ingest:
+    def __init__(self, settings: IngestSettings, store: StoreSettings, registry: str, data_dir: Path) -> None:
+        self._settings = settings
+        self._store = store
+        self._data_dir = data_dir
+        internal = secret(data_dir, "internal")
+        self._chunks: Pipe[FrameChunk] = Pipe(_CHUNKS)
+        self._sealed: Pipe[SealedBatch] = Pipe(1)
+        # Closed segments are descriptors of files; their number is bounded by the spool's bytes on disk.
+        self._closed: Pipe[Segment] = Pipe(1_000_000)
+        self._gate = Gate(settings.max_in_flight_bytes)
+        self._index = DeviceIndex(conversions)
+        self._spool_state = SpoolState()
+        self._write_state = WriteState()
+        self._spool = Spool(data_dir / "ingest" / "spool", settings.spool)
+        self._mqtt = MqttEndpoint(settings.mqtt, settings.gather_ms, self._index, self._take)
+        self._gate.on_change(self._mqtt.pause, self._mqtt.resume)
+        self._grpc = GrpcTransport(
+            settings.grpc, settings.gather_ms, self._index, self._gate, self._take, self._mqtt.deliver, internal
+        )
+        self._broker = BrokerConsumer(settings.broker, settings.gather_ms, self._index, self._gate, self._take)
+        self._feed = IndexFeed(self._index, registry, internal, self._on_device_changed)
+        self._ledger = Ledger(lambda: self._batch.received, self._spool_state, self._write_state)
+        self._collector = IngestCollector(
+            self._ledger,
+            self._spool_state,
+            self._write_state,
+            transports=self._transport_counters,
+            refused=lambda: self._batch.refused,
+            depths=self._depths,
+            devices=lambda: len(self._index),
+        )
+
+    async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
+        settings = self._settings
+        for segment in await asyncio.to_thread(self._spool.recover):
+            self._closed.put_nowait(segment)
+            self._ledger.recovered += sum(segment.readings)
+        if self._ledger.recovered:
+            log.info("spool_recovered", readings=self._ledger.recovered, segments=len(self._closed))
+        REGISTRY.register(self._collector)
+        try:
+            async with Endpoint(settings.http, self._readiness) as endpoint, asyncio.TaskGroup() as helpers:
+                flow = asyncio.create_task(self._flow(), name="flow")
+                feed = helpers.create_task(self._feed.run(), name="index_feed")
+                watch = helpers.create_task(self._watch_spool(), name="watch_spool")
+                mqtt_port = await self._mqtt.start()
+                grpc_port = await self._grpc.start()
+                consumer = helpers.create_task(self._broker.run(), name="broker") if settings.broker.host else None
+                on_listening(
+                    {
+                        "mqtt": f"mqtt://{settings.mqtt.host}:{mqtt_port}",
+                        "grpc": f"{settings.grpc.host}:{grpc_port}",
+                        "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics",
+                    }
+                )
+                stopped = asyncio.create_task(stop.wait())
+                await asyncio.wait([stopped, flow], return_when=asyncio.FIRST_COMPLETED)
+                stopped.cancel()
+                if flow.done():
+                    flow.result()  # a stage failed: leave with its error, the supervisor starts us again
+                await self._leave(flow)
+                for task in (feed, watch, consumer):
+                    if task is not None:
+                        task.cancel()
+        finally:
+            REGISTRY.unregister(self._collector)
+
+    async def _flow(self) -> None:
+        """Batch, spool and write, each ending when the pipe before it has ended."""
+        settings = self._settings
+        client = await self._connect_store()
+        try:
+            async with asyncio.TaskGroup() as stages:
+                stages.create_task(
+                    batch_stage(
+                        self._chunks,
+                        self._sealed,
+                        self._convert,
+                        self._batch,
+                        settings.spool.segment_max_rows,
+                        self._on_durable,
+                    ),
+                    name="batch",
+                )
+                stages.create_task(spool_stage(self._sealed, self._closed, self._spool, self._spool_state), name="spool")
+                stages.create_task(
+                    write_stage(self._closed, read_bodies, ClickHouseWriter(client), self._write_state), name="write"
+                )
+        finally:
+            await client.close()

@@ -1,0 +1,21 @@
+"""What can go wrong in ingest, named by what the caller should do next."""
+
+
+class IngestError(Exception):
+    """Everything raised on purpose."""
+
+
+class ConfigError(IngestError):
+    """Stop; a person must fix the settings."""
+
+
+class UnavailableError(IngestError):
+    """Try again later with backoff; the data waits in the spool."""
+
+
+class PoisonError(IngestError):
+    """The store will never take this segment; set it aside and go on."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code

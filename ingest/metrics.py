@@ -1,0 +1,157 @@
+"""Ingest's metrics: plain counters that the stages own, read when Prometheus asks, and the ledger that must balance."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ingest.model import TABLES, SealedBatch, Segment
+
+_DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+SPOOL_FSYNC_SECONDS = Histogram(
+    "cityfleet_ingest_spool_fsync_seconds",
+    "Time to append one record to the spool and fsync it.",
+    buckets=_DISK_BUCKETS,
+)
+WRITE_INSERT_SECONDS = Histogram(
+    "cityfleet_ingest_write_insert_seconds",
+    "Time from a closed segment to its commit in ClickHouse, retries included.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+
+class SpoolState:
+    """What the spool stage has done."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.bytes = 0
+        self.append_failures = 0
+        self.readings = [0] * len(TABLES)
+
+    def appended(self, batch: SealedBatch) -> None:
+        self.records += 1
+        self.bytes += batch.size_bytes
+        for table, readings in enumerate(batch.readings):
+            self.readings[table] += readings
+
+
+class WriteState:
+    """What the write stage has done."""
+
+    def __init__(self) -> None:
+        self.segments = 0
+        self.retries = 0
+        self.readings = [0] * len(TABLES)
+        self.set_aside_readings = 0
+        self.unavailable = ""
+
+    def written(self, segment: Segment) -> None:
+        self.segments += 1
+        for table, readings in enumerate(segment.readings):
+            self.readings[table] += readings
+
+    def set_aside(self, segment: Segment) -> None:
+        self.set_aside_readings += sum(segment.readings)
+
+
+class Ledger:
+    """received + recovered = stored + quarantined + set aside + in flight. Counted in readings."""
+
+    def __init__(self, received: Callable[[], int], spool: SpoolState, write: WriteState) -> None:
+        self._received = received
+        self._spool = spool
+        self._write = write
+        self.recovered = 0
+
+    def lines(self) -> dict[str, int]:
+        """The ledger's entries. `in_spool` is what is durable and not yet in ClickHouse."""
+        done = sum(self._write.readings) + self._write.set_aside_readings
+        return {
+            "received": self._received(),
+            "recovered": self.recovered,
+            "stored": self._write.readings[0],
+            "quarantined": self._write.readings[1],
+            "set_aside": self._write.set_aside_readings,
+            "in_spool": self.recovered + sum(self._spool.readings) - done,
+        }
+
+    def imbalance(self) -> int:
+        """Readings received that are neither spooled nor beyond; 0 when the pipeline is empty and nothing was lost."""
+        return self._received() - sum(self._spool.readings)
+
+
+class IngestCollector(Collector):
+    """Turns the stages' counters into Prometheus families at each scrape."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: SpoolState,
+        write: WriteState,
+        transports: Callable[[], Mapping[str, int]],
+        refused: Callable[[], Mapping[str, int]],
+        depths: Callable[[], Mapping[str, int]],
+        devices: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._write = write
+        self._transports = transports
+        self._refused = refused
+        self._depths = depths
+        self._devices = devices
+
+    def collect(self) -> Iterator[Metric]:
+        ledger = CounterMetricFamily(
+            "cityfleet_ingest_ledger_readings",
+            "Readings by where they are: received + recovered = stored + quarantined + set_aside + in flight.",
+            labels=["entry"],
+        )
+        for entry, count in self._ledger.lines().items():
+            if entry != "in_spool":
+                ledger.add_metric([entry], count)
+        yield ledger
+        yield GaugeMetricFamily(
+            "cityfleet_ingest_spool_readings",
+            "Readings that are durable in the spool and not yet in ClickHouse.",
+            self._ledger.lines()["in_spool"],
+        )
+        yield CounterMetricFamily(
+            "cityfleet_ingest_spool_records", "Records (commit windows) made durable.", self._spool.records
+        )
+        yield CounterMetricFamily(
+            "cityfleet_ingest_spool_written_bytes", "Bytes of blocks made durable.", self._spool.bytes
+        )
+        yield CounterMetricFamily(
+            "cityfleet_ingest_spool_append_failures",
+            "Appends that the disk refused; nothing is acknowledged meanwhile.",
+            self._spool.append_failures,
+        )
+        yield CounterMetricFamily(
+            "cityfleet_ingest_write_segments", "Segments committed in ClickHouse.", self._write.segments
+        )
+        yield CounterMetricFamily(
+            "cityfleet_ingest_write_retries", "Inserts tried again after an error.", self._write.retries
+        )
+        refused = CounterMetricFamily(
+            "cityfleet_ingest_quarantined_readings", "Readings sent to quarantine, by reason.", labels=["reason"]
+        )
+        for reason, count in self._refused().items():
+            refused.add_metric([reason], count)
+        yield refused
+        events = CounterMetricFamily(
+            "cityfleet_ingest_transport_events", "What the transports counted, by event.", labels=["event"]
+        )
+        for event, count in self._transports().items():
+            events.add_metric([event], count)
+        yield events
+        depth = GaugeMetricFamily("cityfleet_ingest_queue_depth", "What waits before each stage.", labels=["queue"])
+        for queue, count in self._depths().items():
+            depth.add_metric([queue], count)
+        yield depth
+        yield GaugeMetricFamily(
+            "cityfleet_ingest_index_devices", "Devices in the device index.", self._devices()
+        )

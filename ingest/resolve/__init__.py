@@ -1,0 +1,1 @@
+"""Resolve: names to numbers, by the device index that the registry feeds."""

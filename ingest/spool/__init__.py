@@ -1,0 +1,1 @@
+"""The spool: sealed batches made durable before anybody is told so."""

@@ -1,0 +1,59 @@
+"""The record of a spool segment: one commit window, framed and checksummed.
+
+    magic "CFR1" | crc32 of all that follows | per table: rows, readings, block bytes | the blocks
+
+All numbers are unsigned 32-bit little-endian. A record is whole or it is nothing: a torn or flipped one fails its checksum.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from ingest.model import TABLES, SealedBatch
+
+MAGIC = b"CFR1"
+_HEAD = struct.Struct("<4sI")
+_TABLE = struct.Struct("<III")
+HEADER_BYTES = _HEAD.size + _TABLE.size * len(TABLES)
+
+
+def encode(batch: SealedBatch) -> list[bytes]:
+    """The record as buffers for one gathered write."""
+    tables = b"".join(
+        _TABLE.pack(rows, readings, len(block))
+        for rows, readings, block in zip(batch.rows, batch.readings, batch.blocks, strict=True)
+    )
+    crc = zlib.crc32(tables)
+    for block in batch.blocks:
+        crc = zlib.crc32(block, crc)
+    return [_HEAD.pack(MAGIC, crc) + tables, *batch.blocks]
+
+
+class Record:
+    """A whole record found at `at`; `blocks` are views into the file's bytes."""
+
+    def __init__(self, end: int, rows: tuple[int, ...], readings: tuple[int, ...], blocks: list[memoryview]) -> None:
+        self.end = end
+        self.rows = rows
+        self.readings = readings
+        self.blocks = blocks
+
+
+def scan(data: memoryview) -> Iterator[Record]:
+    """Yield whole records from the start of `data`; stop at the first that is torn or damaged."""
+    at = 0
+    while at + HEADER_BYTES <= len(data):
+        magic, crc = _HEAD.unpack_from(data, at)
+        if magic != MAGIC:
+            return
+        heads = [_TABLE.unpack_from(data, at + _HEAD.size + _TABLE.size * table) for table in range(len(TABLES))]
+        end = at + HEADER_BYTES + sum(size for _, _, size in heads)
+        if end > len(data) or zlib.crc32(data[at + _HEAD.size : end]) != crc:
+            return
+        blocks = []
+        start = at + HEADER_BYTES
+        for _, _, size in heads:
+            blocks.append(data[start : start + size])
+            start += size
+        yield Record(end, tuple(head[0] for head in heads), tuple(head[1] for head in heads), blocks)
+        at = end

@@ -1,0 +1,59 @@
+"""The spool stage: append, fsync, acknowledge; close segments by age, rows or bytes and hand them to write."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from ingest.metrics import SPOOL_FSYNC_SECONDS, SpoolState
+from ingest.model import SealedBatch, Segment
+from ingest.spool.spool import Spool
+from runtime.pipe import Pipe
+
+log = structlog.get_logger()
+
+_RETRY_S = 1.0
+
+
+async def spool_stage(sealed: Pipe[SealedBatch], closed: Pipe[Segment], spool: Spool, state: SpoolState) -> None:
+    """Run until `sealed` is closed and empty; then close the last segment and `closed`.
+
+    A disk that refuses (full, failing) stops the stage at that batch: nothing behind it is acknowledged, the pipes fill
+    up to the sockets, and the append is tried again every second.
+    """
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="spool") as disk:
+        while True:
+            batch = await _next_batch(sealed, spool)
+            if batch is not None:
+                started = time.perf_counter()
+                while True:
+                    try:
+                        await loop.run_in_executor(disk, spool.append, batch)
+                        break
+                    except OSError as exc:
+                        log.error("spool_append_failed", reason=exc.strerror, retry_s=_RETRY_S)
+                        state.append_failures += 1
+                        await asyncio.sleep(_RETRY_S)
+                SPOOL_FSYNC_SECONDS.observe(time.perf_counter() - started)
+                state.appended(batch)
+                batch.on_durable()
+            ended = batch is None and sealed.is_ended
+            if spool.has_open_rows and (ended or spool.is_segment_full):
+                segment = await loop.run_in_executor(disk, spool.close_segment)
+                await closed.put(segment)
+            if ended:
+                break
+    closed.close()
+
+
+async def _next_batch(sealed: Pipe[SealedBatch], spool: Spool) -> SealedBatch | None:
+    """The next batch; None if the open segment comes of age first, or at the end of the pipe."""
+    if not spool.has_open_rows:
+        return await sealed.get()
+    try:
+        async with asyncio.timeout(max(0.001, spool.max_age_s - spool.age_s)):
+            return await sealed.get()
+    except TimeoutError:
+        return None

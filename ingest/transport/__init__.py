@@ -1,0 +1,1 @@
+"""Transports: sockets to chunks of frames. Each has its own way to acknowledge."""

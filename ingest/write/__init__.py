@@ -1,0 +1,1 @@
+"""Write: closed segments into ClickHouse, each one insert per table under the segment's token."""

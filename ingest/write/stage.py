@@ -1,0 +1,70 @@
+"""The write stage: one closed segment after the other, each retried until ClickHouse has it, then deleted."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from ingest.errors import PoisonError, UnavailableError
+from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
+from ingest.model import TABLES, Segment
+from runtime.pipe import Pipe
+
+log = structlog.get_logger()
+
+_BACKOFF_S = (0.1, 10.0)
+
+
+class BlockWriter(Protocol):
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        """Insert Native blocks under a deduplication token. Raises UnavailableError or PoisonError."""
+
+
+# The insert bodies of a segment, one per table; raises ValueError if the file was damaged since it was closed.
+ReadBodies = Callable[[Segment], list[bytes]]
+
+
+async def write_stage(closed: Pipe[Segment], read: ReadBodies, writer: BlockWriter, state: WriteState) -> None:
+    """Run until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again."""
+    async for segment in closed:
+        await _write(segment, read, writer, state)
+
+
+async def _write(segment: Segment, read: ReadBodies, writer: BlockWriter, state: WriteState) -> None:
+    try:
+        bodies = await asyncio.to_thread(read, segment)
+    except ValueError as exc:
+        await _set_aside(segment, state, PoisonError(str(exc), 0))
+        return
+    delay_s = _BACKOFF_S[0]
+    started = time.monotonic()
+    while True:
+        try:
+            for table, body in zip(TABLES, bodies, strict=True):
+                if body:
+                    await writer.insert(table, body, f"{segment.name}-{table}")
+            break
+        except UnavailableError as exc:
+            state.retries += 1
+            state.unavailable = str(exc)
+            log.warning("write_retry", segment=segment.name, retry_s=round(delay_s, 2), reason=str(exc))
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+            delay_s = min(delay_s * 2, _BACKOFF_S[1])
+        except PoisonError as exc:
+            await _set_aside(segment, state, exc)
+            return
+    state.unavailable = ""
+    WRITE_INSERT_SECONDS.observe(time.monotonic() - started)
+    await asyncio.to_thread(segment.path.unlink)
+    state.written(segment)
+
+
+async def _set_aside(segment: Segment, state: WriteState, exc: PoisonError) -> None:
+    """Keep the file beside the spool for a person; it must not stop what comes behind it."""
+    aside = segment.path.with_suffix(".poison")
+    await asyncio.to_thread(segment.path.rename, aside)
+    state.set_aside(segment)
+    log.error("write_segment_set_aside", segment=segment.name, code=exc.code, path=str(aside), reason=str(exc))

@@ -1,0 +1,127 @@
+"""The spool: records, segments, recovery of what a crash or a bad disk leaves."""
+
+import errno
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.model import SealedBatch
+from ingest.settings import SpoolSettings
+from ingest.spool.record import encode, scan
+from ingest.spool.spool import Spool, read_bodies
+
+
+def batch(readings=b"r", quarantine=b"", rows=(1, 0)):
+    return SealedBatch((readings, quarantine), rows, rows, lambda: None)
+
+
+def closed(spool, *batches):
+    for entry in batches:
+        spool.append(entry)
+    return spool.close_segment()
+
+
+def test_the_insert_body_is_the_blocks_in_order(tmp_path):
+    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1)), batch(b"cd"), batch(b"", b"y", (0, 1)))
+    assert read_bodies(segment) == [b"abcd", b"xy"]
+    assert segment.rows == (3, 2)
+
+
+def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
+    now = [100.0]
+    spool = Spool(tmp_path, SpoolSettings(segment_max_rows=10, segment_max_bytes=1000, segment_max_age_s=5), lambda: now[0])
+    spool.append(batch())
+    assert not spool.is_segment_full
+    now[0] += 5
+    assert spool.is_segment_full
+    spool.close_segment()
+    assert not spool.is_segment_full
+    spool.append(batch(rows=(10, 0)))
+    assert spool.is_segment_full
+    spool.close_segment()
+    spool.append(batch(b"x" * 1000))
+    assert spool.is_segment_full
+
+
+def test_names_are_never_used_twice_even_if_the_file_is_gone(tmp_path):
+    names = set()
+    for _ in range(3):
+        spool = Spool(tmp_path, SpoolSettings())
+        for _ in range(2):
+            segment = closed(spool, batch())
+            assert segment.name not in names
+            names.add(segment.name)
+            segment.path.unlink()
+
+
+def test_recovery_gives_whole_records_and_cuts_a_torn_tail(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    spool.append(batch(b"one"))
+    spool.append(batch(b"two"))
+    path = next(tmp_path.glob("*.seg"))
+    whole = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"".join(encode(batch(b"three")))[:-1])
+    again = Spool(tmp_path, SpoolSettings())
+    (segment,) = again.recover()
+    assert read_bodies(segment)[0] == b"onetwo"
+    assert segment.readings == (2, 0)
+    assert again.damaged_bytes > 0
+    assert path.stat().st_size == whole
+
+
+def test_recovery_drops_a_file_with_nothing_whole(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    spool.append(batch())
+    path = next(tmp_path.glob("*.seg"))
+    path.write_bytes(b"CFR1 and then nonsense that is long enough to look like a header")
+    assert Spool(tmp_path, SpoolSettings()).recover() == []
+    assert not path.exists()
+
+
+def test_a_closed_segment_that_changed_on_disk_is_not_inserted(tmp_path):
+    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"payload"))
+    data = bytearray(segment.path.read_bytes())
+    data[-1] ^= 1
+    segment.path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        read_bodies(segment)
+
+
+def test_a_full_disk_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, SpoolSettings())
+    spool.append(batch(b"one"))
+    real = os.writev
+
+    def half(file, buffers):
+        real(file, [b"".join(buffers)[:20]])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", half)
+    with pytest.raises(OSError, match="No space"):
+        spool.append(batch(b"two"))
+    monkeypatch.undo()
+    spool.append(batch(b"three"))
+    assert read_bodies(spool.close_segment())[0] == b"onethree"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(0, 400), st.integers(0, 7))
+def test_any_flipped_bit_is_noticed_and_nothing_before_it_is_lost(payloads, position, bit):
+    records = [b"".join(encode(batch(payload))) for payload in payloads]
+    data = bytearray(b"".join(records))
+    position %= len(data)
+    data[position] ^= 1 << bit
+    before = 0
+    while position >= sum(map(len, records[: before + 1])):
+        before += 1
+    found = [bytes(record.blocks[0]) for record in scan(memoryview(bytes(data)))]
+    assert found == payloads[:before]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_random_bytes_are_no_records(data):
+    assert list(scan(memoryview(data))) == []
