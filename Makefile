@@ -35,6 +35,30 @@ $(STAMP)/ext: $(PYX) setup.py pyproject.toml $(STAMP)/proto | $(STAMP)/venv
 proto: $(STAMP)/proto
 ext: $(STAMP)/ext
 
+DEBIAN_PACKAGES := mosquitto mosquitto-clients curl
+
+servers:  ## what the tests run beside the project: from Debian where we may install, else a word on what is missing
+	@missing=""; for tool in mosquitto mosquitto_pub curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \
+	  else echo "missing:$$missing - install the packages $(DEBIAN_PACKAGES); tests that need them are skipped"; fi; fi
+
+demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and checks the ledger
+	$(BIN)/cityfleet demo $(if $(EXIT),--exit)
+
+test: build servers  ## all tests; ARGS="-k spool" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: build  ## style, types, Cython
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint ext
+
+bench: build servers  ## measured figures, each beside a baseline of the same run; ONLY=name for one
+	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only $(ONLY))
+
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools
 	$(STAMP)/lockenv/bin/pip-compile -q --extra dev --generate-hashes --allow-unsafe --strip-extras \

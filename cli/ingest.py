@@ -7,7 +7,7 @@ from cli.settings import ConfigOption, DataOption, load_settings
 def ingest(config: ConfigOption = None, data: DataOption = None) -> None:
     """Run the ingest role: MQTT and gRPC in, ClickHouse out.
 
-    Stops cleanly on SIGTERM or Ctrl-C: sockets first, then the pipeline drains, then the store gets what is in the spool.
+    Stops cleanly on SIGTERM or Ctrl-C: sockets first, then the pipeline drains, then the store gets what the spool has.
     """
     from ingest.app import run
 

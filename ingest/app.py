@@ -1,17 +1,14 @@
 """Ingest as one program: the only place that sees two stages, and that knows the order to start and to leave in."""
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from prometheus_client.registry import REGISTRY
-
 from ext.mqtt.endpoint import MqttEndpoint
+from prometheus_client.registry import REGISTRY
+from store.client import open_client
+
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ingest.batch.stage import batch_stage
@@ -29,7 +26,6 @@ from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
 from runtime.pipe import Pipe
 from runtime.secrets import secret
-from store.client import open_client
 from store.settings import StoreSettings
 
 log = structlog.get_logger()
@@ -96,6 +92,7 @@ class _Ingest:
         for segment in await asyncio.to_thread(self._spool.recover):
             self._closed.put_nowait(segment)
             self._ledger.recovered += sum(segment.readings)
+            self._spool_state.closed_bytes += segment.size_bytes
         if self._ledger.recovered:
             log.info("spool_recovered", readings=self._ledger.recovered, segments=len(self._closed))
         REGISTRY.register(self._collector)
@@ -129,23 +126,83 @@ class _Ingest:
     async def _flow(self) -> None:
         """Batch, spool and write, each ending when the pipe before it has ended."""
         settings = self._settings
-        client = await self._connect_store()
+        writer = ClickHouseWriter(lambda: open_client(self._store, self._data_dir, "writer"))
+        batch = batch_stage(
+            self._chunks,
+            self._sealed,
+            self._convert,
+            self._batch,
+            settings.spool.segment_max_rows,
+            self._on_durable,
+        )
         try:
             async with asyncio.TaskGroup() as stages:
+                stages.create_task(batch, name="batch")
                 stages.create_task(
-                    batch_stage(
-                        self._chunks,
-                        self._sealed,
-                        self._convert,
-                        self._batch,
-                        settings.spool.segment_max_rows,
-                        self._on_durable,
-                    ),
-                    name="batch",
+                    spool_stage(self._sealed, self._closed, self._spool, self._spool_state), name="spool"
                 )
-                stages.create_task(spool_stage(self._sealed, self._closed, self._spool, self._spool_state), name="spool")
-                stages.create_task(
-                    write_stage(self._closed, read_bodies, ClickHouseWriter(client), self._write_state), name="write"
-                )
+                stages.create_task(write_stage(self._closed, read_bodies, writer, self._write_state), name="write")
         finally:
-            await client.close()
+            await writer.close()
+
+    async def _leave(self, flow: "asyncio.Task[None]") -> None:
+        """In flow order: no more input, drain to the spool, acknowledge, give the store a while, close."""
+        await self._mqtt.stop_reading()
+        await self._grpc.stop_reading()
+        self._broker.flush()
+        self._chunks.close()
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await asyncio.shield(flow)
+        except TimeoutError:
+            flow.cancel()
+            await asyncio.gather(flow, return_exceptions=True)
+        await self._grpc.close()
+        await self._mqtt.close()
+        imbalance = self._ledger.imbalance()
+        (log.info if imbalance == 0 else log.error)("ledger", imbalance=imbalance, **self._ledger.lines())
+
+    def _take(self, chunk: FrameChunk) -> None:
+        """Every transport's sink. The gate, not the pipe's capacity, bounds what waits."""
+        self._gate.take(chunk.size_bytes)
+        self._chunks.put_nowait(chunk)
+
+    def _convert(self, chunk: FrameChunk) -> None:
+        decode(chunk, self._readings)
+        resolve(self._readings, self._index, self._batch)
+
+    def _on_durable(self, chunks: list[FrameChunk]) -> None:
+        for chunk in chunks:
+            if chunk.on_durable is not None:
+                chunk.on_durable(chunk)
+            self._gate.give_back(chunk.size_bytes)
+
+    async def _watch_spool(self) -> None:
+        """Hold the gate shut while the spool is at its limit."""
+        limit = self._settings.spool.max_bytes
+        while True:
+            self._gate.shut(self._spool_state.closed_bytes - self._write_state.taken_bytes >= limit)
+            await asyncio.sleep(_WATCH_SPOOL_S)
+
+    def _on_device_changed(self, device_id: str) -> None:
+        """A device whose credentials or activity changed must connect again."""
+        self._mqtt.kick(device_id.encode())
+
+    def _transport_counters(self) -> dict[str, int]:
+        return {**self._mqtt.counters(), **self._grpc.counters, **self._broker.counters}
+
+    def _depths(self) -> dict[str, int]:
+        return {
+            "chunks": len(self._chunks),
+            "sealed_batches": len(self._sealed),
+            "segments": len(self._closed),
+            "in_flight_bytes": self._gate.held_bytes,
+        }
+
+    def _readiness(self) -> dict[str, str]:
+        missing = {}
+        if not self._feed.is_loaded:
+            missing["device_index"] = self._feed.problem
+        if not self._gate.is_open:
+            missing["gate"] = "too much in flight: the store or the disk is behind"
+        return missing

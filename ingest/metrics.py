@@ -29,6 +29,7 @@ class SpoolState:
         self.records = 0
         self.bytes = 0
         self.append_failures = 0
+        self.closed_bytes = 0
         self.readings = [0] * len(TABLES)
 
     def appended(self, batch: SealedBatch) -> None:
@@ -46,15 +47,18 @@ class WriteState:
         self.retries = 0
         self.readings = [0] * len(TABLES)
         self.set_aside_readings = 0
+        self.taken_bytes = 0
         self.unavailable = ""
 
     def written(self, segment: Segment) -> None:
         self.segments += 1
+        self.taken_bytes += segment.size_bytes
         for table, readings in enumerate(segment.readings):
             self.readings[table] += readings
 
     def set_aside(self, segment: Segment) -> None:
         self.set_aside_readings += sum(segment.readings)
+        self.taken_bytes += segment.size_bytes
 
 
 class Ledger:
@@ -152,6 +156,4 @@ class IngestCollector(Collector):
         for queue, count in self._depths().items():
             depth.add_metric([queue], count)
         yield depth
-        yield GaugeMetricFamily(
-            "cityfleet_ingest_index_devices", "Devices in the device index.", self._devices()
-        )
+        yield GaugeMetricFamily("cityfleet_ingest_index_devices", "Devices in the device index.", self._devices())

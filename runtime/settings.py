@@ -32,7 +32,7 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(tree: type[T], path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> T:
     """Build `tree` from defaults, then the file, then `CITYFLEET_SECTION__KEY` variables, then `overrides`.
 
-    Raises: SettingsError for an unreadable file, an unknown key, a wrong type or a failed check; the text names the key.
+    Raises: SettingsError (unreadable file, unknown key, wrong type, failed check); the text names the key.
     """
     raw: dict[str, Any] = {}
     if path is not None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -53,7 +54,11 @@ class Supervisor:
     """Keeps `roles` running on one data folder."""
 
     def __init__(
-        self, roles: Sequence[Role], data_dir: Path, on_listening: Callable[[str, dict[str, str]], None], start_s: float = 60.0
+        self,
+        roles: Sequence[Role],
+        data_dir: Path,
+        on_listening: Callable[[str, dict[str, str]], None],
+        start_s: float = 60.0,
     ) -> None:
         """`on_listening` gets a role's name and addresses each time the role has started."""
         self._roles = roles
@@ -75,12 +80,14 @@ class Supervisor:
                 started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 keeper = asyncio.create_task(self._keep(role, started), name=role.name)
                 keepers.append(keeper)
-                await asyncio.wait([started, keeper, stopped], return_when=asyncio.FIRST_COMPLETED)
+                waiting: list[asyncio.Future[Any]] = [started, keeper, stopped]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     return
                 if keeper.done():
                     keeper.result()
-            done, _ = await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            everything: list[asyncio.Future[Any]] = [stopped, *keepers]
+            done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:

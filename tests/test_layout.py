@@ -54,7 +54,9 @@ def test_no_stage_of_ingest_imports_another(path):
     parts = path.relative_to(ROOT / "ingest").parts
     if parts[0] not in STAGES:
         return
-    stages = {name.split(".")[1] for name in imported(path) if name.startswith("ingest.") and name.split(".")[1] in STAGES}
+    stages = {
+        name.split(".")[1] for name in imported(path) if name.startswith("ingest.") and name.split(".")[1] in STAGES
+    }
     assert stages <= {parts[0]}
 
 

@@ -2,7 +2,7 @@
 
     magic "CFR1" | crc32 of all that follows | per table: rows, readings, block bytes | the blocks
 
-All numbers are unsigned 32-bit little-endian. A record is whole or it is nothing: a torn or flipped one fails its checksum.
+All numbers are unsigned 32-bit little-endian. A record is whole or it is nothing: a torn one fails its checksum.
 """
 
 import struct

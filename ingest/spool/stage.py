@@ -42,6 +42,7 @@ async def spool_stage(sealed: Pipe[SealedBatch], closed: Pipe[Segment], spool: S
             ended = batch is None and sealed.is_ended
             if spool.has_open_rows and (ended or spool.is_segment_full):
                 segment = await loop.run_in_executor(disk, spool.close_segment)
+                state.closed_bytes += segment.size_bytes
                 await closed.put(segment)
             if ended:
                 break

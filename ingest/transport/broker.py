@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import aiomqtt
 import structlog
+from ext.telemetry.topic import content_type_encoding, parse
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ext.telemetry.frames import FrameChunk
+from ext.telemetry.frames import REASON_NAMES, SCOPES, FrameChunk
 from ext.telemetry.index import DeviceIndex
-from ext.telemetry.topic import parse_topic
 from ingest.settings import BrokerSettings
 from ingest.transport.gate import Gate
 from ingest.transport.gather import Gatherer
@@ -100,17 +100,18 @@ class BrokerConsumer:
         topic = str(message.topic).encode()
         payload = message.payload if isinstance(message.payload, bytes) else b""
         content_type = getattr(message.properties, "ContentType", "") if message.properties else ""
-        kind = parse_topic(topic, content_type.encode())
+        # The filters let only telemetry topics through; an odd one still gets its place in quarantine.
+        scope, device_id, is_telemetry, encoding = parse(topic) or (SCOPES["device"], b"", False, 0)
         ref, self._next_ref = self._next_ref, self._next_ref + 1
         self._waiting[ref] = (client, message.mid, message.qos)
         self.counters["broker_messages"] += 1
         self._gatherer.chunk().add(
             topic,
             payload,
-            sender=self._index.find_device(kind.device_id),
-            encoding=kind.encoding,
-            scope=kind.scope,
-            reason=kind.reason,
+            sender=self._index.find_device(device_id),
+            encoding=encoding or content_type_encoding(content_type.encode()),
+            scope=scope,
+            reason=0 if is_telemetry else REASON_NAMES.index("unsupported_topic"),
             received_ms=time.time_ns() // 1_000_000,
             ack_ref=ref,
         )

@@ -12,7 +12,11 @@ class Gatherer:
     """For transports outside the hot path. `ready` is called with each full or ripe chunk."""
 
     def __init__(
-        self, transport: str, gather_ms: float, on_durable: Callable[[FrameChunk], None], ready: Callable[[FrameChunk], None]
+        self,
+        transport: str,
+        gather_ms: float,
+        on_durable: Callable[[FrameChunk], None],
+        ready: Callable[[FrameChunk], None],
     ) -> None:
         self._transport = transport
         self._delay_s = gather_ms / 1000

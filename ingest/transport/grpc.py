@@ -1,4 +1,4 @@
-"""The gRPC transport: `TelemetryService.Publish` for devices, `DownlinkService.Deliver` for the platform's own services.
+"""The gRPC transport: `TelemetryService.Publish` for devices, `DownlinkService.Deliver` for our own services.
 
 Requests of the stream stay bytes: only their sequence is read here, the batch inside is decoded in Cython.
 """
@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import structlog
+from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
+from ext.telemetry.batch import split_publish_request
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
-from ext.telemetry.batch import split_publish_request
 from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ingest.errors import ConfigError
@@ -172,7 +172,7 @@ class GrpcTransport:
             stream.changed.set()
 
     async def _authenticate(self, context: grpc.aio.ServicerContext[bytes, telemetry_pb2.PublishResponse]) -> int:
-        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        metadata = dict(context.invocation_metadata() or ())
         device_id = str(metadata.get("cf-device-id", ""))
         token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
         slot = self._index.authenticate(device_id.encode(), token.encode())
@@ -190,10 +190,12 @@ class GrpcTransport:
         request: downlink_pb2.DeliverRequest,
         context: grpc.aio.ServicerContext[downlink_pb2.DeliverRequest, downlink_pb2.DeliverResponse],
     ) -> downlink_pb2.DeliverResponse:
-        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        metadata = dict(context.invocation_metadata() or ())
         given = str(metadata.get("authorization", "")).removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._internal_token.encode()):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send metadata `authorization: Bearer <internal token>`")
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED, "send metadata `authorization: Bearer <internal token>`"
+            )
         if request.subtopic not in _DOWNLINK_SUBTOPICS:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"subtopic: one of {', '.join(sorted(_DOWNLINK_SUBTOPICS))}"

@@ -24,14 +24,18 @@ def closed(spool, *batches):
 
 
 def test_the_insert_body_is_the_blocks_in_order(tmp_path):
-    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1)), batch(b"cd"), batch(b"", b"y", (0, 1)))
+    segment = closed(
+        Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1)), batch(b"cd"), batch(b"", b"y", (0, 1))
+    )
     assert read_bodies(segment) == [b"abcd", b"xy"]
     assert segment.rows == (3, 2)
 
 
 def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
     now = [100.0]
-    spool = Spool(tmp_path, SpoolSettings(segment_max_rows=10, segment_max_bytes=1000, segment_max_age_s=5), lambda: now[0])
+    spool = Spool(
+        tmp_path, SpoolSettings(segment_max_rows=10, segment_max_bytes=1000, segment_max_age_s=5), lambda: now[0]
+    )
     spool.append(batch())
     assert not spool.is_segment_full
     now[0] += 5

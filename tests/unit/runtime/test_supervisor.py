@@ -65,7 +65,9 @@ async def test_roles_start_in_order_and_stop_in_reverse(tmp_path):
 async def test_a_killed_role_is_started_again(tmp_path):
     stop = asyncio.Event()
     seen = []
-    task = asyncio.create_task(Supervisor([role("one", tmp_path)], tmp_path, lambda *event: seen.append(event)).run(stop))
+    task = asyncio.create_task(
+        Supervisor([role("one", tmp_path)], tmp_path, lambda *event: seen.append(event)).run(stop)
+    )
     await until(lambda: len(seen) == 1)
     first = runfile.read(tmp_path, "one").pid
     os.kill(first, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Traffic made for cityfleet: a simulated city, recorded data, benchmarks."""
