@@ -33,7 +33,9 @@ def show(rows: Iterable[Row], columns: Sequence[str], output: OutputFormat, *, n
         name: the key whose value `-o name` prints.
     """
     if output is OutputFormat.TABLE:
-        table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(
+            *columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        )
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
         Console(soft_wrap=not sys.stdout.isatty()).print(table)
