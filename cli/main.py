@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli import registry
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.up import up
@@ -18,6 +19,14 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(ingest)
+
+
+@app.callback()
+def root() -> None:
+    """Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse."""
+
+
+app.command("registry")(registry.registry)
 
 
 def main() -> None:

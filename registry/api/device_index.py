@@ -1,0 +1,178 @@
+"""DeviceIndexService: the feed of the ingest nodes' device index.
+
+A watcher holds one message in memory and nothing else: what it has not sent yet it reads from the database by
+revision, so a slow watcher costs nothing and a watcher that falls behind gets each row's newest state only.
+"""
+
+import hmac
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import msgspec
+from cityfleet.registry.v1 import device_index_pb2 as pb
+from cityfleet.registry.v1 import device_index_pb2_grpc
+from sqlalchemy import Connection
+
+from registry import metrics
+from registry.api.status import abort
+from registry.db import catalogue, index, sequence
+from registry.db.engine import Database
+from registry.db.index import IndexRow
+from registry.devices.model import DeviceType, Metric
+from registry.errors import ResumeTokenError, UnauthenticatedError
+
+CHUNK_DEVICES = 5000
+BOOKMARK_S = 10.0
+Response = pb.WatchDeviceIndexResponse
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """Metrics and types as of `revision`; `numbers` has every metric's number, changed or not."""
+
+    registry_id: str
+    revision: int
+    metrics: list[Metric]
+    types: list[DeviceType]
+    numbers: dict[str, int]
+
+
+class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
+    def __init__(self, database: Database, internal_token: str, bookmark_s: float = BOOKMARK_S) -> None:
+        self._database = database
+        self._authorization = f"Bearer {internal_token}".encode()
+        self._bookmark_s = bookmark_s
+
+    async def WatchDeviceIndex(
+        self, request: pb.WatchDeviceIndexRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Response]:
+        metrics.index_watchers.inc()
+        try:
+            self._authorise(context)
+            async for response in self._watch(request.resume_token):
+                yield response
+        except Exception as exc:
+            await abort(context, exc)
+        finally:
+            metrics.index_watchers.dec()
+
+    def _authorise(self, context: grpc.aio.ServicerContext) -> None:
+        given = dict(context.invocation_metadata() or ()).get("authorization", "")
+        raw = given if isinstance(given, bytes) else given.encode()
+        if not hmac.compare_digest(raw, self._authorization):
+            raise UnauthenticatedError("the device index is for ingest nodes: authorization: Bearer <internal token>")
+
+    async def _watch(self, resume_token: str) -> AsyncIterator[Response]:
+        head = await self._database.read(sequence.head)
+        if resume_token:
+            revision = _resumed(resume_token, head)
+            if revision > head.revision:  # the database was put back to an older state
+                raise ResumeTokenError("the resume token is from the future; come back without it")
+        else:
+            revision = head.revision
+            async for response in self._snapshot(head):
+                yield response
+        bookmark_at = time.monotonic() + self._bookmark_s
+        while True:
+            rung = await self._database.bell.wait(revision, max(0.0, bookmark_at - time.monotonic()))
+            # Also without the bell: another process may have written to the same database.
+            async for response in self._changes(revision):
+                revision = _resumed(response.resume_token, head)
+                bookmark_at = time.monotonic() + self._bookmark_s
+                yield response
+            if not rung and time.monotonic() >= bookmark_at:
+                bookmark_at = time.monotonic() + self._bookmark_s
+                yield Response(phase=Response.PHASE_BOOKMARK, resume_token=_token(head.registry_id, revision))
+
+    async def _snapshot(self, head: sequence.Head) -> AsyncIterator[Response]:
+        """Everything, as of `head` or newer; what changes meanwhile comes again as a change after `head`."""
+        first = await self._database.read(_catalogue, 0)
+        yield Response(
+            phase=Response.PHASE_SNAPSHOT,
+            is_first_of_snapshot=True,
+            metrics=[_metric(metric) for metric in first.metrics],
+            types=[_type(kind, first.numbers) for kind in first.types],
+        )
+        last_num = 0
+        while rows := await self._database.read(index.rows_by_num, last_num, CHUNK_DEVICES):
+            last_num = rows[-1].device_num
+            metrics.index_rows.labels("snapshot").inc(len(rows))
+            yield Response(phase=Response.PHASE_SNAPSHOT, devices=[_device(row) for row in rows])
+        yield Response(phase=Response.PHASE_SNAPSHOT_COMPLETE, resume_token=_token(head.registry_id, head.revision))
+
+    async def _changes(self, revision: int) -> AsyncIterator[Response]:
+        """Everything after `revision`, in pieces; each has all metrics and types changed since it, because a device
+        may be of a type that changed again later. They may come twice, which is harmless."""
+        while True:
+            # Read together, so that a device never comes before its type.
+            changed, rows = await self._database.read(_changes, revision)
+            if changed.revision <= revision:
+                return
+            is_last = len(rows) < CHUNK_DEVICES
+            revision = changed.revision if is_last else rows[-1].revision
+            metrics.index_rows.labels("changes").inc(len(rows))
+            yield Response(
+                phase=Response.PHASE_CHANGES,
+                metrics=[_metric(metric) for metric in changed.metrics],
+                types=[_type(kind, changed.numbers) for kind in changed.types],
+                devices=[_device(row) for row in rows],
+                resume_token=_token(changed.registry_id, revision),
+            )
+            if is_last:
+                return
+
+
+def _catalogue(connection: Connection, revision: int) -> Catalogue:
+    head = sequence.head(connection)
+    return Catalogue(
+        head.registry_id,
+        head.revision,
+        catalogue.metrics_since(connection, revision),
+        catalogue.types_since(connection, revision),
+        catalogue.metric_nums(connection),
+    )
+
+
+def _changes(connection: Connection, revision: int) -> tuple[Catalogue, list[IndexRow]]:
+    return _catalogue(connection, revision), index.rows_since(connection, revision, CHUNK_DEVICES)
+
+
+def _token(registry_id: str, revision: int) -> str:
+    return f"{registry_id}:{revision}"
+
+
+def _resumed(token: str, head: sequence.Head) -> int:
+    """The revision of a resume token. Raises: ResumeTokenError if it is not one of this registry."""
+    registry_id, _, revision = token.partition(":")
+    if registry_id != head.registry_id or not revision.isdecimal():
+        raise ResumeTokenError("the resume token is from another registry; come back without it")
+    return int(revision)
+
+
+def _metric(metric: Metric) -> pb.IndexMetric:
+    return pb.IndexMetric(metric_num=metric.metric_num, metric=metric.metric_id, unit=metric.unit)
+
+
+def _type(kind: DeviceType, numbers: dict[str, int]) -> pb.IndexType:
+    return pb.IndexType(
+        type_num=kind.type_num,
+        device_type=kind.spec.type_id,
+        is_gateway=kind.spec.is_gateway,
+        default_encoding=kind.spec.default_encoding,
+        metrics=[
+            pb.IndexTypeMetric(metric_num=numbers[entry.metric], min_value=entry.min_value, max_value=entry.max_value)
+            for entry in kind.spec.metrics
+        ],
+    )
+
+
+def _device(row: IndexRow) -> pb.IndexDevice:
+    return pb.IndexDevice(
+        device_num=row.device_num,
+        device_id=row.device_id,
+        type_num=row.type_num,
+        ward_code=row.ward_code,
+        gateway_num=row.gateway_num,
+        token_sha256=row.token_sha256,
+        is_active=row.is_active,
+    )

@@ -1,0 +1,93 @@
+"""DeviceTypeService."""
+
+import grpc
+from cityfleet.registry.v1 import device_type_pb2 as pb
+from cityfleet.registry.v1 import device_type_pb2_grpc
+
+from registry.api.names import id_of, timestamp
+from registry.api.paging import next_token, page_limit, page_start
+from registry.api.status import answering
+from registry.db import catalogue as db
+from registry.db.engine import Database
+from registry.devices import catalogue
+from registry.devices.catalogue import etag
+from registry.devices.model import DeviceType, TypeMetric, TypeSpec
+
+MAX_PAGE = 1000
+_OUTCOMES = {
+    "created": pb.ApplyDeviceTypeResponse.OUTCOME_CREATED,
+    "updated": pb.ApplyDeviceTypeResponse.OUTCOME_UPDATED,
+    "unchanged": pb.ApplyDeviceTypeResponse.OUTCOME_UNCHANGED,
+}
+
+
+class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @answering
+    async def ApplyDeviceType(
+        self, request: pb.ApplyDeviceTypeRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ApplyDeviceTypeResponse:
+        spec, given_etag = _spec(request.device_type), request.device_type.etag
+        if request.validate_only:
+            applied = await self._database.read(catalogue.plan_type, spec, given_etag)
+        else:
+            applied = await self._database.write(catalogue.apply_type, spec, given_etag)
+        return pb.ApplyDeviceTypeResponse(
+            device_type=message(applied.device_type), outcome=_OUTCOMES[applied.outcome], changed_fields=applied.changed
+        )
+
+    @answering
+    async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, context: grpc.aio.ServicerContext) -> pb.DeviceType:
+        return message(await self._database.read(catalogue.get_type, id_of(request.name, "deviceTypes")))
+
+    @answering
+    async def ListDeviceTypes(
+        self, request: pb.ListDeviceTypesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListDeviceTypesResponse:
+        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
+        page = await self._database.read(db.list_types, start, limit + 1)
+        token = next_token(page[limit - 1].type_num) if len(page) > limit else ""
+        return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
+
+
+def _spec(given: pb.DeviceType) -> TypeSpec:
+    return TypeSpec(
+        type_id=id_of(given.name, "deviceTypes", "device_type.name"),
+        display_name=given.display_name,
+        description=given.description,
+        is_gateway=given.is_gateway,
+        default_encoding=given.default_encoding or "senml+json",
+        expected_interval_s=given.expected_interval_s,
+        metrics=tuple(
+            TypeMetric(
+                entry.metric,
+                entry.min_value if entry.HasField("min_value") else None,
+                entry.max_value if entry.HasField("max_value") else None,
+            )
+            for entry in given.metrics
+        ),
+    )
+
+
+def message(kind: DeviceType) -> pb.DeviceType:
+    spec = kind.spec
+    is_stored = kind.type_num > 0
+    return pb.DeviceType(
+        name=f"deviceTypes/{spec.type_id}",
+        type_num=kind.type_num,
+        display_name=spec.display_name,
+        description=spec.description,
+        is_gateway=spec.is_gateway,
+        default_encoding=spec.default_encoding,
+        expected_interval_s=spec.expected_interval_s,
+        metrics=[
+            pb.DeviceTypeMetric(metric=entry.metric, min_value=entry.min_value, max_value=entry.max_value)
+            for entry in spec.metrics
+        ],
+        version=kind.version,
+        etag=etag(kind.revision) if is_stored else "",
+        create_time=timestamp(kind.create_time_ms) if is_stored else None,
+        update_time=timestamp(kind.update_time_ms) if is_stored else None,
+    )

@@ -1,0 +1,26 @@
+"""Resource names and times between protobuf and the registry."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from registry.errors import InvalidError, Violation
+
+
+def id_of(name: str, collection: str, field: str = "name") -> str:
+    """The last part of `collection/id`. Raises: InvalidError if the name is of another shape."""
+    prefix, _, resource_id = name.partition("/")
+    if prefix != collection or not resource_id or "/" in resource_id:
+        text = f"`{name}` is not a name here; it is {collection}/ and an id, as in {collection}/example"
+        raise InvalidError([Violation(field, "NAME_INVALID", text)])
+    return resource_id
+
+
+def created_id(given: str, name: str, collection: str, field: str) -> str:
+    """The id of a resource to be created: `field` of the request; its own name must agree or be empty."""
+    if name and id_of(name, collection) != given:
+        text = f"`{name}` and {field} `{given}` differ; leave the name empty"
+        raise InvalidError([Violation("name", "NAME_DIFFERS", text)])
+    return given
+
+
+def timestamp(time_ms: int) -> Timestamp:
+    return Timestamp(seconds=time_ms // 1000, nanos=time_ms % 1000 * 1_000_000)

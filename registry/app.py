@@ -1,0 +1,120 @@
+"""The registry role: the database, the gRPC services, the copy to ClickHouse."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import structlog
+from cityfleet.registry.v1 import (
+    device_index_pb2,
+    device_index_pb2_grpc,
+    device_pb2,
+    device_pb2_grpc,
+    device_type_pb2,
+    device_type_pb2_grpc,
+    metric_pb2,
+    metric_pb2_grpc,
+)
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from registry import metrics
+from registry.api.device import DeviceServicer
+from registry.api.device_index import DeviceIndexServicer
+from registry.api.device_type import DeviceTypeServicer
+from registry.api.metric import MetricServicer
+from registry.db import devices as db_devices
+from registry.db.engine import Database, sqlite_url
+from registry.devices.catalogue import plant_starter_catalogue
+from registry.settings import RegistrySettings
+from runtime.endpoint import Endpoint
+from runtime.secrets import secret
+from store.settings import StoreSettings
+
+GRACE_S = 5.0
+GAUGE_PERIOD_S = 15.0
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (metric_pb2, "MetricService"),
+        (device_type_pb2, "DeviceTypeService"),
+        (device_pb2, "DeviceService"),
+        (device_index_pb2, "DeviceIndexService"),
+    )
+)
+# A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
+OPTIONS = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.so_reuseport", 0),  # a second registry on the same port must fail, not share its calls
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+log = structlog.get_logger()
+
+
+async def run(
+    settings: RegistrySettings,
+    store: StoreSettings,
+    data_dir: Path,
+    stop: asyncio.Event,
+    on_listening: Callable[[dict[str, str]], None],
+) -> None:
+    """Serve until `stop` is set.
+
+    Args:
+        on_listening: called once, with the addresses (`grpc`, `http`) as HOST:PORT, when calls are answered.
+    Raises: OSError if an address is taken, sqlalchemy.exc.SQLAlchemyError if the database cannot be used.
+    """
+    database = Database(settings.database_url or sqlite_url(data_dir / "registry" / "registry.db"))
+    try:
+        await database.open()
+        if await database.write(plant_starter_catalogue):
+            log.info("starter_catalogue_created")
+        await _serve(settings, data_dir, database, stop, on_listening)
+    finally:
+        database.close()
+
+
+async def _serve(
+    settings: RegistrySettings,
+    data_dir: Path,
+    database: Database,
+    stop: asyncio.Event,
+    on_listening: Callable[[dict[str, str]], None],
+) -> None:
+    server = grpc.aio.server(options=OPTIONS, compression=grpc.Compression.NoCompression)
+    metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(database), server)
+    device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(database), server)
+    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(database), server)
+    device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
+        DeviceIndexServicer(database, secret(data_dir, "internal")), server
+    )
+    checker = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    host = settings.listen.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.listen.port}")
+    except RuntimeError as exc:
+        raise OSError(f"cannot listen on {host}:{settings.listen.port} (registry.listen)") from exc
+    async with Endpoint(settings.http, dict) as endpoint, asyncio.TaskGroup() as tasks:
+        await server.start()
+        for name in ("", *SERVICES):
+            await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
+        gauges = tasks.create_task(_keep_gauges(database), name="gauges")
+        addresses = {"grpc": f"{host}:{port}", "http": f"{settings.http.host}:{endpoint.port}"}
+        log.info("registry_listening", **addresses)
+        on_listening(addresses)
+        await stop.wait()
+        await checker.enter_graceful_shutdown()
+        # Watches never end by themselves; their nodes come back with a resume token.
+        await server.stop(GRACE_S)
+        gauges.cancel()
+
+
+async def _keep_gauges(database: Database) -> None:
+    while True:
+        metrics.revision.set(database.bell.revision)
+        for state, count in (await database.read(db_devices.count_by_state)).items():
+            metrics.devices.labels(state).set(count)
+        await asyncio.sleep(GAUGE_PERIOD_S)

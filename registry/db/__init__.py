@@ -1,0 +1,1 @@
+"""The registry's database, and the only SQL: tables, migrations, reads and writes."""

@@ -1,0 +1,195 @@
+"""Metrics and device types in SQL."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+
+from registry.db import sequence
+from registry.db.schema import device_type_metrics, device_types, devices, metrics
+from registry.devices.model import DeviceType, Metric, TypeMetric, TypeSpec
+
+
+def insert_metrics(connection: Connection, new: Sequence[tuple[str, str, str]], now_ms: int) -> None:
+    """Add metrics given as (metric_id, unit, description); none of the ids may exist."""
+    taken = sequence.take(connection, revisions=len(new), metrics=len(new))
+    first_num, first_revision = taken.metric_num - len(new) + 1, taken.revision - len(new) + 1
+    connection.execute(
+        insert(metrics),
+        [
+            {
+                "metric_num": first_num + at,
+                "metric_id": metric_id,
+                "unit": unit,
+                "description": description,
+                "revision": first_revision + at,
+                "create_time_ms": now_ms,
+                "update_time_ms": now_ms,
+            }
+            for at, (metric_id, unit, description) in enumerate(new)
+        ],
+    )
+
+
+def update_metric(connection: Connection, metric_num: int, description: str, now_ms: int) -> None:
+    revision = sequence.take(connection, revisions=1).revision
+    change = update(metrics).where(metrics.c.metric_num == metric_num)
+    connection.execute(change.values(description=description, revision=revision, update_time_ms=now_ms))
+
+
+def find_metric(connection: Connection, metric_id: str) -> Metric | None:
+    row = connection.execute(select(metrics).where(metrics.c.metric_id == metric_id)).mappings().one_or_none()
+    return Metric(**row) if row else None
+
+
+def list_metrics(connection: Connection, after_num: int, limit: int) -> list[Metric]:
+    """Metrics with a number above `after_num`, in the order of their numbers."""
+    query = select(metrics).where(metrics.c.metric_num > after_num).order_by(metrics.c.metric_num).limit(limit)
+    return [Metric(**row) for row in connection.execute(query).mappings()]
+
+
+def metrics_since(connection: Connection, revision: int) -> list[Metric]:
+    """Metrics changed after `revision`, in the order of their change."""
+    query = select(metrics).where(metrics.c.revision > revision).order_by(metrics.c.revision)
+    return [Metric(**row) for row in connection.execute(query).mappings()]
+
+
+def metric_nums(connection: Connection) -> dict[str, int]:
+    return {
+        row.metric_id: row.metric_num for row in connection.execute(select(metrics.c.metric_id, metrics.c.metric_num))
+    }
+
+
+def insert_type(connection: Connection, spec: TypeSpec, now_ms: int) -> None:
+    taken = sequence.take(connection, revisions=1, types=1)
+    connection.execute(
+        insert(device_types).values(
+            type_num=taken.type_num,
+            type_id=spec.type_id,
+            version=1,
+            dimension_revision=taken.revision,
+            revision=taken.revision,
+            create_time_ms=now_ms,
+            update_time_ms=now_ms,
+            **_type_columns(spec),
+        )
+    )
+    _insert_type_metrics(connection, taken.type_num, spec)
+
+
+def update_type(connection: Connection, current: DeviceType, spec: TypeSpec, now_ms: int) -> None:
+    revision = sequence.take(connection, revisions=1).revision
+    in_dimension = spec.expected_interval_s != current.spec.expected_interval_s
+    connection.execute(
+        update(device_types)
+        .where(device_types.c.type_num == current.type_num)
+        .values(
+            version=current.version + 1,
+            dimension_revision=revision if in_dimension else current.dimension_revision,
+            revision=revision,
+            update_time_ms=now_ms,
+            **_type_columns(spec),
+        )
+    )
+    connection.execute(delete(device_type_metrics).where(device_type_metrics.c.type_num == current.type_num))
+    _insert_type_metrics(connection, current.type_num, spec)
+
+
+def find_type(connection: Connection, type_id: str) -> DeviceType | None:
+    rows = connection.execute(select(device_types).where(device_types.c.type_id == type_id)).mappings().all()
+    return next(iter(_types(connection, rows)), None)
+
+
+def list_types(connection: Connection, after_num: int = 0, limit: int = 65_535) -> list[DeviceType]:
+    """Types with a number above `after_num`, in the order of their numbers."""
+    query = select(device_types).where(device_types.c.type_num > after_num)
+    rows = connection.execute(query.order_by(device_types.c.type_num).limit(limit)).mappings().all()
+    return _types(connection, rows)
+
+
+def types_since(connection: Connection, revision: int) -> list[DeviceType]:
+    """Types changed after `revision`, in the order of their change."""
+    query = select(device_types).where(device_types.c.revision > revision).order_by(device_types.c.revision)
+    return _types(connection, connection.execute(query).mappings().all())
+
+
+def gateway_in_use(connection: Connection, type_num: int) -> str | None:
+    """The id of an active device behind a gateway of this type, if there is one."""
+    gateway = devices.alias("gateway")
+    query = (
+        select(devices.c.device_id)
+        .join(gateway, gateway.c.device_num == devices.c.gateway_num)
+        .where(gateway.c.type_num == type_num, devices.c.is_active.is_(True))
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def grouped_type(connection: Connection, type_num: int) -> str | None:
+    """The id of an active device of this type that is registered behind a gateway, if there is one."""
+    query = select(devices.c.device_id).where(
+        devices.c.type_num == type_num, devices.c.gateway_num > 0, devices.c.is_active.is_(True)
+    )
+    return connection.execute(query.limit(1)).scalar_one_or_none()
+
+
+def count_metrics(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(metrics)).scalar_one()
+
+
+def _type_columns(spec: TypeSpec) -> dict[str, object]:
+    return {
+        "display_name": spec.display_name,
+        "description": spec.description,
+        "is_gateway": spec.is_gateway,
+        "default_encoding": spec.default_encoding,
+        "expected_interval_s": spec.expected_interval_s,
+    }
+
+
+def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) -> None:
+    if not spec.metrics:
+        return
+    numbers = metric_nums(connection)
+    connection.execute(
+        insert(device_type_metrics),
+        [
+            {
+                "type_num": type_num,
+                "position": position,
+                "metric_num": numbers[entry.metric],
+                "min_value": entry.min_value,
+                "max_value": entry.max_value,
+            }
+            for position, entry in enumerate(spec.metrics)
+        ],
+    )
+
+
+def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceType]:
+    entries: dict[int, list[TypeMetric]] = defaultdict(list)
+    query = select(device_type_metrics, metrics.c.metric_id).join(metrics).order_by(device_type_metrics.c.position)
+    if len(rows) == 1:
+        query = query.where(device_type_metrics.c.type_num == rows[0]["type_num"])
+    for entry in connection.execute(query) if rows else ():
+        entries[entry.type_num].append(TypeMetric(entry.metric_id, entry.min_value, entry.max_value))
+    return [
+        DeviceType(
+            type_num=row["type_num"],
+            spec=TypeSpec(
+                type_id=row["type_id"],
+                display_name=row["display_name"],
+                description=row["description"],
+                is_gateway=row["is_gateway"],
+                default_encoding=row["default_encoding"],
+                expected_interval_s=row["expected_interval_s"],
+                metrics=tuple(entries[row["type_num"]]),
+            ),
+            version=row["version"],
+            dimension_revision=row["dimension_revision"],
+            revision=row["revision"],
+            create_time_ms=row["create_time_ms"],
+            update_time_ms=row["update_time_ms"],
+        )
+        for row in rows
+    ]

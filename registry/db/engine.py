@@ -1,0 +1,143 @@
+"""The database and its threads: one writer, several readers, migrations at opening, a bell after each commit."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from registry.db import sequence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+READERS = 4
+
+
+class ChangeBell:
+    """Wakes whoever waits for a newer revision. One loop."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._rung = asyncio.Event()
+
+    def ring(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def wait(self, after: int, timeout_s: float) -> bool:
+        """Return True as soon as there is a revision above `after`, False when the time is up."""
+        if self.revision > after:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Database:
+    """Synchronous SQLAlchemy in threads of its own: for SQLite that is faster than any asynchronous driver, and bulk
+    inserts stay bulk. `write` runs one function in one transaction, all writes one after the other."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: sqlalchemy.exc.ArgumentError for a URL that is none."""
+        is_sqlite = url.startswith("sqlite")
+        self._writer_engine = _engine(url, "BEGIN IMMEDIATE" if is_sqlite else "", 1)
+        self._reader_engine = _engine(url, "BEGIN" if is_sqlite else "", READERS)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="registry-read")
+        self.bell = ChangeBell()
+
+    async def open(self) -> None:
+        """Bring the tables up to date. Raises: sqlalchemy.exc.DBAPIError if the database cannot be reached."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, _migrate, self._writer_engine)
+        self.bell.ring((await self.read(sequence.head)).revision)
+
+    async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` on one consistent view of the database."""
+
+        def run() -> R:
+            with self._reader_engine.begin() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` as the only writer; committed, and durable, when it returns.
+
+        An exception of `work` rolls everything back.
+        """
+
+        def run() -> tuple[R, int, int]:
+            with self._writer_engine.begin() as connection:
+                before = sequence.lock(connection)
+                answer = work(connection, *args, **kwargs)
+                after = sequence.head(connection).revision
+            return answer, before, after
+
+        loop = asyncio.get_running_loop()
+        # Shielded: once handed to the thread the transaction ends by itself, and the bell must ring for it.
+        future = loop.run_in_executor(self._writer, run)
+        future.add_done_callback(self._announce)
+        answer, _, _ = await asyncio.shield(future)
+        return answer
+
+    def _announce(self, done: asyncio.Future[tuple[R, int, int]]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            _, before, after = done.result()
+            if after > before:
+                self.bell.ring(after)
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._writer_engine.dispose()
+        self._reader_engine.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whose folder is made if need be."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{path}"
+
+
+def _engine(url: str, begin: str, pool_size: int) -> Engine:
+    engine = create_engine(url, pool_size=pool_size, max_overflow=0)
+    if begin:
+        # The driver's own idea of when a transaction begins is switched off: a reader needs a stable view and the
+        # writer its lock from the first statement on (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
+        @event.listens_for(engine, "connect")
+        def _connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+            connection.isolation_level = None
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",  # a token that was shown must survive a power loss
+                "busy_timeout = 10000",
+                "foreign_keys = ON",
+                "cache_size = -65536",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,51 @@
+"""What the device index of an ingest node holds, read in pieces: by number for a snapshot, by revision for changes."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, select
+
+from registry.db.devices import tokens_of
+from registry.db.schema import devices
+
+_COLUMNS = select(
+    devices.c.device_num,
+    devices.c.device_id,
+    devices.c.type_num,
+    devices.c.ward_code,
+    devices.c.gateway_num,
+    devices.c.is_active,
+    devices.c.revision,
+)
+
+
+class IndexRow(msgspec.Struct, frozen=True):
+    device_num: int
+    device_id: str
+    type_num: int
+    ward_code: str
+    gateway_num: int
+    is_active: bool
+    revision: int
+    token_sha256: list[bytes]
+
+
+def rows_by_num(connection: Connection, after_num: int, limit: int) -> list[IndexRow]:
+    """Devices with a number above `after_num`, in the order of their numbers."""
+    query = _COLUMNS.where(devices.c.device_num > after_num).order_by(devices.c.device_num).limit(limit)
+    return _with_tokens(connection, connection.execute(query).all())
+
+
+def rows_since(connection: Connection, revision: int, limit: int) -> list[IndexRow]:
+    """Devices changed after `revision`, in the order of their change."""
+    query = _COLUMNS.where(devices.c.revision > revision).order_by(devices.c.revision).limit(limit)
+    return _with_tokens(connection, connection.execute(query).all())
+
+
+def _with_tokens(connection: Connection, rows: Any) -> list[IndexRow]:
+    tokens = tokens_of(connection, [row.device_num for row in rows]) if rows else {}
+    return [_row(row, tokens) for row in rows]
+
+
+def _row(row: Row[Any], tokens: dict[int, list[bytes]]) -> IndexRow:
+    return IndexRow(*row, tokens.get(row.device_num, []))

@@ -1,0 +1,1 @@
+"""Devices, their types and what they measure: the rules, free of SQL and gRPC."""

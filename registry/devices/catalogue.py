@@ -1,0 +1,170 @@
+"""Metrics and device types: create, update, apply. Each function runs in one write transaction."""
+
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from registry.db import catalogue as db
+from registry.db import sequence
+from registry.devices.model import DeviceType, Metric, TypeSpec
+from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_type, check_unit
+from registry.errors import (
+    AlreadyExistsError,
+    EtagMismatchError,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+    Violation,
+)
+
+MAX_NUMBER = 65_535
+
+# What a newcomer can measure at once: id, UCUM unit, description.
+STARTER_METRICS = (
+    ("water_level_m", "m", "Water level above the station's datum"),
+    ("street_flood_depth_mm", "mm", "Depth of water on a street or underpass"),
+    ("rain_mm", "mm", "Rain fallen since the reading before"),
+    ("pm2_5_ug_m3", "ug/m3", "Mass concentration of particles below 2.5 µm"),
+    ("pm10_ug_m3", "ug/m3", "Mass concentration of particles below 10 µm"),
+    ("vehicle_count", "1", "Vehicles passed since the reading before"),
+    ("speed_km_h", "km/h", "Mean speed of the vehicles passed"),
+    ("occupancy_pct", "%", "Share of time in which a vehicle stood over the detector"),
+    ("travel_time_s", "s", "Time that a vehicle takes along the measured stretch"),
+    ("temperature_cel", "Cel", "Air temperature"),
+    ("humidity_pct", "%", "Relative humidity"),
+    ("battery_pct", "%", "Charge of the device's battery"),
+    ("rssi_dbm", "dB[mW]", "Strength of the received radio signal"),
+)
+
+
+class Applied(msgspec.Struct, frozen=True):
+    device_type: DeviceType
+    outcome: Literal["created", "updated", "unchanged"]
+    changed: tuple[str, ...] = ()
+
+
+def etag(revision: int) -> str:
+    """The etag of a row (RFC 9110 section 8.8.3: quoted)."""
+    return f'"{revision}"'
+
+
+def check_etag(name: str, given: str, revision: int) -> None:
+    """Raises: EtagMismatchError if `given` is not empty and not the row's."""
+    if given and given != etag(revision):
+        raise EtagMismatchError(
+            f"{name} has changed meanwhile: its etag is {etag(revision)}, not {given}; read it again and decide",
+            metadata={"name": name, "etag": etag(revision), "given": given},
+        )
+
+
+def plant_starter_catalogue(connection: Connection) -> bool:
+    """Create the starter metrics in a database that never had them; True if it did."""
+    if not sequence.claim_starter_catalogue(connection):
+        return False
+    known = db.metric_nums(connection)
+    new = [metric for metric in STARTER_METRICS if metric[0] not in known]
+    if new:
+        db.insert_metrics(connection, new, sequence.now_ms())
+    return True
+
+
+def create_metric(connection: Connection, metric_id: str, unit: str, description: str) -> Metric:
+    """Raises: InvalidError, AlreadyExistsError, PreconditionError when all numbers are taken."""
+    found = check_metric_id(metric_id) + check_unit(unit) + check_description(description)
+    if found:
+        raise InvalidError(found)
+    if existing := db.find_metric(connection, metric_id):
+        raise AlreadyExistsError(
+            f"the metric {metric_id} exists with unit {existing.unit}; metrics are never replaced",
+            metadata={"metric": metric_id, "unit": existing.unit},
+        )
+    if sequence.head_numbers(connection).metric_num >= MAX_NUMBER:
+        raise PreconditionError(f"all {MAX_NUMBER} metric numbers are taken", reason="METRICS_EXHAUSTED")
+    db.insert_metrics(connection, [(metric_id, unit, description)], sequence.now_ms())
+    return get_metric(connection, metric_id)
+
+
+def update_metric(connection: Connection, metric_id: str, description: str, given_etag: str) -> Metric:
+    """Raises: InvalidError, NotFoundError, EtagMismatchError."""
+    if found := check_description(description):
+        raise InvalidError(found)
+    metric = get_metric(connection, metric_id)
+    check_etag(f"metrics/{metric_id}", given_etag, metric.revision)
+    if description != metric.description:
+        db.update_metric(connection, metric.metric_num, description, sequence.now_ms())
+    return get_metric(connection, metric_id)
+
+
+def get_metric(connection: Connection, metric_id: str) -> Metric:
+    """Raises: NotFoundError."""
+    metric = db.find_metric(connection, metric_id)
+    if metric is None:
+        text = f"there is no metric {metric_id}; `cityfleet metric list` shows the catalogue"
+        raise NotFoundError(text, reason="METRIC_NOT_FOUND", metadata={"metric": metric_id})
+    return metric
+
+
+def get_type(connection: Connection, type_id: str) -> DeviceType:
+    """Raises: NotFoundError."""
+    found = db.find_type(connection, type_id)
+    if found is None:
+        text = f"there is no device type {type_id}; `cityfleet type list` shows those there are"
+        raise NotFoundError(text, reason="DEVICE_TYPE_NOT_FOUND", metadata={"device_type": type_id})
+    return found
+
+
+def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
+    """What apply_type would do. A type to be created has number 0 in the answer.
+
+    Raises: InvalidError, EtagMismatchError, PreconditionError.
+    """
+    if found := check_type(spec, db.metric_nums(connection)):
+        raise InvalidError(found)
+    current = db.find_type(connection, spec.type_id)
+    if current is None:
+        if sequence.head_numbers(connection).type_num >= MAX_NUMBER:
+            raise PreconditionError(f"all {MAX_NUMBER} type numbers are taken", reason="TYPES_EXHAUSTED")
+        if given_etag:
+            check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
+        return Applied(DeviceType(0, spec, 1, 0, 0, 0, 0), "created")
+    check_etag(f"deviceTypes/{spec.type_id}", given_etag, current.revision)
+    changed = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
+    if not changed:
+        return Applied(current, "unchanged")
+    if "is_gateway" in changed:
+        _check_gateway_change(connection, current, spec)
+    planned = msgspec.structs.replace(current, spec=spec, version=current.version + 1)
+    return Applied(planned, "updated", changed)
+
+
+def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
+    """Create the type or bring it to `spec`. Raises as plan_type."""
+    plan = plan_type(connection, spec, given_etag)
+    if plan.outcome == "created":
+        db.insert_type(connection, spec, sequence.now_ms())
+    elif plan.outcome == "updated":
+        db.update_type(connection, get_type(connection, spec.type_id), spec, sequence.now_ms())
+    return msgspec.structs.replace(plan, device_type=get_type(connection, spec.type_id))
+
+
+def check_description(description: str) -> list[Violation]:
+    if len(description) <= MAX_DESCRIPTION:
+        return []
+    text = f"at most {MAX_DESCRIPTION} characters, not {len(description)}"
+    return [Violation("description", "TEXT_TOO_LONG", text)]
+
+
+def _check_gateway_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:
+    if spec.is_gateway:
+        device_id = db.grouped_type(connection, current.type_num)
+        problem = "is registered behind a gateway, and a gateway cannot be"
+    else:
+        device_id = db.gateway_in_use(connection, current.type_num)
+        problem = "is registered behind a gateway of this type"
+    if device_id is not None:
+        raise PreconditionError(
+            f"is_gateway of {spec.type_id} cannot change while the device {device_id} {problem}; move it first",
+            reason="GATEWAY_IN_USE",
+            metadata={"device_type": spec.type_id, "device": device_id},
+        )

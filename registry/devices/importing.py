@@ -1,0 +1,168 @@
+"""The import: a request's rows in one transaction, each row with its own verdict."""
+
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from registry.db import catalogue as db_catalogue
+from registry.db import devices as db
+from registry.db import sequence
+from registry.db.devices import Gateway, NewDevice
+from registry.devices import tokens
+from registry.devices.fleet import check_references
+from registry.devices.model import Device, DeviceSpec, DeviceType
+from registry.devices.rules import check_device
+from registry.errors import Violation
+
+Outcome = Literal["created", "unchanged", "failed"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """`token` is empty unless the device brings its own."""
+
+    row: int
+    spec: DeviceSpec
+    token: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    row: int
+    outcome: Outcome
+    token: str = ""
+    violations: tuple[Violation, ...] = ()
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What a dry run remembers of a device that it did not create."""
+
+    is_gateway: bool
+    content: int
+
+
+class DryRun(msgspec.Struct):
+    """The devices that earlier requests of the same stream would have created, by id."""
+
+    planned: dict[str, Planned] = {}
+
+
+def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None) -> list[Result]:
+    """Create what is new and right; with `dry_run` only say what would happen. Results are in the order of `rows`."""
+    types = {kind.spec.type_id: kind for kind in db_catalogue.list_types(connection)}
+    existing = db.find_devices(connection, {row.spec.device_id for row in rows})
+    gateways = db.find_gateways(connection, {row.spec.gateway for row in rows if row.spec.gateway})
+    held = db.tokens_of(connection, [device.device_num for device in existing.values()]) if existing else {}
+    fresh: dict[str, Row] = {}
+    results: list[Result | None] = []
+    waiting: list[int] = []
+    for at, row in enumerate(rows):
+        device = existing.get(row.spec.device_id)
+        if device is not None:
+            results.append(_compare(row, device, held.get(device.device_num, [])))
+            continue
+        result = _judge(row, types, gateways, fresh, dry_run)
+        results.append(result)
+        if result is None:
+            fresh[row.spec.device_id] = row
+            waiting.append(at)
+    made = _create(connection, [rows[at] for at in waiting], types, gateways, dry_run)
+    for at, token in zip(waiting, made, strict=True):
+        results[at] = Result(rows[at].row, "created", token)
+    return [result for result in results if result is not None]
+
+
+def _judge(
+    row: Row,
+    types: dict[str, DeviceType],
+    gateways: dict[str, Gateway],
+    fresh: dict[str, Row],
+    dry_run: DryRun | None,
+) -> Result | None:
+    """The verdict on a row whose device does not exist; None: create it."""
+    spec = row.spec
+    twin = fresh.get(spec.device_id)
+    if twin is not None:
+        if twin.spec == spec and row.token in ("", twin.token):
+            return Result(row.row, "unchanged")
+        return _failed(row, Violation("device_id", "DUPLICATE_ROW", f"row {twin.row} has this id and differs"))
+    if dry_run is not None and (planned := dry_run.planned.get(spec.device_id)):
+        if planned.content == _content(row):
+            return Result(row.row, "unchanged")
+        return _failed(row, Violation("device_id", "DUPLICATE_ROW", "an earlier row has this id and differs"))
+    found = check_device(spec)
+    if row.token:
+        found += tokens.check_token(row.token)
+    found += check_references(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
+    return Result(row.row, "failed", violations=tuple(found)) if found else None
+
+
+def _reachable(
+    gateway_id: str,
+    types: dict[str, DeviceType],
+    gateways: dict[str, Gateway],
+    fresh: dict[str, Row],
+    dry_run: DryRun | None,
+) -> dict[str, Gateway]:
+    """The named gateway, also if it is to be created by an earlier row."""
+    if gateway_id in gateways or not gateway_id:
+        return gateways
+    if (row := fresh.get(gateway_id)) is not None:
+        return {gateway_id: Gateway(0, types[row.spec.device_type].spec.is_gateway, True)}
+    if dry_run is not None and (planned := dry_run.planned.get(gateway_id)):
+        return {gateway_id: Gateway(0, planned.is_gateway, True)}
+    return gateways
+
+
+def _create(
+    connection: Connection,
+    rows: list[Row],
+    types: dict[str, DeviceType],
+    gateways: dict[str, Gateway],
+    dry_run: DryRun | None,
+) -> list[str]:
+    """Create the devices of `rows`; gateways first, because the others need their numbers. Returns the new tokens."""
+    if dry_run is not None:
+        for row in rows:
+            is_gateway = types[row.spec.device_type].spec.is_gateway
+            dry_run.planned[row.spec.device_id] = Planned(is_gateway, _content(row))
+        return [""] * len(rows)
+    now_ms = sequence.now_ms()
+    made = ["" if row.token else tokens.new_token() for row in rows]
+    numbers = {gateway_id: gateway.device_num for gateway_id, gateway in gateways.items()}
+    for is_gateway in (True, False):
+        part = [
+            NewDevice(
+                row.spec,
+                types[row.spec.device_type].type_num,
+                numbers[row.spec.gateway] if row.spec.gateway else 0,
+                tokens.digest(row.token or token),
+            )
+            for row, token in zip(rows, made, strict=True)
+            if types[row.spec.device_type].spec.is_gateway is is_gateway
+        ]
+        if part:
+            first_num = db.insert_devices(connection, part, now_ms)
+            numbers |= {new.spec.device_id: first_num + at for at, new in enumerate(part)}
+    return made
+
+
+def _compare(row: Row, device: Device, held: list[bytes]) -> Result:
+    """The verdict on a row whose device exists."""
+    if not device.is_active:
+        text = "the device is decommissioned; ids are never used again, choose another"
+        return _failed(row, Violation("device_id", "DEVICE_DECOMMISSIONED", text))
+    differing = [name for name in DeviceSpec.__struct_fields__ if getattr(row.spec, name) != getattr(device.spec, name)]
+    if row.token and tokens.digest(row.token) not in held:
+        differing.append("token")
+    if not differing:
+        return Result(row.row, "unchanged")
+    text = f"the device exists and differs in {', '.join(differing)}; change it by `cityfleet device update`"
+    return _failed(row, Violation(differing[0], "DEVICE_EXISTS_DIFFERENT", text))
+
+
+def _failed(row: Row, violation: Violation) -> Result:
+    return Result(row.row, "failed", violations=(violation,))
+
+
+def _content(row: Row) -> int:
+    return hash((msgspec.json.encode(row.spec, order="sorted"), row.token))

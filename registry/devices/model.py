@@ -1,0 +1,71 @@
+"""The registry's plain data types. Times are UTC milliseconds since the epoch, by the registry's clock."""
+
+from typing import Literal
+
+import msgspec
+
+Encoding = Literal["senml+json", "batch"]
+
+
+class Metric(msgspec.Struct, frozen=True):
+    metric_num: int
+    metric_id: str
+    unit: str
+    description: str
+    revision: int
+    create_time_ms: int
+    update_time_ms: int
+
+
+class TypeMetric(msgspec.Struct, frozen=True):
+    metric: str
+    min_value: float | None = None
+    max_value: float | None = None
+
+
+class TypeSpec(msgspec.Struct, frozen=True):
+    """What a person decides about a device type."""
+
+    type_id: str
+    display_name: str = ""
+    description: str = ""
+    is_gateway: bool = False
+    default_encoding: str = "senml+json"
+    expected_interval_s: int = 0
+    metrics: tuple[TypeMetric, ...] = ()
+
+
+class DeviceType(msgspec.Struct, frozen=True):
+    type_num: int
+    spec: TypeSpec
+    version: int
+    # Revision at which a column that the device dimension copies from the type changed last.
+    dimension_revision: int
+    revision: int
+    create_time_ms: int
+    update_time_ms: int
+
+
+class DeviceSpec(msgspec.Struct, frozen=True):
+    """What a person decides about a device; `gateway` is a device id, empty for none."""
+
+    device_id: str
+    device_type: str
+    display_name: str = ""
+    gateway: str = ""
+    ward_code: str = ""
+    site: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    labels: dict[str, str] = {}
+
+
+class Device(msgspec.Struct, frozen=True):
+    device_num: int
+    spec: DeviceSpec
+    type_num: int
+    gateway_num: int
+    is_active: bool
+    revision: int
+    create_time_ms: int
+    update_time_ms: int

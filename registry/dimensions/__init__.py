@@ -1,0 +1,1 @@
+"""The copy of devices, metrics and wards that ClickHouse joins readings with."""

@@ -1,0 +1,19 @@
+"""Metrics of the registry."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+requests = Counter("cityfleet_registry_api_requests_total", "Unary calls answered.", ["method", "code"])
+request_seconds = Histogram("cityfleet_registry_api_request_seconds", "Time to answer a unary call.", ["method"])
+import_rows = Counter("cityfleet_registry_import_rows_total", "Rows of imports.", ["outcome"])
+devices = Gauge("cityfleet_registry_devices", "Registered devices.", ["state"])
+revision = Gauge("cityfleet_registry_revision", "Newest committed revision: grows with every change of any row.")
+index_watchers = Gauge("cityfleet_registry_index_watchers", "Ingest nodes that watch the device index now.")
+index_rows = Counter("cityfleet_registry_index_rows_total", "Rows sent to watchers of the device index.", ["phase"])
+dimension_rows = Counter("cityfleet_registry_dimension_rows_total", "Rows written to ClickHouse.", ["table"])
+dimension_failures = Counter("cityfleet_registry_dimension_failures_total", "Attempts to reach ClickHouse that failed.")
+dimension_lag_revisions = Gauge(
+    "cityfleet_registry_dimension_lag_revisions", "Changes that ClickHouse has not got yet."
+)
+dimension_lag_seconds = Gauge(
+    "cityfleet_registry_dimension_lag_seconds", "Time since ClickHouse last had every change; 0 when it has."
+)

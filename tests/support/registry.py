@@ -1,0 +1,122 @@
+"""A real registry in a process of its own, on free ports: `with running_registry(tmp_path) as registry: ...`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from runtime.secrets import secret
+
+ROOT = Path(__file__).parents[2]
+START_S = 60.0
+
+
+class RunningRegistry:
+    """Has `address` (gRPC, HOST:PORT), `http` (HOST:PORT), `data_dir`, `internal_token`."""
+
+    def __init__(self, data_dir: Path, environ: Mapping[str, str]) -> None:
+        self.data_dir = data_dir
+        self._environ = dict(environ)
+        self._log = data_dir / "registry.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.address = ""
+        self.http = ""
+        self.start()
+
+    @property
+    def internal_token(self) -> str:
+        return secret(self.data_dir, "internal")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What a watch of the device index must carry."""
+        return (("authorization", f"Bearer {self.internal_token}"),)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def channel(self) -> grpc.Channel:
+        """A synchronous channel; the caller closes it (`with`)."""
+        return grpc.insecure_channel(self.address)
+
+    def start(self) -> None:
+        """Start it again after stop() or kill(), on the port that it had."""
+        port = self.address.rpartition(":")[2] or "0"
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("CITYFLEET_")}
+        environ |= {
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}",
+            "CITYFLEET_REGISTRY__LISTEN__PORT": port,
+            "CITYFLEET_REGISTRY__HTTP__PORT": "0",
+            # Nothing listens there, unless the test brings a store.
+            "CITYFLEET_STORE__LISTEN__PORT": "1",
+        }
+        with self._log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", "registry", "--data", str(self.data_dir)],
+                cwd=ROOT,
+                env=environ | self._environ,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()  # ends, too, when the process does
+        if "grpc=" not in line:
+            self.kill()
+            raise AssertionError(f"the registry did not start: {line}\n{self.log}")
+        addresses = dict(part.split("=", 1) for part in line.split())
+        self.address, self.http = addresses["grpc"], addresses["http"]
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the end, return the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.send_signal(number)
+        try:
+            return process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            if process.stdout:
+                process.stdout.close()
+
+
+@contextmanager
+def running_registry(tmp_path: Path, environ: Mapping[str, str] | None = None) -> Iterator[RunningRegistry]:
+    """Run a registry on `tmp_path` as its data folder.
+
+    Args:
+        environ: more settings, as CITYFLEET_... variables.
+    """
+    tmp_path.mkdir(parents=True, exist_ok=True)
+    registry = RunningRegistry(tmp_path, environ or {})
+    try:
+        yield registry
+    finally:
+        registry.kill()
+
+
+def wait_until(claim: str, deadline_s: float = 20.0) -> Iterator[None]:
+    """`for _ in wait_until("the row is there"): if ...: break`; fails with the claim when the time is up."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.02)
+    raise AssertionError(f"not within {deadline_s:g} s: {claim}")
