@@ -1,0 +1,1 @@
+"""What feeds the platform: recorded data, a simulated city, load. Talks to it only through its public interfaces."""
