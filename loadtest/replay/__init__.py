@@ -1,0 +1,1 @@
+"""Recorded CSV files as readings of registered devices: a map says how, the sender carries them over MQTT."""
