@@ -4,9 +4,9 @@ import sys
 
 import typer
 
-from cli import registry
 from cli.errors import exit_code_of
 from cli.ingest import ingest
+from cli.registry import registry
 from cli.up import up
 
 app = typer.Typer(
@@ -19,14 +19,12 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(ingest)
+app.command()(registry)
 
 
 @app.callback()
 def root() -> None:
     """Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse."""
-
-
-app.command("registry")(registry.registry)
 
 
 def main() -> None:

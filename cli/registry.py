@@ -1,12 +1,7 @@
 """`cityfleet registry`: run the registry role."""
 
-import typer
-import uvloop
-
+from cli.role import run_role
 from cli.settings import ConfigOption, DataOption, load_settings
-from registry import app as role
-from runtime import logging
-from runtime.shutdown import stop_on_signals
 
 
 def registry(config: ConfigOption = None, data: DataOption = None) -> None:
@@ -14,14 +9,11 @@ def registry(config: ConfigOption = None, data: DataOption = None) -> None:
 
     Example: cityfleet registry --data /var/lib/cityfleet
     """
+    from registry.app import run
+
     settings = load_settings(config, data)
-    logging.configure(settings.log, "registry")
-
-    async def serve() -> None:
-        await role.run(settings.registry, settings.store, settings.data_path, stop_on_signals(), _say)
-
-    uvloop.run(serve())
-
-
-def _say(addresses: dict[str, str]) -> None:
-    typer.echo(" ".join(f"{name}={address}" for name, address in addresses.items()))
+    run_role(
+        "registry",
+        settings,
+        lambda stop, on_listening: run(settings.registry, settings.store, settings.data_path, stop, on_listening),
+    )

@@ -5,7 +5,6 @@ import errno
 from collections.abc import Callable, Coroutine
 
 import uvloop
-from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
 from cli.settings import Settings
@@ -22,15 +21,14 @@ def run_role(name: str, settings: Settings, body: Body) -> None:
 
     Raises: CommandError if it already runs on this data folder or an address is taken.
     """
-    die_with_parent()
+    is_supervised = die_with_parent()
     logging.configure(settings.log, name)
     data_dir = settings.data_path
-    console = Console(stderr=True)
 
     def on_listening(addresses: dict[str, str]) -> None:
         runfile.announce(data_dir, name, addresses)
-        if console.is_terminal:
-            console.print(f"[bold]{name}[/] listens: " + ", ".join(f"{k} {v}" for k, v in addresses.items()))
+        if not is_supervised:
+            print(" ".join(f"{kind}={address}" for kind, address in addresses.items()), flush=True)
 
     async def main() -> None:
         await body(stop_on_signals(), on_listening)

@@ -41,13 +41,17 @@ class Role:
     stop_s: float
 
 
-def die_with_parent() -> None:
-    """In a supervised process: get SIGTERM when the supervisor is gone, also by kill -9 (Linux prctl)."""
+def die_with_parent() -> bool:
+    """In a supervised process: get SIGTERM when the supervisor is gone, also by kill -9 (Linux prctl).
+
+    Returns: whether this process is supervised.
+    """
     expected = os.environ.pop(PARENT_VARIABLE, "")
     if expected:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(expected):
             os.kill(os.getpid(), signal.SIGTERM)
+    return bool(expected)
 
 
 class Supervisor:

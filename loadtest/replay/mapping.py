@@ -73,7 +73,10 @@ class DeviceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def source_columns(self) -> tuple[str, ...]:
-        return (*_PLACEHOLDER.findall(self.id), *(name for name in (self.lat, self.lon) if isinstance(name, str) and name))
+        return (
+            *_PLACEHOLDER.findall(self.id),
+            *(name for name in (self.lat, self.lon) if isinstance(name, str) and name),
+        )
 
     def device_id(self, row: Mapping[str, str]) -> str:
         """The device's id, or empty if the row does not name one."""
