@@ -75,7 +75,7 @@ class _Ingest:
             settings.grpc, settings.gather_ms, self._index, self._gate, self._take, self._mqtt.deliver, internal
         )
         self._broker = BrokerConsumer(settings.broker, settings.gather_ms, self._index, self._gate, self._take)
-        self._feed = IndexFeed(self._index, registry, internal, self._on_device_changed)
+        self._feed = IndexFeed(self._index, registry, internal, self._on_revoked)
         self._ledger = Ledger(lambda: self._batch.received, self._spool_state, self._write_state)
         self._collector = IngestCollector(
             self._ledger,
@@ -184,8 +184,8 @@ class _Ingest:
             self._gate.shut(self._spool_state.closed_bytes - self._write_state.taken_bytes >= limit)
             await asyncio.sleep(_WATCH_SPOOL_S)
 
-    def _on_device_changed(self, device_id: str) -> None:
-        """A device whose credentials or activity changed must connect again."""
+    def _on_revoked(self, device_id: str) -> None:
+        """A device that lost a token must connect again."""
         self._mqtt.kick(device_id.encode())
 
     def _transport_counters(self) -> dict[str, int]:

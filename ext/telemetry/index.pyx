@@ -363,12 +363,13 @@ cdef class DeviceIndex:
                 self.take_from_type(slot)
 
     def put_device(self, device_num, str device_id not None, int type_num, str ward_code not None, gateway_num,
-                   list token_sha256 not None, bint is_active) -> None:
+                   list token_sha256 not None, bint is_active) -> bool:
         """Add or change a device. Its type should have been put before: until it is, the device has no metrics.
 
         Args:
             gateway_num: device_num of the gateway it is registered behind; 0: none.
             token_sha256: 32 bytes each, one for every valid token.
+        Returns: whether a token that was valid is so no more: then its connections should end.
         Raises: ValueError if the id is not [a-z0-9-]{1,63}, a number or the ward code is out of range, or a hash is
             not of 32 bytes.
         """
@@ -412,7 +413,9 @@ cdef class DeviceIndex:
         device.ward_slot = <unsigned short>ward_slot
         device.flags = DEVICE_ACTIVE if is_active else 0
         self.take_from_type(slot)
+        before = self.tokens[slot]
         self.tokens[slot] = b"".join(token_sha256) if is_active else b""
+        return any(before[at : at + 32] not in token_sha256 or not is_active for at in range(0, len(before), 32))
 
     # --- the parts that allocate
 

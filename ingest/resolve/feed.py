@@ -21,13 +21,13 @@ class IndexFeed:
     """Keeps `index` like the registry. While the registry is away the index stays as it was."""
 
     def __init__(
-        self, index: DeviceIndex, registry: str, internal_token: str, on_changed: Callable[[str], None]
+        self, index: DeviceIndex, registry: str, internal_token: str, on_revoked: Callable[[str], None]
     ) -> None:
-        """`on_changed` is called with the id of a device whose credentials or activity may have changed."""
+        """`on_revoked` is called with the id of a device that lost a token; its connections should end."""
         self._index = index
         self._registry = registry
         self._metadata = (("authorization", f"Bearer {internal_token}"),)
-        self._on_changed = on_changed
+        self._on_revoked = on_revoked
         self._resume_token = ""
         self.is_loaded = False
         self.problem = "no snapshot from the registry yet"
@@ -70,7 +70,7 @@ class IndexFeed:
             ]
             index.put_type(kind.type_num, kind.device_type, kind.is_gateway, kind.default_encoding, metrics)
         for device in response.devices:
-            index.put_device(
+            is_revoked = index.put_device(
                 device.device_num,
                 device.device_id,
                 device.type_num,
@@ -79,10 +79,9 @@ class IndexFeed:
                 list(device.token_sha256),
                 device.is_active,
             )
-        if response.phase == _Phase.PHASE_CHANGES:
-            for device in response.devices:
-                self._on_changed(device.device_id)
-        elif response.phase == _Phase.PHASE_SNAPSHOT_COMPLETE:
+            if is_revoked:
+                self._on_revoked(device.device_id)
+        if response.phase == _Phase.PHASE_SNAPSHOT_COMPLETE:
             index.end_snapshot()
             self.is_loaded = True
             log.info("index_snapshot_loaded", devices=len(index))
