@@ -1,0 +1,8 @@
+"""One MQTT client: an asyncio.BufferedProtocol for uvloop that puts PUBLISH packets into the hub's chunk."""
+
+import asyncio
+
+from ext.mqtt.hub import Hub
+
+class Connection(asyncio.BufferedProtocol):
+    def __init__(self, hub: Hub) -> None: ...

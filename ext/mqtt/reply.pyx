@@ -1,0 +1,92 @@
+# cython: language_level=3
+"""MQTT control packets as we send them: CONNACK, DISCONNECT, SUBACK, UNSUBACK, PUBLISH."""
+
+from ext.mqtt.packet cimport CONNACK, DISCONNECT, PUBLISH, SUBACK, UNSUBACK, VERSION_5
+from ext.mqtt.properties cimport P_REASON_STRING
+from ext.wire.varint cimport write_varint
+
+# Reason codes of MQTT 5 as return codes of a 3.1.1 CONNACK; others have none and the connection is just closed.
+cdef dict RETURN_CODES = {0x00: 0, 0x84: 1, 0x85: 2, 0x97: 3, 0x8B: 3, 0x86: 4, 0x87: 5}
+
+cdef dict TEXTS = {
+    0x81: b"malformed packet",
+    0x82: b"protocol error",
+    0x84: b"this server speaks MQTT 3.1.1 and 5.0",
+    0x85: b"an empty client identifier needs a clean session",
+    0x86: b"unknown device, or not its token",
+    0x87: b"not yours, or decommissioned",
+    0x8B: b"server shutting down",
+    0x8C: b"only user name and password",
+    0x8D: b"keep alive timeout",
+    0x8E: b"this device connected again with the same client identifier",
+    0x90: b"a topic name cannot have wildcards",
+    0x93: b"more unacknowledged messages than Receive Maximum",
+    0x94: b"topic alias 0, unknown, or above Topic Alias Maximum",
+    0x95: b"larger than Maximum Packet Size",
+    0x97: b"too many connections",
+    0x98: b"closed by an operator",
+    0x9A: b"nothing is retained here",
+    0x9B: b"QoS 0 and 1 only",
+    0xA1: b"no subscription identifiers",
+}
+
+
+cdef bytes varint(unsigned int value):
+    cdef unsigned char room[4]
+    return room[: write_varint(room, value) - room]
+
+
+cdef bytes packet(int first_byte, bytes body):
+    return bytes((first_byte,)) + varint(<unsigned int>len(body)) + body
+
+
+cdef bytes number_property(int id, int size, unsigned int value):
+    return bytes((id,)) + (<object>value).to_bytes(size, "big")
+
+
+cdef bytes string_property(int id, bytes text):
+    return bytes((id,)) + len(text).to_bytes(2, "big") + text
+
+
+cdef bytes reason_text(unsigned char reason):
+    return TEXTS.get(reason, b"")
+
+
+cdef bytes connack(unsigned char version, unsigned char reason, bytes properties):
+    """Empty where 3.1.1 has no return code for the reason. Session Present is always 0: we keep no sessions."""
+    if version == VERSION_5:
+        return packet(CONNACK << 4, bytes((0, reason)) + varint(<unsigned int>len(properties)) + properties)
+    return packet(CONNACK << 4, bytes((0, RETURN_CODES[reason]))) if reason in RETURN_CODES else b""
+
+
+cdef bytes disconnect(unsigned char reason, unsigned int max_packet_bytes):
+    """MQTT 5 only, with a reason string if the client's Maximum Packet Size has room for it."""
+    cdef bytes text = reason_text(reason)
+    cdef bytes full
+    if text:
+        text = string_property(P_REASON_STRING, text)
+        full = packet(DISCONNECT << 4, bytes((reason,)) + varint(<unsigned int>len(text)) + text)
+        if <size_t>len(full) <= max_packet_bytes:
+            return full
+    return packet(DISCONNECT << 4, bytes((reason,)))
+
+
+cdef bytes suback(unsigned char version, unsigned short packet_id, bytes reasons):
+    cdef bytes head = (<object>packet_id).to_bytes(2, "big")
+    if version == VERSION_5:
+        return packet(SUBACK << 4, head + b"\0" + reasons)
+    return packet(SUBACK << 4, head + bytes([min(code, 0x80) for code in reasons]))
+
+
+cdef bytes unsuback(unsigned char version, unsigned short packet_id, bytes reasons):
+    cdef bytes head = (<object>packet_id).to_bytes(2, "big")
+    return packet(UNSUBACK << 4, head + b"\0" + reasons if version == VERSION_5 else head)
+
+
+cdef bytes publish(unsigned char version, bytes topic, bytes payload, int qos, unsigned short packet_id):
+    cdef bytes head = len(topic).to_bytes(2, "big") + topic
+    if qos:
+        head += (<object>packet_id).to_bytes(2, "big")
+    if version == VERSION_5:
+        head += b"\0"
+    return packet(PUBLISH << 4 | qos << 1, head + payload)

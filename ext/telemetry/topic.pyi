@@ -1,0 +1,7 @@
+"""Topics of cityfleet: cf/v1/d/{device}/... and cf/v1/g/{gateway}/... ."""
+
+def parse(topic: bytes) -> tuple[int, bytes, bool, int] | None:
+    """Parts of a topic: (scope, id, is_telemetry, encoding) as in FrameChunk; None if it is not of ours."""
+
+def content_type_encoding(content_type: bytes) -> int:
+    """The encoding of an MQTT 5 Content Type: 0 (the device type's default) if empty, 255 if none of ours."""

@@ -1,0 +1,135 @@
+"""Our own MQTT endpoint: listens, and turns what devices publish into chunks of frames. The protocol is in ext/mqtt."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from ext.mqtt.connection import Connection
+from ext.mqtt.hub import Hub
+from ext.telemetry.frames import FrameChunk
+from ext.telemetry.index import DeviceIndex
+from ingest.settings import MqttSettings
+
+log = structlog.get_logger()
+
+SERVER_SHUTTING_DOWN = 0x8B
+ADMINISTRATIVE_ACTION = 0x98
+# How long clients have to take our DISCONNECT and close.
+FAREWELL_S = 2.0
+BACKLOG = 4096
+
+
+class MqttEndpoint:
+    """MQTT 3.1.1 and 5.0 for devices: username is the device id, password its token. Everything in one uvloop.
+
+    A chunk goes to `sink` when `gather_ms` have passed since its first frame, or when it is large. The sink must not
+    raise or block. It calls `chunk.on_durable(chunk)`, in this loop, when all frames of the chunk are durable: that
+    sends the PUBACKs. Chunks must become durable in the order in which they were given for PUBACKs to be in order.
+
+    No sessions are kept (Session Present is always 0), nothing is retained, and wills are accepted and forgotten:
+    nobody can subscribe to them.
+    """
+
+    def __init__(
+        self, settings: MqttSettings, gather_ms: float, index: DeviceIndex, sink: Callable[[FrameChunk], None]
+    ) -> None:
+        self._settings = settings
+        self._gather_ms = gather_ms
+        self._index = index
+        self._sink = sink
+        self._hub: Hub | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen. Returns the port. Raises OSError if the address cannot be bound."""
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        hub = Hub(
+            self._index,
+            self._sink,
+            loop,
+            self._gather_ms,
+            max_packet_bytes=settings.max_packet_bytes,
+            max_connections=settings.max_connections,
+            receive_maximum=settings.receive_maximum,
+            connect_timeout_s=settings.connect_timeout_s,
+            max_keep_alive_s=settings.max_keep_alive_s,
+            on_refused=_log_refused,
+        )
+        self._server = await loop.create_server(
+            lambda: Connection(hub), settings.host, settings.port, backlog=BACKLOG, reuse_address=True
+        )
+        self._hub = hub
+        hub.start()
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def pause(self) -> None:
+        """Stop reading all sockets: backpressure. Keep-alives do not run out meanwhile."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        """Read all sockets again."""
+        self._running().resume()
+
+    async def stop_reading(self) -> None:
+        """Stop accepting and reading, for good, and hand the current chunk on. PUBACKs are still sent."""
+        if self._server is not None:
+            self._server.close()
+        self._running().stop_reading()
+
+    async def close(self, reason: int = SERVER_SHUTTING_DOWN) -> None:
+        """Say good-bye to every client and close; call it when the last chunk is durable."""
+        hub = self._running()
+        if self._server is not None:
+            self._server.close()
+        hub.stop_reading()
+        hub.leave_all(reason)
+        deadline = asyncio.get_running_loop().time() + FAREWELL_S
+        while hub.sockets and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        hub.abort_all()
+        while hub.sockets:
+            await asyncio.sleep(0)
+
+    def deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
+        """Send a downlink message to the connections of a device, or of its gateway, that subscribed to the topic.
+
+        Args:
+            topic: `cf/v1/d/{device_id}/` and `commands`, `config` or `firmware`.
+            qos: 0 or 1; a subscription at QoS 0 gets it at QoS 0.
+        Returns: how many connections it was written to. One whose window of unacknowledged messages is full, that does
+            not read, or that takes only smaller packets is left out.
+        Raises: ValueError if the topic is not a downlink topic of this device.
+        """
+        return self._running().deliver(device_id, topic, payload, qos)
+
+    def kick(self, device_id: bytes, reason: int = ADMINISTRATIVE_ACTION) -> int:
+        """Close all connections of a device (decommissioned, token changed). Returns how many there were."""
+        return self._running().kick(device_id, reason)
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the start by dotted name; `connections` and `sockets` say how many there are now.
+
+        `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door. `connects.{result}`:
+        attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused` (PUBACK with a
+        reason), `acks_gone` (the client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
+        Names that never counted are left out where the set is open.
+        """
+        return self._running().counters()
+
+    def _running(self) -> Hub:
+        if self._hub is None:
+            raise RuntimeError("the endpoint has not been started")
+        return self._hub
+
+
+def _log_refused(what: str, device: bytes, detail: bytes) -> None:
+    """Called a few times a second at most; the counters have them all."""
+    log.warning(
+        "mqtt_refused",
+        reason=what,
+        device=device.decode(errors="backslashreplace"),
+        detail=detail.decode(errors="backslashreplace"),
+    )

@@ -1,0 +1,97 @@
+"""A small MQTT server for tests: the real endpoint, an index filled here, and a sink that keeps and acknowledges."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from ext.mqtt.hub import PublishChunk
+from ext.telemetry.frames import FrameChunk
+from ext.telemetry.index import DeviceIndex
+from ingest.settings import MqttSettings
+from ingest.transport.mqtt import MqttEndpoint
+
+SENSOR, OTHER, GATEWAY, CHILD, GONE = b"wl-1", b"wl-2", b"gw-1", b"wl-gw-1-a", b"wl-gone"
+
+
+def token_of(device: bytes) -> bytes:
+    return b"token-" + device
+
+
+def fleet(extra: int = 0) -> DeviceIndex:
+    """Two sensors, a gateway with a child, a decommissioned sensor; `extra` sensors `s-00000` and up."""
+    index = DeviceIndex()
+    index.put_metric(1, "water_level_m", "m")
+    index.put_type(1, "water_level", False, "senml+json", [(1, None, None)])
+    index.put_type(2, "gateway", True, "senml+json", [(1, None, None)])
+
+    def put(num: int, device: bytes, type_num: int = 1, gateway_num: int = 0, is_active: bool = True) -> None:
+        digests = [hashlib.sha256(token_of(device)).digest()] if is_active else []
+        index.put_device(num, device.decode(), type_num, "00070", gateway_num, digests, is_active)
+
+    put(1, SENSOR)
+    put(2, OTHER)
+    put(3, GATEWAY, type_num=2)
+    put(4, CHILD, gateway_num=3)
+    put(5, GONE, is_active=False)
+    for i in range(extra):
+        put(10 + i, b"s-%05d" % i)
+    return index
+
+
+class Taken(NamedTuple):
+    """One frame as the sink got it."""
+
+    topic: bytes
+    payload: bytes
+    sender: int
+    encoding: int
+    scope: int
+    reason: int
+
+
+class MqttServer:
+    """`taken` are the frames in order. With `acks` False chunks wait in `held` for `release()`."""
+
+    def __init__(self, index: DeviceIndex, settings: MqttSettings, gather_ms: float) -> None:
+        self.index = index
+        self.endpoint = MqttEndpoint(settings, gather_ms, index, self._take)
+        self.taken: list[Taken] = []
+        self.held: list[FrameChunk] = []
+        self.acks = True
+        self.port = 0
+
+    def _take(self, chunk: FrameChunk) -> None:
+        assert isinstance(chunk, PublishChunk)
+        self.taken.extend(Taken(*frame) for frame in chunk.as_tuples())
+        self.held.append(chunk)
+        if self.acks:
+            self.release()
+
+    def release(self) -> None:
+        held, self.held = self.held, []
+        for chunk in held:
+            assert chunk.on_durable is not None
+            chunk.on_durable(chunk)
+
+    def count(self, name: str) -> int:
+        return self.endpoint.counters().get(name, 0)
+
+    async def until(self, name: str, at_least: int, timeout_s: float = 5.0) -> None:
+        """Wait for a counter. Raises AssertionError with all counters if it does not get there."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self.count(name) < at_least:
+            assert asyncio.get_running_loop().time() < deadline, (name, at_least, self.endpoint.counters())
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def serve(gather_ms: float = 1.0, extra: int = 0, **settings: Any) -> AsyncIterator[MqttServer]:
+    """Run a server on a free port of loopback."""
+    server = MqttServer(fleet(extra), MqttSettings(port=0, **settings), gather_ms)
+    server.port = await server.endpoint.start()
+    try:
+        yield server
+    finally:
+        await server.endpoint.close()
