@@ -1,6 +1,7 @@
 """The registry role: the database, the gRPC services, the copy to ClickHouse."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cityfleet.registry.v1 import (
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from registry import metrics
 from registry.api.device import DeviceServicer
@@ -30,6 +32,7 @@ from registry.devices.catalogue import plant_starter_catalogue
 from registry.settings import RegistrySettings
 from runtime.endpoint import Endpoint
 from runtime.secrets import secret
+from runtime.settings import SettingsError
 from store.settings import StoreSettings
 
 GRACE_S = 5.0
@@ -62,12 +65,19 @@ async def run(
     """Serve until `stop` is set.
 
     Args:
-        on_listening: called once, with the addresses (`grpc`, `http`) as HOST:PORT, when calls are answered.
-    Raises: OSError if an address is taken, sqlalchemy.exc.SQLAlchemyError if the database cannot be used.
+        on_listening: called once, with the addresses (`grpc` as HOST:PORT, `metrics` as a URL), when calls are answered.
+    Raises: OSError if an address is taken or the database cannot be used, SettingsError for a wrong database_url.
     """
-    database = Database(settings.database_url or sqlite_url(data_dir / "registry" / "registry.db"))
+    url = settings.database_url or sqlite_url(data_dir / "registry" / "registry.db")
     try:
-        await database.open()
+        database = Database(url)
+    except (ArgumentError, ImportError) as exc:
+        raise SettingsError(f"registry.database_url: {exc}") from exc
+    try:
+        try:
+            await database.open()
+        except DBAPIError as exc:
+            raise OSError(f"the registry's database cannot be used: {exc.orig}") from exc
         if await database.write(plant_starter_catalogue):
             log.info("starter_catalogue_created")
         await _serve(settings, data_dir, database, stop, on_listening)
@@ -96,20 +106,24 @@ async def _serve(
     try:
         port = server.add_insecure_port(f"{host}:{settings.listen.port}")
     except RuntimeError as exc:
-        raise OSError(f"cannot listen on {host}:{settings.listen.port} (registry.listen)") from exc
+        text = f"cannot listen on {host}:{settings.listen.port} (registry.listen): the address is taken or not ours"
+        raise OSError(errno.EADDRINUSE, text) from exc
     async with Endpoint(settings.http, dict) as endpoint, asyncio.TaskGroup() as tasks:
         await server.start()
         for name in ("", *SERVICES):
             await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
-        gauges = tasks.create_task(_keep_gauges(database), name="gauges")
-        addresses = {"grpc": f"{host}:{port}", "http": f"{settings.http.host}:{endpoint.port}"}
+        keepers = [
+            tasks.create_task(_keep_gauges(database), name="gauges"),
+        ]
+        addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)
         on_listening(addresses)
         await stop.wait()
         await checker.enter_graceful_shutdown()
         # Watches never end by themselves; their nodes come back with a resume token.
         await server.stop(GRACE_S)
-        gauges.cancel()
+        for keeper in keepers:
+            keeper.cancel()
 
 
 async def _keep_gauges(database: Database) -> None:

@@ -15,9 +15,17 @@ Readiness = Callable[[], dict[str, str]]
 class Endpoint:
     """`async with Endpoint(settings.http, readiness) as endpoint: ... endpoint.port`."""
 
-    def __init__(self, listen: ListenSettings, readiness: Readiness, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self,
+        listen: ListenSettings,
+        readiness: Readiness,
+        registry: CollectorRegistry = REGISTRY,
+        degraded: Readiness = dict,
+    ) -> None:
+        """Args: degraded: as `readiness`, for what is wrong but does not keep the role from its job."""
         self._listen = listen
         self._readiness = readiness
+        self._degraded = degraded
         self._registry = registry
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
@@ -48,6 +56,7 @@ class Endpoint:
     async def _readyz(self, _: web.Request) -> web.Response:
         missing = self._readiness()
         text = "".join(f"{name}: {reason}\n" for name, reason in missing.items()) or "ok\n"
+        text += "".join(f"degraded: {name}: {reason}\n" for name, reason in self._degraded().items())
         return web.Response(text=text, status=503 if missing else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:

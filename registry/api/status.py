@@ -3,8 +3,8 @@
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -29,8 +29,7 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
 log = structlog.get_logger()
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Context = grpc.aio.ServicerContext
-Method = Callable[[Any, Request, Context], Awaitable[Response]]
+Method: TypeAlias = Callable[[Any, Request, Any], Coroutine[Any, Any, Response]]
 
 
 def answering(method: Method[Request, Response]) -> Method[Request, Response]:
@@ -38,7 +37,7 @@ def answering(method: Method[Request, Response]) -> Method[Request, Response]:
     name = method.__name__
 
     @functools.wraps(method)
-    async def wrapped(self: Any, request: Request, context: Context) -> Response:
+    async def wrapped(self: Any, request: Request, context: Any) -> Response:
         started = time.monotonic()
         code = grpc.StatusCode.OK
         try:
@@ -61,7 +60,7 @@ def code_of(exc: Exception) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-async def abort(context: Context, exc: Exception) -> NoReturn:
+async def abort(context: Any, exc: Exception) -> NoReturn:
     """End the call with the status of `exc`; an error that nobody raised on purpose is logged, not told."""
     if isinstance(exc, asyncio.CancelledError | grpc.aio.AbortError):
         raise exc
@@ -85,3 +84,4 @@ async def abort(context: Context, exc: Exception) -> NoReturn:
             bad.field_violations.add(field=violation.field, reason=violation.reason, description=violation.description)
         status.details.add().Pack(bad)
     await context.abort(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    raise AssertionError("abort always raises")

@@ -1,9 +1,10 @@
 """What the device index of an ingest node holds, read in pieces: by number for a snapshot, by revision for changes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from registry.db.devices import tokens_of
 from registry.db.schema import devices
@@ -42,10 +43,6 @@ def rows_since(connection: Connection, revision: int, limit: int) -> list[IndexR
     return _with_tokens(connection, connection.execute(query).all())
 
 
-def _with_tokens(connection: Connection, rows: Any) -> list[IndexRow]:
+def _with_tokens(connection: Connection, rows: Sequence[Any]) -> list[IndexRow]:
     tokens = tokens_of(connection, [row.device_num for row in rows]) if rows else {}
-    return [_row(row, tokens) for row in rows]
-
-
-def _row(row: Row[Any], tokens: dict[int, list[bytes]]) -> IndexRow:
-    return IndexRow(*row, tokens.get(row.device_num, []))
+    return [IndexRow(**row._mapping, token_sha256=tokens.get(row.device_num, [])) for row in rows]

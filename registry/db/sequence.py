@@ -40,7 +40,8 @@ def take(connection: Connection, *, revisions: int = 0, metrics: int = 0, types:
 
 def lock(connection: Connection) -> int:
     """Become the only writer until the transaction ends; return the revision before it."""
-    return connection.execute(select(state.c.revision).where(state.c.id == 1).with_for_update()).scalar_one()
+    revision: int = connection.execute(select(state.c.revision).where(state.c.id == 1).with_for_update()).scalar_one()
+    return revision
 
 
 def head(connection: Connection) -> Head:

@@ -25,7 +25,7 @@ def digest(token: str) -> bytes:
 def check_token(token: str) -> list[Violation]:
     """What is wrong with a token that a client brings."""
     if not MIN_LENGTH <= len(token) <= MAX_LENGTH:
-        text = f"a token has {MIN_LENGTH} to {MAX_LENGTH} characters, this one has {len(token)}; leave it empty for a random one"
+        text = f"a token has {MIN_LENGTH} to {MAX_LENGTH} characters, not {len(token)}; leave it empty for a random one"
         return [Violation("token", "TOKEN_LENGTH", text)]
     if not (token.isascii() and token.isprintable()) or " " in token:
         return [Violation("token", "TOKEN_CHARACTERS", "a token is printable ASCII without spaces")]

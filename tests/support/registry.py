@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 
+from runtime import runfile
 from runtime.secrets import secret
 
 ROOT = Path(__file__).parents[2]
@@ -18,13 +19,13 @@ START_S = 60.0
 
 
 class RunningRegistry:
-    """Has `address` (gRPC, HOST:PORT), `http` (HOST:PORT), `data_dir`, `internal_token`."""
+    """Has `address` (gRPC, HOST:PORT), `http` (http://HOST:PORT), `data_dir`, `internal_token`."""
 
     def __init__(self, data_dir: Path, environ: Mapping[str, str]) -> None:
         self.data_dir = data_dir
         self._environ = dict(environ)
         self._log = data_dir / "registry.log"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
         self.http = ""
         self.start()
@@ -62,17 +63,18 @@ class RunningRegistry:
                 [sys.executable, "-m", "cli.main", "registry", "--data", str(self.data_dir)],
                 cwd=ROOT,
                 env=environ | self._environ,
-                stdout=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
                 stderr=log,
-                text=True,
             )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # ends, too, when the process does
-        if "grpc=" not in line:
-            self.kill()
-            raise AssertionError(f"the registry did not start: {line}\n{self.log}")
-        addresses = dict(part.split("=", 1) for part in line.split())
-        self.address, self.http = addresses["grpc"], addresses["http"]
+        for _ in wait_until("the registry listens", START_S):
+            found = runfile.read(self.data_dir, "registry")
+            if found is not None and found.pid == self._process.pid:
+                self.address = found.addresses["grpc"]
+                self.http = found.addresses["metrics"].removesuffix("/metrics")
+                return
+            if self._process.poll() is not None:
+                raise AssertionError(f"the registry did not start:\n{self.log}")
 
     def stop(self) -> int:
         """SIGTERM, wait for the end, return the exit status."""
@@ -93,9 +95,6 @@ class RunningRegistry:
             process.kill()
             process.wait()
             raise
-        finally:
-            if process.stdout:
-                process.stdout.close()
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""What the device dimension in ClickHouse holds, read in pieces, and how far it has been brought."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select
+
+from registry.db import sequence
+from registry.db.schema import device_types, devices, metrics, sync_positions
+
+CONSUMER = "clickhouse"
+_gateway = devices.alias("gateway")
+_SELECT = (
+    select(
+        devices,
+        device_types.c.type_id,
+        device_types.c.expected_interval_s,
+        device_types.c.dimension_revision,
+        func.coalesce(_gateway.c.device_id, "").label("gateway_id"),
+    )
+    .join(device_types, device_types.c.type_num == devices.c.type_num)
+    .outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
+)
+_labels_decoder = msgspec.json.Decoder(dict[str, str])
+
+
+class DimensionRow(msgspec.Struct, frozen=True):
+    """One device. `version` grows when the device changes, and when its type changes a column that is copied here."""
+
+    device_num: int
+    device_id: str
+    device_type: str
+    display_name: str
+    ward_code: str
+    site: str
+    gateway_id: str
+    latitude: float | None
+    longitude: float | None
+    labels: dict[str, str]
+    is_active: bool
+    expected_interval_s: int
+    create_time_ms: int
+    update_time_ms: int
+    version: int
+    revision: int
+
+
+def rows_since(connection: Connection, revision: int, limit: int) -> tuple[int, list[DimensionRow]]:
+    """The newest revision, and devices changed after `revision` in the order of their change."""
+    head = sequence.head(connection).revision
+    return head, _rows(
+        connection, _SELECT.where(devices.c.revision > revision).order_by(devices.c.revision).limit(limit)
+    )
+
+
+def rows_of_changed_types(connection: Connection, revision: int, after_num: int, limit: int) -> list[DimensionRow]:
+    """Devices that have not changed after `revision` themselves, but whose type has, in the order of their numbers."""
+    query = _SELECT.where(
+        device_types.c.dimension_revision > revision, devices.c.revision <= revision, devices.c.device_num > after_num
+    )
+    return _rows(connection, query.order_by(devices.c.device_num).limit(limit))
+
+
+def position(connection: Connection) -> int:
+    """The revision up to which ClickHouse has everything; 0 at the beginning."""
+    query = select(sync_positions.c.revision).where(sync_positions.c.consumer == CONSUMER)
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def newest_written(connection: Connection, revision: int) -> int:
+    """The newest version among the rows that ClickHouse must have got once everything up to `revision` was written."""
+    found = [
+        connection.execute(select(func.max(column)).where(column <= revision)).scalar_one_or_none()
+        for column in (devices.c.revision, metrics.c.revision)
+    ]
+    return max(value or 0 for value in found)
+
+
+def set_position(connection: Connection, revision: int) -> None:
+    connection.execute(delete(sync_positions).where(sync_positions.c.consumer == CONSUMER))
+    connection.execute(insert(sync_positions).values(consumer=CONSUMER, revision=revision))
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[DimensionRow]:
+    return [_row(row) for row in connection.execute(query)]
+
+
+def _row(row: Row[Any]) -> DimensionRow:
+    return DimensionRow(
+        device_num=row.device_num,
+        device_id=row.device_id,
+        device_type=row.type_id,
+        display_name=row.display_name,
+        ward_code=row.ward_code,
+        site=row.site,
+        gateway_id=row.gateway_id,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        labels={} if row.labels == "{}" else _labels_decoder.decode(row.labels),
+        is_active=row.is_active,
+        expected_interval_s=row.expected_interval_s,
+        create_time_ms=row.create_time_ms,
+        update_time_ms=row.update_time_ms,
+        version=max(row.revision, row.dimension_revision),
+        revision=row.revision,
+    )

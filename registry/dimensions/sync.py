@@ -1,0 +1,134 @@
+"""Keeps the dimension tables in ClickHouse like the registry.
+
+Changed rows are written in the order of their change, and the position moves after the insert: a crash in between
+writes rows again, with the same version, which the tables collapse. While the store is away the registry goes on.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from store.client import INSERT_SETTINGS, open_client
+
+from registry import metrics
+from registry.db import catalogue
+from registry.db import dimensions as db
+from registry.db.engine import Database
+from registry.devices.wards import wards
+from registry.dimensions.tables import DEVICES, METRICS, WARDS, Table
+from store.settings import StoreSettings
+
+CHUNK_ROWS = 20_000
+# How often a store that nothing was written to is asked whether it still has what it got.
+CHECK_PERIOD_S = 60.0
+_BACKOFF_S = (0.5, 15.0)
+_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
+log = structlog.get_logger()
+
+
+class DimensionSync:
+    """`problem` says why the copy is behind; empty when all is well."""
+
+    def __init__(self, database: Database, store: StoreSettings, data_dir: Path) -> None:
+        self._database = database
+        self._store = store
+        self._data_dir = data_dir
+        self._position = 0
+        self._even_at = time.monotonic()
+        self.problem = "not connected to the store yet"
+        metrics.dimension_lag_revisions.set_function(lambda: max(0, database.bell.revision - self._position))
+        metrics.dimension_lag_seconds.set_function(self._lag_s)
+
+    async def run(self) -> None:
+        """Run until cancelled; every failure of the store is tried again with jittered backoff."""
+        delay_s = _BACKOFF_S[0]
+        while True:
+            started = time.monotonic()
+            try:
+                client = await open_client(self._store, self._data_dir, "writer")
+                try:
+                    await self._follow(client)
+                finally:
+                    await client.close()
+            except _UNAVAILABLE as exc:
+                reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
+                if self.problem != reason:
+                    log.warning("dimensions_unavailable", reason=reason)
+                self.problem = reason
+                metrics.dimension_failures.inc()
+            if time.monotonic() - started > _BACKOFF_S[1]:
+                delay_s = _BACKOFF_S[0]
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+            delay_s = min(delay_s * 2, _BACKOFF_S[1])
+
+    async def _follow(self, client: AsyncClient) -> None:
+        self._position = await self._database.read(db.position)
+        await self._insert(client, WARDS, list(wards().values()))
+        while True:
+            await self._check_store(client)
+            await self._catch_up(client)
+            if self.problem:
+                log.info("dimensions_in_step", revision=self._position)
+            self.problem = ""
+            self._even_at = time.monotonic()
+            while await self._database.bell.wait(self._position, CHECK_PERIOD_S):
+                await self._catch_up(client)
+                self._even_at = time.monotonic()
+
+    async def _check_store(self, client: AsyncClient) -> None:
+        """Start from the beginning if the store has lost what it got, for instance with its folder."""
+        query = (
+            "SELECT max(version) FROM "
+            "(SELECT version FROM cityfleet.devices UNION ALL SELECT version FROM cityfleet.metrics)"
+        )
+        newest = int((await client.query(query)).result_rows[0][0])
+        expected = await self._database.read(db.newest_written, self._position)
+        if newest < expected:
+            log.warning("dimensions_lost", store_has=newest, expected=expected)
+            self._position = 0
+            await self._insert(client, WARDS, list(wards().values()))
+        if newest > self._database.bell.revision:
+            # Its rows would hide ours, because the higher version wins.
+            log.error("dimensions_of_another_registry", store_has=newest, registry_has=self._database.bell.revision)
+
+    async def _catch_up(self, client: AsyncClient) -> None:
+        """Write everything after the position. Types go before devices, so that the position never skips a type."""
+        await self._insert(client, METRICS, await self._database.read(catalogue.metrics_since, self._position))
+        last_num = 0
+        while rows := await self._database.read(db.rows_of_changed_types, self._position, last_num, CHUNK_ROWS):
+            await self._insert(client, DEVICES, rows)
+            last_num = rows[-1].device_num
+        while True:
+            head, rows = await self._database.read(db.rows_since, self._position, CHUNK_ROWS)
+            await self._insert(client, DEVICES, rows)
+            is_last = len(rows) < CHUNK_ROWS
+            reached = head if is_last else rows[-1].revision
+            if reached != self._position:
+                await self._database.write(db.set_position, reached)
+                self._position = reached
+            if is_last:
+                return
+
+    async def _insert(self, client: AsyncClient, table: Table, rows: Sequence[Any]) -> None:
+        if not rows:
+            return
+        await client.insert(
+            table.name,
+            await asyncio.to_thread(lambda: [table.row(row) for row in rows]),
+            database="cityfleet",
+            column_names=[name for name, _ in table.columns],
+            column_type_names=[kind for _, kind in table.columns],
+            settings=INSERT_SETTINGS,
+        )
+        metrics.dimension_rows.labels(table.name).inc(len(rows))
+
+    def _lag_s(self) -> float:
+        is_even = not self.problem and self._position >= self._database.bell.revision
+        return 0.0 if is_even else time.monotonic() - self._even_at
