@@ -187,7 +187,7 @@ class DeviceLink:
                 if await self._serve():
                     failures = 0
             except MqttConnectError as exc:
-                code = exc.rc if isinstance(exc.rc, int) else exc.rc.value
+                code = exc.rc if isinstance(exc.rc, int) else getattr(exc.rc, "value", 0)
                 if code in REFUSED_FOR_GOOD and time.monotonic() >= patient_until:
                     self._refused = LinkRefusedError(self.device_id, str(exc.rc))
                     self._changed.set()
