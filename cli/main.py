@@ -7,6 +7,7 @@ import typer
 from cli import registry
 from cli.errors import exit_code_of
 from cli.ingest import ingest
+from cli.replay import replay
 from cli.up import up
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(ingest)
+app.command()(replay)
 
 
 @app.callback()

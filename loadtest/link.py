@@ -195,7 +195,7 @@ class DeviceLink:
             except aiomqtt.MqttError:
                 pass  # the next attempt tells whether the receiver is back
             failures += 1
-            pause_s = random.uniform(0.5, 1.0) * min(0.2 * 2.0**failures, 15.0)  # noqa: S311
+            pause_s = random.uniform(0.5, 1.0) * min(0.2 * 2.0**failures, 15.0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), pause_s)
 
