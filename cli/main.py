@@ -7,6 +7,7 @@ import typer
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.registry import registry
+from cli.replay import replay
 from cli.up import up
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(ingest)
 app.command()(registry)
+app.command()(replay)
 
 
 @app.callback()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from ext.mqtt.endpoint import MqttEndpoint
 from prometheus_client.registry import REGISTRY
 from store.client import open_client
 
@@ -21,6 +20,7 @@ from ingest.spool.stage import spool_stage
 from ingest.transport.broker import BrokerConsumer
 from ingest.transport.gate import Gate
 from ingest.transport.grpc import GrpcTransport
+from ingest.transport.mqtt import MqttEndpoint
 from ingest.write.clickhouse import ClickHouseWriter
 from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
@@ -98,11 +98,11 @@ class _Ingest:
         REGISTRY.register(self._collector)
         try:
             async with Endpoint(settings.http, self._readiness) as endpoint, asyncio.TaskGroup() as helpers:
+                mqtt_port = await self._mqtt.start()
+                grpc_port = await self._grpc.start()
                 flow = asyncio.create_task(self._flow(), name="flow")
                 feed = helpers.create_task(self._feed.run(), name="index_feed")
                 watch = helpers.create_task(self._watch_spool(), name="watch_spool")
-                mqtt_port = await self._mqtt.start()
-                grpc_port = await self._grpc.start()
                 consumer = helpers.create_task(self._broker.run(), name="broker") if settings.broker.host else None
                 on_listening(
                     {

@@ -10,7 +10,7 @@ Series = tuple[str, str]  # device id, metric
 class Fingerprint(NamedTuple):
     """Of the distinct event times (milliseconds) of one series: two sets that agree in all three are taken as equal."""
 
-    count: int
+    readings: int
     sum_ms: int
     xor_ms: int
 
@@ -63,7 +63,7 @@ class SentLedger:
 
     def distinct(self) -> int:
         """Readings by identity."""
-        return sum(print_.count for _, print_ in self.fingerprints())
+        return sum(print_.readings for _, print_ in self.fingerprints())
 
     def differences(self, stored: Mapping[Series, Fingerprint]) -> list[SeriesDifference]:
         """Every series whose stored identities are not exactly the sent ones, series unknown to us included."""

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -34,13 +36,18 @@ class LinkRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where to send. `connecting` bounds how many connections are being opened at once."""
+    """Where to send.
+
+    `connecting` bounds how many connections are being opened at once. Within `refusal_grace_s` a refused device tries
+    again: one that was registered a moment ago may not be known to the receiver yet.
+    """
 
     host: str
     port: int
     connecting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
     connect_timeout_s: float = 20.0
     keep_alive_s: int = 60
+    refusal_grace_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -157,7 +164,7 @@ class DeviceLink:
         if not content_type:
             return None
         if content_type not in self._properties:
-            properties = Properties(PacketTypes.PUBLISH)
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = content_type
             self._properties[content_type] = properties
         return self._properties[content_type]
@@ -174,20 +181,21 @@ class DeviceLink:
 
     async def _run(self) -> None:
         failures = 0
+        patient_until = time.monotonic() + self._receiver.refusal_grace_s
         while not self._leaving.is_set():
             try:
                 if await self._serve():
                     failures = 0
-            except aiomqtt.MqttConnectError as exc:
-                code = exc.rc if isinstance(exc.rc, int) else exc.rc.value
-                if code in REFUSED_FOR_GOOD:
+            except MqttConnectError as exc:
+                code = exc.rc if isinstance(exc.rc, int) else getattr(exc.rc, "value", 0)
+                if code in REFUSED_FOR_GOOD and time.monotonic() >= patient_until:
                     self._refused = LinkRefusedError(self.device_id, str(exc.rc))
                     self._changed.set()
                     return
             except aiomqtt.MqttError:
                 pass  # the next attempt tells whether the receiver is back
             failures += 1
-            pause_s = random.uniform(0.5, 1.0) * min(0.2 * 2.0**failures, 15.0)  # noqa: S311
+            pause_s = random.uniform(0.5, 1.0) * min(0.2 * 2.0**failures, 15.0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), pause_s)
 

@@ -37,8 +37,8 @@ def to_ms(moment: datetime) -> int:
 
 def _calendar(parts: list[str]) -> datetime:
     try:
-        year, month, day, *clock = (int(part) for part in parts)
-        return datetime(year, month, day, *clock)  # noqa: DTZ001
+        year, month, day, hour, minute, second = (*(int(part) for part in parts), 0, 0, 0)[:6]
+        return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
     except ValueError as exc:
         raise SkippedStampError("unparsable time") from exc
 

@@ -29,7 +29,7 @@ class FileFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Either `column` with a `format`, or `columns` = calendar parts in the order year, month, day[, hour, minute, second].
+    """Either `column` with a `format`, or `columns` = year, month, day and, if need be, hour, minute, second.
 
     format: `iso8601`, `unix_s`, `unix_ms`, or a strptime pattern. `zone` (IANA) is the zone of stamps that carry none.
     ambiguous: which of the two hours of a clock set back is meant. nonexistent: an hour that a clock set forward leaves
@@ -62,7 +62,7 @@ class TimeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`id` is a constant or a template as `flood-{sensor_id}`; column values become lowercase letters, digits and `-`."""
+    """`id` is a constant or a template as `flood-{sensor_id}`; column values become lowercase, with `-` between."""
 
     id: str
     type: str = ""
@@ -158,6 +158,7 @@ def load_map(path: Path) -> ReplayMap:
         fixed = _PLACEHOLDER.sub("x", rule.id)
         if slug(fixed) != fixed or len(fixed) > MAX_DEVICE_ID:
             raise MapError(
-                f"the map {path}: `device.id` {rule.id!r}: a device id is 1 to {MAX_DEVICE_ID} lowercase letters, digits and `-`"
+                f"the map {path}: `device.id` {rule.id!r}: a device id is 1 to {MAX_DEVICE_ID} lowercase letters, "
+                "digits and `-`"
             )
     return loaded

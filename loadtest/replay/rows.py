@@ -102,11 +102,14 @@ def _rows(path: Path, replay_map: ReplayMap, limit: int | None) -> Iterator[tupl
                     f"{path}, line 1: no column {', '.join(f'`{name}`' for name in absent)}; "
                     f"the file has {', '.join(f'`{name}`' for name in header)}"
                 )
+            number = -1
             for number, cells in enumerate(reader):
                 if number == limit:
                     return
                 # A row that is cut short reads as if its last cells were blank.
                 yield reader.line_num, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))
+            if number < 0:
+                raise MapError(f"{path} has a header, but no rows")
     except OSError as exc:
         raise MapError(f"cannot read {path}: {exc.strerror}") from exc
     except (LookupError, UnicodeError) as exc:
