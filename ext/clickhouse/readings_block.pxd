@@ -1,0 +1,44 @@
+# The columns of cityfleet.readings, filled row by row in C.
+
+from ext.clickhouse.native cimport Dictionary
+
+cdef struct Row:
+    double value
+    long long ts_ms
+    long long received_ms
+    unsigned int device_num
+    unsigned short metric_num
+    unsigned short quality_reasons
+    unsigned short ward             # index into the block's dictionary, see ward_index()
+    unsigned char quality
+
+cdef class ReadingsBlock:
+    cdef size_t count, capacity
+    cdef unsigned int* device_num
+    cdef unsigned short* metric_num
+    cdef long long* ts_ms
+    cdef double* value
+    cdef unsigned char* quality
+    cdef unsigned short* quality_reasons
+    cdef long long* received_ms
+    cdef Dictionary wards           # its indices are the rows' wards
+    cdef int* ward_of_slot          # index into `wards` by the device index's ward slot; -1: not there yet
+    cdef int ward_slots
+    # Room for this many more rows; -1 if memory ran out.
+    cdef int reserve(self, size_t more) noexcept
+    # The block's own number of a ward, by its slot in the device index; -1 if memory ran out.
+    cdef int ward_index(self, int ward_slot, const unsigned char* code, size_t size) noexcept
+
+
+cdef inline void put_row(ReadingsBlock block, Row* row) noexcept:
+    """There must be room."""
+    cdef size_t at = block.count
+    block.device_num[at] = row.device_num
+    block.metric_num[at] = row.metric_num
+    block.ts_ms[at] = row.ts_ms
+    block.value[at] = row.value
+    block.quality[at] = row.quality
+    block.quality_reasons[at] = row.quality_reasons
+    block.received_ms[at] = row.received_ms
+    (<unsigned short*>block.wards.indices.data)[at] = row.ward
+    block.count = at + 1

@@ -1,0 +1,88 @@
+# cython: language_level=3
+"""Decode: the frames of a chunk to readings by name."""
+
+from ext.telemetry.frames cimport (
+    ENCODING_BATCH,
+    ENCODING_DEFAULT,
+    ENCODING_SENML_JSON,
+    REASON_EMPTY_PAYLOAD,
+    REASON_MALFORMED_PAYLOAD,
+    REASON_UNKNOWN_DEVICE,
+    REASON_UNKNOWN_ENCODING,
+    Frame,
+    FrameChunk,
+)
+from ext.telemetry.index cimport DeviceIndex
+from ext.telemetry.json_scan cimport Scanner
+from ext.telemetry.reading_batch cimport BatchDecoder
+from ext.telemetry.readings cimport Readings, StageCounters
+from ext.telemetry.senml cimport decode_senml
+
+
+cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
+                const char* detail, size_t offset) except -1:
+    if readings.add_refusal(frame, encoding, reason, detail, offset):
+        raise MemoryError
+    counters.refused_by[reason] += 1
+    return 0
+
+
+def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDecoder batches not None,
+                 Readings readings not None, StageCounters counters not None) -> None:
+    """Decode every frame of a chunk; `readings` holds nothing else afterwards.
+
+    A payload that cannot be decoded is refused as a whole. So is a frame that its transport has refused, undecoded.
+
+    Args:
+        index: gives the encoding of frames that name none.
+        counters: items in are frames, items out readings; refused are frames.
+    Raises: MemoryError; then the chunk has to be decoded again.
+    """
+    cdef Frame* frame
+    cdef Scanner scan
+    cdef size_t i
+    cdef size_t before
+    cdef unsigned char encoding
+    readings.clear(chunk)
+    for i in range(chunk.count):
+        frame = &chunk.frames[i]
+        counters.items_in += 1
+        encoding = frame.encoding
+        if encoding == ENCODING_DEFAULT and 0 <= frame.sender < index.count:
+            encoding = index.at(frame.sender).default_encoding
+        if frame.reason:
+            refuse(readings, counters, i, encoding, frame.reason, b"", 0)
+            continue
+        if frame.payload_size == 0:
+            refuse(readings, counters, i, encoding, REASON_EMPTY_PAYLOAD, b"", 0)
+            continue
+        before = readings.count
+        if encoding == ENCODING_SENML_JSON:
+            if readings.open_span(i, encoding) == NULL:
+                raise MemoryError
+            scan.chunk = chunk.data
+            scan.start = chunk.data + frame.payload_at
+            scan.at = scan.start
+            scan.end = scan.start + frame.payload_size
+            if decode_senml(&scan, readings, frame.received_ms):
+                readings.close_span()
+            else:
+                readings.drop_span()
+                if readings.ran_out:
+                    raise MemoryError
+                refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, scan.detail, scan.at - scan.start)
+        elif encoding == ENCODING_BATCH:
+            if readings.open_span(i, encoding) == NULL:
+                raise MemoryError
+            if batches.decode(chunk.data + frame.payload_at, frame.payload_size, chunk.data, readings):
+                readings.close_span()
+            else:
+                readings.drop_span()
+                if batches.ran_out() or readings.ran_out:
+                    raise MemoryError
+                refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, batches.detail, batches.offset)
+        elif encoding == ENCODING_DEFAULT:
+            refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
+        else:
+            refuse(readings, counters, i, encoding, REASON_UNKNOWN_ENCODING, b"", 0)
+        counters.items_out += readings.count - before

@@ -1,0 +1,275 @@
+# cython: language_level=3
+"""A scanner of JSON text (RFC 8259): strings, numbers and values to be skipped, checked byte by byte."""
+
+from libc.string cimport memcmp, memcpy
+
+from ext.telemetry.number cimport MAX_NUMBER_BYTES, read_number
+
+
+cdef void fill_bits() noexcept:
+    cdef int c
+    for c in range(256):
+        BITS_OF[c] = HAS_NOT_NAME
+        if c < 32 or c > 127 or c == c'"' or c == c"\\":
+            BITS_OF[c] |= HAS_SPECIAL
+        elif c"a" <= c <= c"z" or c"A" <= c <= c"Z" or c"0" <= c <= c"9":
+            BITS_OF[c] = HAS_ALPHANUMERIC
+        elif c == c":" or c == c"/":
+            BITS_OF[c] = HAS_SEPARATOR
+        elif c == c"-" or c == c"." or c == c"_":
+            BITS_OF[c] = 0
+
+
+fill_bits()
+
+
+cdef int utf8_size(const unsigned char* at, const unsigned char* end) noexcept nogil:
+    """Bytes of the one character that starts at `at`, 2 to 4; 0: not well-formed (Unicode 15, table 3-7)."""
+    cdef unsigned char c = at[0]
+    cdef unsigned char low = 0x80
+    cdef unsigned char high = 0xBF
+    cdef int more, i
+    if 0xC2 <= c <= 0xDF:
+        more = 1
+    elif 0xE0 <= c <= 0xEF:
+        more = 2
+        if c == 0xE0:
+            low = 0xA0
+        elif c == 0xED:
+            high = 0x9F
+    elif 0xF0 <= c <= 0xF4:
+        more = 3
+        if c == 0xF0:
+            low = 0x90
+        elif c == 0xF4:
+            high = 0x8F
+    else:
+        return 0
+    if end - at <= more or not low <= at[1] <= high:
+        return 0
+    for i in range(2, more + 1):
+        if not 0x80 <= at[i] <= 0xBF:
+            return 0
+    return more + 1
+
+
+cdef int hex4(const unsigned char* at, const unsigned char* end) noexcept nogil:
+    """Four hexadecimal digits; -1: they are not."""
+    cdef int value = 0
+    cdef int i
+    cdef unsigned char c
+    if end - at < 4:
+        return -1
+    for i in range(4):
+        c = at[i]
+        value <<= 4
+        if c"0" <= c <= c"9":
+            value |= c - c"0"
+        elif c"a" <= c <= c"f":
+            value |= c - c"a" + 10
+        elif c"A" <= c <= c"F":
+            value |= c - c"A" + 10
+        else:
+            return -1
+    return value
+
+
+cdef int put_utf8(unsigned char* to, unsigned int c) noexcept nogil:
+    if c < 0x80:
+        to[0] = c
+        return 1
+    if c < 0x800:
+        to[0] = 0xC0 | (c >> 6)
+        to[1] = 0x80 | (c & 0x3F)
+        return 2
+    if c < 0x10000:
+        to[0] = 0xE0 | (c >> 12)
+        to[1] = 0x80 | ((c >> 6) & 0x3F)
+        to[2] = 0x80 | (c & 0x3F)
+        return 3
+    to[0] = 0xF0 | (c >> 18)
+    to[1] = 0x80 | ((c >> 12) & 0x3F)
+    to[2] = 0x80 | ((c >> 6) & 0x3F)
+    to[3] = 0x80 | (c & 0x3F)
+    return 4
+
+
+cdef int unescape(Scanner* scan, unsigned char* to) noexcept:
+    """One escape, `at` behind its backslash, to UTF-8. Returns the bytes written, never more than were read; 0: bad."""
+    cdef unsigned char c
+    cdef int code, low
+    if scan.at == scan.end:
+        return 0
+    c = scan.at[0]
+    scan.at += 1
+    if c == c"u":
+        code = hex4(scan.at, scan.end)
+        if code < 0 or 0xDC00 <= code <= 0xDFFF:
+            return 0
+        scan.at += 4
+        if 0xD800 <= code <= 0xDBFF:
+            if scan.end - scan.at < 2 or scan.at[0] != c"\\" or scan.at[1] != c"u":
+                return 0
+            low = hex4(scan.at + 2, scan.end)
+            if not 0xDC00 <= low <= 0xDFFF:
+                return 0
+            scan.at += 6
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
+        return put_utf8(to, code)
+    if c == c'"' or c == c"\\" or c == c"/":
+        to[0] = c
+    elif c == c"b":
+        to[0] = 8
+    elif c == c"f":
+        to[0] = 12
+    elif c == c"n":
+        to[0] = 10
+    elif c == c"r":
+        to[0] = 13
+    elif c == c"t":
+        to[0] = 9
+    else:
+        return 0
+    return 1
+
+
+cdef bint scan_rewritten(Scanner* scan, Readings readings, String* out, const unsigned char* begin) noexcept:
+    """The rest of a string from its first backslash on; what came before is at `begin`."""
+    cdef unsigned char* to
+    cdef unsigned char* first
+    cdef unsigned char c
+    cdef int size
+    if readings.reserve_arena(scan.end - begin):
+        return fail(scan, b"out of memory")
+    first = readings.arena + readings.arena_size
+    memcpy(first, begin, scan.at - begin)
+    to = first + (scan.at - begin)
+    while scan.at < scan.end:
+        c = scan.at[0]
+        if c == c'"':
+            scan.at += 1
+            out.text.at = readings.arena_size
+            out.text.size = <unsigned int>(to - first)
+            out.text.is_own = 1
+            readings.arena_size += to - first
+            out.bits = 0
+            while first < to:
+                out.bits |= BITS_OF[first[0]]
+                first += 1
+            return True
+        if c == c"\\":
+            scan.at += 1
+            size = unescape(scan, to)
+            if size == 0:
+                return fail(scan, b"bad escape in a string")
+            to += size
+        elif c < 32:
+            return fail(scan, b"control character in a string")
+        elif c < 128:
+            to[0] = c
+            to += 1
+            scan.at += 1
+        else:
+            size = utf8_size(scan.at, scan.end)
+            if size == 0:
+                return fail(scan, b"not UTF-8")
+            memcpy(to, scan.at, size)
+            to += size
+            scan.at += size
+    return fail(scan, b"string without an end")
+
+
+cdef bint scan_string(Scanner* scan, Readings readings, String* out) noexcept:
+    cdef const unsigned char* begin = scan.at
+    cdef const unsigned char* at = scan.at
+    cdef const unsigned char* end = scan.end
+    cdef unsigned char seen = 0
+    cdef unsigned char bits
+    cdef int size
+    while at < end:
+        bits = BITS_OF[at[0]]
+        if bits & HAS_SPECIAL:
+            if at[0] == c'"':
+                scan.at = at + 1
+                out.text.at = begin - scan.chunk
+                out.text.size = <unsigned int>(at - begin)
+                out.text.is_own = 0
+                out.bits = seen
+                return True
+            scan.at = at
+            if at[0] == c"\\":
+                return scan_rewritten(scan, readings, out, begin)
+            size = 0 if at[0] < 128 else utf8_size(at, end)
+            if size == 0:
+                return fail(scan, b"control character in a string" if at[0] < 128 else b"not UTF-8")
+            seen |= HAS_NOT_NAME
+            at += size
+        else:
+            seen |= bits
+            at += 1
+    scan.at = at
+    return fail(scan, b"string without an end")
+
+
+cdef bint scan_number(Scanner* scan, double* out) noexcept:
+    cdef const unsigned char* after = read_number(scan.at, scan.end, out)
+    if after == NULL:
+        return fail(scan, b"not a number, or one of more than 1000 characters")
+    scan.at = after
+    return True
+
+
+cdef bint scan_literal(Scanner* scan, const char* literal, size_t size) noexcept:
+    if <size_t>(scan.end - scan.at) < size or memcmp(scan.at, literal, size) != 0:
+        return fail(scan, b"not a JSON value")
+    scan.at += size
+    return True
+
+
+cdef bint skip_value(Scanner* scan, Readings readings, int depth) noexcept:
+    cdef unsigned char c
+    cdef double number
+    cdef String string
+    cdef size_t arena_size = readings.arena_size
+    if scan.at == scan.end:
+        return fail(scan, b"value missing")
+    c = scan.at[0]
+    if c == c'"':
+        scan.at += 1
+        if not scan_string(scan, readings, &string):
+            return False
+        readings.arena_size = arena_size        # nobody will look at it
+        return True
+    if c == c"t":
+        return scan_literal(scan, b"true", 4)
+    if c == c"f":
+        return scan_literal(scan, b"false", 5)
+    if c == c"n":
+        return scan_literal(scan, b"null", 4)
+    if c != c"[" and c != c"{":
+        return scan_number(scan, &number)
+    if depth >= MAX_DEPTH:
+        return fail(scan, b"nested too deep")
+    scan.at += 1
+    skip_space(scan)
+    if take(scan, c"]" if c == c"[" else c"}"):
+        return True
+    while True:
+        if c == c"{":
+            if not take(scan, c'"'):
+                return fail(scan, b"label missing")
+            if not scan_string(scan, readings, &string):
+                return False
+            readings.arena_size = arena_size
+            skip_space(scan)
+            if not take(scan, c":"):
+                return fail(scan, b"colon missing")
+            skip_space(scan)
+        if not skip_value(scan, readings, depth + 1):
+            return False
+        skip_space(scan)
+        if take(scan, c"]" if c == c"[" else c"}"):
+            return True
+        if not take(scan, c","):
+            return fail(scan, b"comma missing")
+        skip_space(scan)

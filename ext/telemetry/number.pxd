@@ -1,0 +1,8 @@
+# JSON numbers to doubles, correctly rounded.
+
+cdef enum:
+    MAX_NUMBER_BYTES = 1000     # a longer number is refused; doubles need at most 768 digits to be told apart
+
+# Reads one number (RFC 8259 section 6) that starts at `at`. Returns the first byte after it, NULL if it is none or
+# too long. Too large for a double: infinity with the number's sign.
+cdef const unsigned char* read_number(const unsigned char* at, const unsigned char* end, double* out) noexcept

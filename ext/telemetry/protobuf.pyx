@@ -1,0 +1,42 @@
+# cython: language_level=3
+"""The protobuf wire format: what is not worth inlining."""
+
+from ext.telemetry.json_scan cimport utf8_size
+
+
+cdef bint skip_field(Wire* wire, unsigned int field, unsigned int wire_type, int depth) noexcept nogil:
+    cdef unsigned long long ignored
+    cdef Wire inner
+    cdef unsigned int inner_field, inner_type
+    if wire_type == WIRE_VARINT:
+        return read_varint(wire, &ignored)
+    if wire_type == WIRE_BYTES:
+        return read_bytes(wire, &inner)
+    if wire_type == WIRE_FIXED64 or wire_type == WIRE_FIXED32:
+        ignored = 8 if wire_type == WIRE_FIXED64 else 4
+        if <unsigned long long>(wire.end - wire.at) < ignored:
+            return False
+        wire.at += ignored
+        return True
+    if wire_type != WIRE_GROUP or depth >= MAX_GROUP_DEPTH:
+        return False
+    while True:
+        if not read_tag(wire, &inner_field, &inner_type):
+            return False
+        if inner_type == WIRE_END_GROUP:
+            return inner_field == field
+        if not skip_field(wire, inner_field, inner_type, depth + 1):
+            return False
+
+
+cdef bint is_utf8(const unsigned char* at, const unsigned char* end) noexcept nogil:
+    cdef int size
+    while at < end:
+        if at[0] < 0x80:
+            at += 1
+        else:
+            size = utf8_size(at, end)
+            if size == 0:
+                return False
+            at += size
+    return True

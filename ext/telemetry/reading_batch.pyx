@@ -1,0 +1,292 @@
+# cython: language_level=3
+"""ReadingBatch, decoded from its bytes without protobuf objects; PublishRequest, taken apart for its stream."""
+
+from libc.math cimport isfinite
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from ext.telemetry.frames cimport REASON_NONE, REASON_VALUE_NOT_FINITE
+from ext.telemetry.protobuf cimport (
+    WIRE_BYTES,
+    WIRE_FIXED64,
+    WIRE_VARINT,
+    Wire,
+    is_utf8,
+    read_bytes,
+    read_tag,
+    read_varint,
+    skip_field,
+    zigzag,
+)
+from ext.telemetry.readings cimport OWN_DEVICE, RawReading, Readings, Span, Text
+
+
+cdef extern from *:
+    bint add_overflows "__builtin_add_overflow"(long long a, long long b, long long* out) noexcept nogil
+
+cdef enum Field:
+    FIELD_BASE_TIME = 1
+    FIELD_DEVICES = 2
+    FIELD_METRICS = 3
+    FIELD_UNITS = 4
+    FIELD_DEVICE_INDEX = 5
+    FIELD_METRIC_INDEX = 6
+    FIELD_TIME_DELTA = 7
+    FIELD_VALUE = 8
+
+
+cdef int reserve(Column* column, size_t more) noexcept:
+    cdef size_t room
+    cdef void* grown
+    if column.count + more <= column.capacity:
+        return 0
+    room = max(column.count + more, column.capacity * 2, <size_t>256)
+    grown = realloc(column.items, room * sizeof(long long))
+    if grown == NULL:
+        column.ran_out = True
+        return -1
+    column.items = <long long*>grown
+    column.capacity = room
+    return 0
+
+
+cdef bint read_varints(Wire* wire, unsigned int wire_type, Column* column, bint is_signed) noexcept:
+    """A repeated uint32 or sint64, packed or one by one."""
+    cdef Wire packed
+    cdef unsigned long long raw = 0
+    cdef long long* to
+    if wire_type == WIRE_VARINT:
+        if not read_varint(wire, &raw) or reserve(column, 1):
+            return False
+        column.items[column.count] = zigzag(raw) if is_signed else <unsigned int>raw
+        column.count += 1
+        return True
+    if not read_bytes(wire, &packed) or reserve(column, packed.end - packed.at):
+        return False
+    to = column.items + column.count
+    while packed.at < packed.end:
+        if packed.at[0] < 0x80:
+            raw = packed.at[0]
+            packed.at += 1
+        elif not read_varint(&packed, &raw):
+            return False
+        to[0] = zigzag(raw) if is_signed else <unsigned int>raw
+        to += 1
+    column.count = to - column.items
+    return True
+
+
+cdef bint read_doubles(Wire* wire, unsigned int wire_type, Column* column) noexcept:
+    """A repeated double, packed or one by one, as its bits."""
+    cdef Wire packed
+    cdef size_t size
+    if wire_type == WIRE_FIXED64:
+        packed.at = wire.at
+        packed.end = wire.at + 8
+        if wire.end - wire.at < 8:
+            return False
+        wire.at += 8
+    elif not read_bytes(wire, &packed):
+        return False
+    size = packed.end - packed.at
+    if size % 8 or reserve(column, size // 8):
+        return False
+    memcpy(column.items + column.count, packed.at, size)
+    column.count += size // 8
+    return True
+
+
+cdef bint is_one_of(unsigned int wire_type, unsigned int single) noexcept:
+    return wire_type == single or wire_type == WIRE_BYTES
+
+
+cdef class BatchDecoder:
+    """Holds the columns while a payload is decoded, so that their memory is used again."""
+
+    def __dealloc__(self):
+        free(self.device_index.items)
+        free(self.metric_index.items)
+        free(self.time_delta.items)
+        free(self.value.items)
+        free(self.units.items)
+
+    cdef bint ran_out(self) noexcept:
+        """Whether memory ran out since the last time this was asked."""
+        cdef bint found = (self.device_index.ran_out or self.metric_index.ran_out or self.time_delta.ran_out
+                           or self.value.ran_out or self.units.ran_out)
+        self.device_index.ran_out = False
+        self.metric_index.ran_out = False
+        self.time_delta.ran_out = False
+        self.value.ran_out = False
+        self.units.ran_out = False
+        return found
+
+    cdef bint fail(self, const char* detail) noexcept:
+        self.detail = detail
+        return False
+
+    cdef bint decode(self, const unsigned char* payload, size_t size, const unsigned char* chunk,
+                     Readings readings) noexcept:
+        cdef Wire wire
+        cdef long long base_ms = 0
+        self.device_index.count = 0
+        self.metric_index.count = 0
+        self.time_delta.count = 0
+        self.value.count = 0
+        self.units.count = 0
+        wire.at = payload
+        wire.end = payload + size
+        self.detail = b"not a protobuf message"
+        if not self.read_fields(&wire, &base_ms, chunk, readings):
+            self.offset = wire.at - payload
+            return False
+        self.offset = 0
+        return self.lay_out(base_ms, readings)
+
+    cdef bint read_fields(self, Wire* wire, long long* base_ms, const unsigned char* chunk,
+                          Readings readings) noexcept:
+        cdef unsigned int field, wire_type
+        cdef unsigned long long raw
+        cdef Wire inner
+        cdef Text text, no_unit
+        no_unit.at = 0
+        no_unit.size = 0
+        no_unit.is_own = 1
+        text.is_own = 0
+        while wire.at < wire.end:
+            if not read_tag(wire, &field, &wire_type):
+                return False
+            if field == FIELD_VALUE and is_one_of(wire_type, WIRE_FIXED64):
+                if not read_doubles(wire, wire_type, &self.value):
+                    return False
+            elif field == FIELD_DEVICE_INDEX and is_one_of(wire_type, WIRE_VARINT):
+                if not read_varints(wire, wire_type, &self.device_index, False):
+                    return False
+            elif field == FIELD_METRIC_INDEX and is_one_of(wire_type, WIRE_VARINT):
+                if not read_varints(wire, wire_type, &self.metric_index, False):
+                    return False
+            elif field == FIELD_TIME_DELTA and is_one_of(wire_type, WIRE_VARINT):
+                if not read_varints(wire, wire_type, &self.time_delta, True):
+                    return False
+            elif FIELD_DEVICES <= field <= FIELD_UNITS and wire_type == WIRE_BYTES:
+                if not read_bytes(wire, &inner):
+                    return False
+                if not is_utf8(inner.at, inner.end):
+                    return self.fail(b"not UTF-8")
+                text.at = inner.at - chunk
+                text.size = <unsigned int>(inner.end - inner.at)
+                if field == FIELD_DEVICES:
+                    if readings.add_device(&text):
+                        return False
+                elif field == FIELD_METRICS:
+                    if readings.add_metric(&text, &no_unit):
+                        return False
+                elif reserve(&self.units, 2):
+                    return False
+                else:
+                    self.units.items[self.units.count] = text.at
+                    self.units.items[self.units.count + 1] = text.size
+                    self.units.count += 2
+            elif field == FIELD_BASE_TIME and wire_type == WIRE_VARINT:
+                if not read_varint(wire, &raw):
+                    return False
+                base_ms[0] = zigzag(raw)
+            elif not skip_field(wire, field, wire_type, 0):
+                return False
+        return True
+
+    cdef bint lay_out(self, long long base_ms, Readings readings) noexcept:
+        """Columns to readings; every column is as long as `value`, or has one entry for all, or none for zeros."""
+        cdef Span* span = &readings.spans[readings.span_count - 1]
+        cdef size_t count = self.value.count
+        cdef size_t devices = readings.device_count - span.first_device
+        cdef size_t metrics = readings.metric_count - span.first_metric
+        cdef size_t i
+        cdef size_t device_step = self.device_index.count > 1
+        cdef size_t metric_step = self.metric_index.count > 1
+        cdef long long zero = 0
+        cdef long long time_ms = base_ms
+        cdef long long* device_at = self.device_index.items if self.device_index.count else &zero
+        cdef long long* metric_at = self.metric_index.items if self.metric_index.count else &zero
+        cdef long long* delta_at = self.time_delta.items
+        cdef double* value_at = <double*>self.value.items
+        cdef RawReading* reading
+        cdef Text* unit
+        if count == 0:
+            return self.fail(b"no values")
+        if metrics == 0:
+            return self.fail(b"no metrics")
+        if self.units.count and self.units.count != 2 * metrics:
+            return self.fail(b"units: neither empty nor as long as metrics")
+        if self.device_index.count > 1 and self.device_index.count != count:
+            return self.fail(b"device_index: neither empty nor of one entry nor as long as value")
+        if self.metric_index.count > 1 and self.metric_index.count != count:
+            return self.fail(b"metric_index: neither empty nor of one entry nor as long as value")
+        if self.time_delta.count > 1 and self.time_delta.count != count:
+            return self.fail(b"time_delta_ms: neither empty nor of one entry nor as long as value")
+        for i in range(self.units.count // 2):
+            unit = &readings.metrics[span.first_metric + i].unit
+            unit.at = self.units.items[2 * i]
+            unit.size = <unsigned int>self.units.items[2 * i + 1]
+            unit.is_own = 0
+        if readings.reserve_readings(count):
+            return self.fail(b"out of memory")
+        if self.time_delta.count == 1 and add_overflows(base_ms, delta_at[0], &time_ms):
+            return self.fail(b"time beyond 64 bits")
+        reading = readings.readings + readings.count
+        for i in range(count):
+            if self.time_delta.count > 1:
+                if add_overflows(time_ms, delta_at[i], &time_ms):
+                    return self.fail(b"time beyond 64 bits")
+            reading.time_ms = time_ms
+            reading.value = value_at[i]
+            if <size_t>metric_at[0] >= metrics:
+                return self.fail(b"metric_index beyond metrics")
+            reading.metric = <unsigned int>(span.first_metric + metric_at[0])
+            if devices:
+                if <size_t>device_at[0] >= devices:
+                    return self.fail(b"device_index beyond devices")
+                reading.device = <unsigned int>(span.first_device + device_at[0])
+            else:
+                if device_at[0] != 0:
+                    return self.fail(b"device_index beyond devices")
+                reading.device = OWN_DEVICE
+            reading.reason = REASON_NONE if isfinite(reading.value) else REASON_VALUE_NOT_FINITE
+            reading += 1
+            device_at += device_step
+            metric_at += metric_step
+        readings.count += count
+        return True
+
+
+def split_publish_request(bytes request not None) -> tuple:
+    """Take a cityfleet.telemetry.v1.PublishRequest apart without decoding its batch.
+
+    Returns: (sequence, offset, size) of the field `batch` within `request`; (sequence, 0, 0) if it has none.
+    Raises: ValueError if it is not a protobuf message or holds `batch` more than once.
+    """
+    cdef const unsigned char* start = request
+    cdef Wire wire
+    cdef Wire batch
+    cdef unsigned int field, wire_type
+    cdef unsigned long long sequence = 0
+    batch.at = NULL
+    batch.end = NULL
+    wire.at = start
+    wire.end = start + len(request)
+    while wire.at < wire.end:
+        if not read_tag(&wire, &field, &wire_type):
+            raise ValueError(f"PublishRequest: bad tag near byte {wire.at - start}")
+        if field == 2 and wire_type == WIRE_BYTES:
+            if batch.at != NULL:
+                raise ValueError("PublishRequest: more than one batch")
+            if not read_bytes(&wire, &batch):
+                raise ValueError(f"PublishRequest: batch runs over the end, near byte {wire.at - start}")
+        elif field == 1 and wire_type == WIRE_VARINT:
+            if not read_varint(&wire, &sequence):
+                raise ValueError(f"PublishRequest: bad sequence near byte {wire.at - start}")
+        elif not skip_field(&wire, field, wire_type, 0):
+            raise ValueError(f"PublishRequest: bad field {field} near byte {wire.at - start}")
+    if batch.at == NULL:
+        return sequence, 0, 0
+    return sequence, batch.at - start, batch.end - batch.at

@@ -1,0 +1,85 @@
+# Readings by name: what decode gives and resolve takes. One arena, no Python object per reading.
+
+from ext.telemetry.frames cimport REASON_COUNT, FrameChunk
+from ext.telemetry.index cimport Device, TypeMetric, Unit
+
+cdef enum:
+    OWN_DEVICE = 0xFFFFFFFF     # RawReading.device: the payload named none, the reading is the sender's
+
+cdef struct Text:               # bytes of the chunk, or of Readings.arena where a payload's text had to be rewritten
+    size_t at
+    unsigned int size
+    unsigned char is_own        # in Readings.arena
+
+cdef struct DeviceName:
+    Text name
+    unsigned char reason        # from here on filled by resolve
+    Device* device
+
+cdef struct MetricName:
+    Text name
+    Text unit                   # size 0: the canonical one
+    unsigned char reason        # from here on filled by resolve
+    unsigned short metric_num
+    unsigned short type_num     # the type that `in_type` was last looked up for
+    Unit* conversion
+    TypeMetric* in_type
+
+cdef struct RawReading:
+    double value                # in the sender's unit
+    long long time_ms           # since 1970 UTC
+    unsigned int device         # into Readings.devices, or OWN_DEVICE
+    unsigned int metric         # into Readings.metrics
+    unsigned char reason        # Reason: refused by decode, the rest of its payload goes on
+
+# One payload that could be decoded: its readings and the names they use lie one after the other.
+cdef struct Span:
+    size_t frame                # index in the chunk
+    size_t first_reading, readings
+    size_t first_device, devices
+    size_t first_metric, metrics
+    unsigned char encoding      # the one it was decoded as
+
+# One payload that could not be.
+cdef struct Refusal:
+    size_t frame
+    size_t offset               # into the payload, where decoding stopped
+    const char* detail
+    unsigned char reason
+    unsigned char encoding
+
+cdef class StageCounters:
+    cdef public unsigned long long items_in
+    cdef public unsigned long long items_out
+    cdef unsigned long long refused_by[REASON_COUNT]
+
+cdef class Readings:
+    cdef FrameChunk chunk
+    cdef RawReading* readings
+    cdef size_t count, capacity
+    cdef DeviceName* devices
+    cdef size_t device_count, device_capacity
+    cdef MetricName* metrics
+    cdef size_t metric_count, metric_capacity
+    cdef Span* spans
+    cdef size_t span_count, span_capacity
+    cdef Refusal* refusals
+    cdef size_t refusal_count, refusal_capacity
+    cdef unsigned char* arena
+    cdef size_t arena_size, arena_capacity
+    cdef bint ran_out               # of memory: what was being decoded is not to blame
+
+    # What follows returns 0, or -1 if memory ran out.
+    cdef int reserve_readings(self, size_t more) noexcept
+    cdef int reserve_arena(self, size_t more) noexcept
+    cdef int add_device(self, Text* name) noexcept
+    cdef int add_metric(self, Text* name, Text* unit) noexcept
+    cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,
+                         size_t offset) noexcept
+    # A new span, which starts at the present end of everything; NULL if memory ran out.
+    cdef Span* open_span(self, size_t frame, unsigned char encoding) noexcept
+    cdef void close_span(self) noexcept
+    # Take the open span back, with all that was added since.
+    cdef void drop_span(self) noexcept
+    cdef const unsigned char* bytes_of(self, Text* text) noexcept
+    cdef str text(self, Text* text)

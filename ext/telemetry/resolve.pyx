@@ -1,0 +1,282 @@
+# cython: language_level=3
+"""Resolve: readings by name to rows of numbers, and what cannot be resolved to quarantine."""
+
+from libc.math cimport isfinite
+from libc.string cimport memcpy, strlen
+
+from ext.clickhouse.quarantine_block cimport QuarantineBlock, QuarantineRow
+from ext.clickhouse.readings_block cimport ReadingsBlock, Row, put_row
+from ext.telemetry.frames cimport (
+    REASON_NONE,
+    REASON_NOT_BEHIND_GATEWAY,
+    REASON_TIME_OUT_OF_RANGE,
+    REASON_UNKNOWN_DEVICE,
+    REASON_UNKNOWN_METRIC,
+    REASON_UNKNOWN_UNIT,
+    REASON_VALUE_NOT_FINITE,
+    SCOPE_GATEWAY,
+    Frame,
+    FrameChunk,
+)
+from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Ward
+from ext.telemetry.readings cimport (
+    OWN_DEVICE,
+    DeviceName,
+    MetricName,
+    RawReading,
+    Readings,
+    Refusal,
+    Span,
+    StageCounters,
+    Text,
+)
+
+cdef enum Quality:                  # QARTOD
+    QUALITY_GOOD = 1
+    QUALITY_NOT_EVALUATED = 2
+    QUALITY_FAIL = 4
+
+cdef enum:
+    QUALITY_REASON_GROSS_RANGE = 1
+    MAX_NAME_BYTES = 80             # of a name quoted in a detail
+
+cdef struct Detail:
+    char[160] text
+    size_t size
+
+
+cdef void say(Detail* detail, const char* text, size_t size) noexcept:
+    if size > sizeof(detail.text) - detail.size:
+        size = sizeof(detail.text) - detail.size
+    memcpy(detail.text + detail.size, text, size)
+    detail.size += size
+
+
+cdef void say_name(Detail* detail, const char* what, Readings readings, Text* name) noexcept:
+    """What is wrong and the name that it is wrong with, cut between two characters."""
+    cdef const unsigned char* at = readings.bytes_of(name)
+    cdef size_t size = name.size
+    if size > MAX_NAME_BYTES:
+        size = MAX_NAME_BYTES
+        while size and (at[size] & 0xC0) == 0x80:
+            size -= 1
+    say(detail, what, strlen(what))
+    say(detail, b" ", 1)
+    say(detail, <const char*>at, size)
+
+
+cdef void say_number(Detail* detail, const char* what, unsigned long long number) noexcept:
+    cdef char[20] digits
+    cdef int at = 20
+    while True:
+        at -= 1
+        digits[at] = c"0" + <char>(number % 10)
+        number //= 10
+        if number == 0:
+            break
+    say(detail, what, strlen(what))
+    say(detail, digits + at, 20 - at)
+
+
+cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t position, unsigned char reason) noexcept:
+    """The detail text of a payload whose first refused reading this is; `position` counts from 0."""
+    cdef MetricName* metric = &readings.metrics[reading.metric]
+    if reason == REASON_UNKNOWN_DEVICE or reason == REASON_NOT_BEHIND_GATEWAY:
+        if reading.device == OWN_DEVICE:
+            say(detail, b"sender", 6)
+        else:
+            say_name(detail, b"device", readings, &readings.devices[reading.device].name)
+    elif reason == REASON_UNKNOWN_UNIT:
+        say_name(detail, b"unit", readings, &metric.unit)
+        say_name(detail, b" of metric", readings, &metric.name)
+    else:
+        say_name(detail, b"metric", readings, &metric.name)
+    say_number(detail, b", reading ", position + 1)
+
+
+cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* sender, DeviceIndex index) noexcept:
+    """The devices that a payload names: below d/ only the sender, below g/ also those registered behind it."""
+    cdef DeviceName* name
+    cdef Device* device
+    cdef int slot
+    for i in range(span.first_device, span.first_device + span.devices):
+        name = &readings.devices[i]
+        slot = index.find(readings.bytes_of(&name.name), name.name.size)
+        device = NULL if slot < 0 else index.at(slot)
+        name.device = device
+        if sender == NULL or device == NULL or not device.flags & DEVICE_ACTIVE:
+            name.reason = REASON_UNKNOWN_DEVICE
+        elif slot == frame.sender or (frame.scope == SCOPE_GATEWAY and device.gateway_num == sender.device_num):
+            name.reason = REASON_NONE
+        else:
+            name.reason = REASON_NOT_BEHIND_GATEWAY
+
+
+cdef void resolve_metrics(Readings readings, Span* span, DeviceIndex index) noexcept:
+    cdef MetricName* name
+    cdef int num
+    for i in range(span.first_metric, span.first_metric + span.metrics):
+        name = &readings.metrics[i]
+        num = index.find_metric(readings.bytes_of(&name.name), name.name.size)
+        name.type_num = 0
+        name.in_type = NULL
+        if num == 0:
+            name.reason = REASON_UNKNOWN_METRIC
+            continue
+        name.metric_num = <unsigned short>num
+        name.conversion = index.unit_of(<unsigned short>num, readings.bytes_of(&name.unit), name.unit.size)
+        name.reason = REASON_NONE if name.conversion != NULL else REASON_UNKNOWN_UNIT
+
+
+cdef unsigned char resolve_reading(RawReading* reading, Device* device, MetricName* metric, DeviceIndex index,
+                                   long long earliest_ms, long long latest_ms, Row* row) noexcept:
+    """One reading of a device that may send it. Returns REASON_NONE, with everything but the ward in `row`."""
+    cdef TypeMetric* in_type = metric.in_type
+    cdef double value
+    if metric.reason == REASON_UNKNOWN_METRIC:
+        return REASON_UNKNOWN_METRIC
+    if metric.type_num != device.type_num or in_type == NULL:
+        in_type = index.metric_of(device.type_num, metric.metric_num)
+        if in_type == NULL:
+            return REASON_UNKNOWN_METRIC
+        metric.type_num = device.type_num
+        metric.in_type = in_type
+    if metric.reason:
+        return metric.reason
+    if reading.time_ms < earliest_ms or reading.time_ms > latest_ms:
+        return REASON_TIME_OUT_OF_RANGE
+    value = reading.value
+    if not metric.conversion.is_identity:
+        value = value * metric.conversion.factor + metric.conversion.offset
+        if not isfinite(value):
+            return REASON_VALUE_NOT_FINITE
+    row.device_num = device.device_num
+    row.metric_num = metric.metric_num
+    row.ts_ms = reading.time_ms
+    row.value = value
+    row.quality_reasons = 0
+    if not in_type.has_range:
+        row.quality = QUALITY_NOT_EVALUATED
+    elif in_type.min_value <= value <= in_type.max_value:
+        row.quality = QUALITY_GOOD
+    else:
+        row.quality = QUALITY_FAIL
+        row.quality_reasons = QUALITY_REASON_GROSS_RANGE
+    return REASON_NONE
+
+
+cdef int put_quarantine(QuarantineBlock block, FrameChunk chunk, size_t at, DeviceIndex index, unsigned char encoding,
+                        unsigned char reason, unsigned int count, Detail* detail) except -1:
+    cdef Frame* frame = &chunk.frames[at]
+    cdef QuarantineRow row
+    row.received_ms = frame.received_ms
+    row.device_id = NULL
+    row.device_id_size = 0
+    if 0 <= frame.sender < index.count:
+        row.device_id = index.arena + index.keys[frame.sender].at
+        row.device_id_size = index.keys[frame.sender].size
+    row.topic = chunk.data + frame.topic_at
+    row.topic_size = frame.topic_size
+    row.payload = chunk.data + frame.payload_at
+    row.payload_size = frame.payload_size
+    row.detail = <const unsigned char*>detail.text
+    row.detail_size = detail.size
+    row.readings = count
+    row.transport = <unsigned short>block.transport_index(chunk.transport)
+    row.encoding = encoding
+    row.reason = reason
+    return block.put(&row)
+
+
+cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long long earliest_ms, long long max_ahead_ms,
+                      ReadingsBlock rows, QuarantineBlock quarantine, StageCounters counters) except -1:
+    cdef Frame* frame = &readings.chunk.frames[span.frame]
+    cdef Device* sender = NULL
+    cdef Device* device
+    cdef Device* ward_of = NULL
+    cdef Ward* ward
+    cdef RawReading* reading
+    cdef Row row
+    cdef Detail detail
+    cdef unsigned char reason
+    cdef unsigned char first_reason = REASON_NONE
+    cdef unsigned int refused = 0
+    cdef int ward_index
+    cdef long long latest_ms = frame.received_ms + max_ahead_ms
+    cdef size_t i
+    if rows.reserve(span.readings):
+        raise MemoryError
+    detail.size = 0
+    if 0 <= frame.sender < index.count and index.at(frame.sender).flags & DEVICE_ACTIVE:
+        sender = index.at(frame.sender)
+    resolve_devices(readings, span, frame, sender, index)
+    resolve_metrics(readings, span, index)
+    row.received_ms = frame.received_ms
+    row.ward = 0
+    for i in range(span.readings):
+        reading = &readings.readings[span.first_reading + i]
+        reason = reading.reason
+        device = sender
+        if reason == REASON_NONE and reading.device != OWN_DEVICE:
+            device = readings.devices[reading.device].device
+            reason = readings.devices[reading.device].reason
+        if reason == REASON_NONE and device == NULL:
+            reason = REASON_UNKNOWN_DEVICE
+        if reason == REASON_NONE:
+            reason = resolve_reading(reading, device, &readings.metrics[reading.metric], index, earliest_ms,
+                                     latest_ms, &row)
+        if reason == REASON_NONE:
+            if device != ward_of:
+                ward = &index.wards[device.ward_slot]
+                ward_index = rows.ward_index(device.ward_slot, ward.code, ward.size)
+                if ward_index < 0:
+                    raise MemoryError
+                row.ward = <unsigned short>ward_index
+                ward_of = device
+            put_row(rows, &row)
+        else:
+            if refused == 0:
+                first_reason = reason
+                explain(&detail, readings, reading, i, reason)
+            refused += 1
+            counters.refused_by[reason] += 1
+    counters.items_in += span.readings
+    counters.items_out += span.readings - refused
+    if refused:
+        put_quarantine(quarantine, readings.chunk, span.frame, index, span.encoding, first_reason, refused, &detail)
+    return 0
+
+
+def resolve_readings(Readings readings not None, DeviceIndex index not None, long long earliest_ms,
+                     long long max_ahead_ms, ReadingsBlock rows not None, QuarantineBlock quarantine not None,
+                     StageCounters counters not None) -> None:
+    """Resolve what decode gave: good readings to `rows`, the rest to `quarantine`, one row per payload.
+
+    A reading is checked in this order, and the first that fails is its reason: what decode found, device, metric,
+    unit, event time, value in the canonical unit.
+
+    Args:
+        earliest_ms: event times before are refused, milliseconds since 1970 UTC.
+        max_ahead_ms: event times later than this after their frame was received are refused.
+        counters: items in are readings and payloads that decode refused (one each), items out rows.
+    Raises: MemoryError; then both blocks have to be thrown away.
+    """
+    cdef Refusal* refusal
+    cdef Detail detail
+    cdef size_t i
+    if readings.chunk is None:
+        return
+    for i in range(readings.span_count):
+        resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, quarantine, counters)
+    for i in range(readings.refusal_count):
+        refusal = &readings.refusals[i]
+        detail.size = 0
+        if refusal.detail[0]:
+            say(&detail, refusal.detail, strlen(refusal.detail))
+            if refusal.offset:
+                say_number(&detail, b", byte ", refusal.offset)
+        counters.items_in += 1
+        counters.refused_by[refusal.reason] += 1
+        put_quarantine(quarantine, readings.chunk, refusal.frame, index, refusal.encoding, refusal.reason, 1, &detail)
+    # a second call must not store them again
+    readings.clear()
