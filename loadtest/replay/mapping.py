@@ -156,7 +156,7 @@ def load_map(path: Path) -> ReplayMap:
         raise MapError(f"the map {path}: {str(exc).replace('`$.', '`').replace(' - at ', ', at ')}") from exc
     for rule in (loaded.device, *(value.device for value in loaded.values if value.device)):
         fixed = _PLACEHOLDER.sub("x", rule.id)
-        if slug(fixed) != fixed or len(fixed) > MAX_DEVICE_ID:
+        if not fixed or slug(fixed) != fixed or len(fixed) > MAX_DEVICE_ID:
             raise MapError(
                 f"the map {path}: `device.id` {rule.id!r}: a device id is 1 to {MAX_DEVICE_ID} lowercase letters, "
                 "digits and `-`"
