@@ -10,10 +10,15 @@ from store.client import open_client
 
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.readings import Readings
+from ingest.batch.batch import Batch
 from ingest.batch.stage import batch_stage
+from ingest.decode.decoder import Decoder
 from ingest.metrics import IngestCollector, Ledger, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
 from ingest.resolve.feed import IndexFeed
+from ingest.resolve.resolver import Resolver, TimeWindow
+from ingest.resolve.units import conversions
 from ingest.settings import IngestSettings
 from ingest.spool.spool import Spool, read_bodies
 from ingest.spool.stage import spool_stage
@@ -66,6 +71,10 @@ class _Ingest:
         self._closed: Pipe[Segment] = Pipe(1_000_000)
         self._gate = Gate(settings.max_in_flight_bytes)
         self._index = DeviceIndex(conversions)
+        self._decoder = Decoder(self._index)
+        self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
+        self._readings = Readings()
+        self._batch = Batch()
         self._spool_state = SpoolState()
         self._write_state = WriteState()
         self._spool = Spool(data_dir / "ingest" / "spool", settings.spool)
@@ -76,13 +85,13 @@ class _Ingest:
         )
         self._broker = BrokerConsumer(settings.broker, settings.gather_ms, self._index, self._gate, self._take)
         self._feed = IndexFeed(self._index, registry, internal, self._on_revoked)
-        self._ledger = Ledger(lambda: self._batch.received, self._spool_state, self._write_state)
+        self._ledger = Ledger(lambda: self._resolver.counters.items_in, self._spool_state, self._write_state)
         self._collector = IngestCollector(
             self._ledger,
             self._spool_state,
             self._write_state,
             transports=self._transport_counters,
-            refused=lambda: self._batch.refused,
+            refused=lambda: self._resolver.counters.refused,
             depths=self._depths,
             devices=lambda: len(self._index),
         )
@@ -168,8 +177,8 @@ class _Ingest:
         self._chunks.put_nowait(chunk)
 
     def _convert(self, chunk: FrameChunk) -> None:
-        decode(chunk, self._readings)
-        resolve(self._readings, self._index, self._batch)
+        self._decoder.decode(chunk, self._readings)
+        self._resolver.resolve(self._readings, self._batch)
 
     def _on_durable(self, chunks: list[FrameChunk]) -> None:
         for chunk in chunks:
