@@ -6,7 +6,7 @@ read(2) and buffer_updated back to back, so it holds one connection's bytes at a
 """
 
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from secrets import token_hex
 
@@ -14,7 +14,7 @@ from ext.mqtt cimport reply
 from ext.mqtt.filters cimport filter_form
 from ext.mqtt.hub cimport STATE_AWAIT_CONNECT, STATE_LEAVING, STATE_OPEN, TICK_MS, Hub
 from ext.mqtt.packet cimport (
-    CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, VERSION_3_1_1, VERSION_5, Ack, Connect,
+    CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, SUBSCRIBE, VERSION_3_1_1, VERSION_5, Ack, Connect,
     Subscription, check_flags, check_topic_name, is_filter, read_connect, read_disconnect, read_filter, read_header,
     read_puback, read_publish, read_subscribe,
 )
@@ -36,7 +36,7 @@ from ext.telemetry.frames cimport (
 )
 from ext.telemetry.index cimport DEVICE_GATEWAY
 from ext.telemetry.topic cimport (
-    TOPIC_FOREIGN, TOPIC_OTHER, TOPIC_TELEMETRY, Topic, encoding_of_content_type, parse_below_id, parse_topic,
+    TOPIC_FOREIGN, TOPIC_TELEMETRY, Topic, encoding_of_content_type, parse_below_id, parse_topic,
 )
 from ext.wire.cursor cimport STEP_MALFORMED, STEP_NEED_MORE, STEP_OK, Step
 from ext.wire.utf8 cimport is_utf8
@@ -299,7 +299,7 @@ cdef class Connection(Peer):
 
     cdef int whose(self, Publish* publish, unsigned char* scope, unsigned char* encoding,
                    unsigned char* reason) noexcept:
-        """Slot of the device whose readings these are: the topic's, or the gateway's own; NOBODY: not to be sent here."""
+        """Slot of the device whose readings these are: the topic's, or the gateway's own; or NOBODY."""
         cdef const unsigned char* at = publish.topic.at
         cdef size_t size = publish.topic.size
         cdef Topic topic

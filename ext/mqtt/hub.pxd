@@ -1,4 +1,4 @@
-# What all connections of one endpoint share: slots, the chunk that is being gathered, acknowledgements, deliveries, time.
+# What all connections of one endpoint share: slots, the chunk being gathered, acknowledgements, deliveries, time.
 
 from cpython.object cimport PyObject
 

@@ -13,7 +13,7 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from ext.mqtt cimport reply
 from ext.mqtt.filters cimport downlink_kind, forms_of_kind
 from ext.mqtt.packet cimport VERSION_5
-from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_SERVER_SHUTTING_DOWN
+from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_SESSION_TAKEN_OVER
 from ext.telemetry.frames cimport SCOPE_DEVICE
 from ext.telemetry.topic cimport TOPIC_OTHER, Topic, parse_topic
 
@@ -215,7 +215,7 @@ cdef class Hub:
         while other is not None:
             after = other.next_of_device
             if peer.client_id and other.client_id == peer.client_id:
-                other.leave(0x8E)
+                other.leave(RC_SESSION_TAKEN_OVER)
             other = after
         peer.next_of_device = self.by_device.get(peer.device)
         self.by_device[peer.device] = peer

@@ -16,7 +16,7 @@ cdef inline bint equals(const unsigned char* at, size_t size, const char* text, 
 
 
 cdef unsigned char encoding_of_suffix(const unsigned char* at, size_t size) noexcept nogil:
-    # Not `senml+json`: `+` is a wildcard, which no topic name may have (MQTT 5.0 section 4.7.1); clients refuse to send it.
+    # Not `senml+json`: `+` is a wildcard, which no topic name may have (MQTT 5.0 section 4.7.1).
     if equals(at, size, b"senml-json", 10):
         return ENCODING_SENML_JSON
     if equals(at, size, b"batch", 5):
@@ -35,7 +35,7 @@ cdef unsigned char encoding_of_content_type(const unsigned char* at, size_t size
         size -= 1
     if equals(at, size, b"application/senml+json", 22):
         return ENCODING_SENML_JSON
-    if equals(at, size, b"application/x-cityfleet-batch", 29):
+    if equals(at, size, b"application/x-cityfleet-batch", 29) or equals(at, size, b"application/x-protobuf", 22):
         return ENCODING_BATCH
     return encoding_of_suffix(at, size)
 

@@ -112,9 +112,9 @@ class MqttEndpoint:
     def counters(self) -> dict[str, int]:
         """Counts since the start by dotted name; `connections` and `sockets` say how many there are now.
 
-        `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door. `connects.{result}`:
-        attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused` (PUBACK with a
-        reason), `acks_gone` (the client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
+        `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door.
+        `connects.{result}`: attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused`
+        (PUBACK with a reason), `acks_gone` (the client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
         Names that never counted are left out where the set is open.
         """
         return self._running().counters()
