@@ -14,7 +14,7 @@ from ext.telemetry.frames cimport (
 )
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.json_scan cimport Scanner
-from ext.telemetry.reading_batch cimport BatchDecoder
+from ext.telemetry.batch cimport BatchDecoder
 from ext.telemetry.readings cimport Readings, StageCounters
 from ext.telemetry.senml cimport decode_senml
 

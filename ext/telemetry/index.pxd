@@ -23,9 +23,10 @@ cdef struct TypeMetric:
     unsigned short metric_num
     unsigned char has_range
 
-# canonical value = value * factor + offset
+# canonical value = value * factor / divisor + offset; factor or divisor is 1
 cdef struct Unit:
     double factor
+    double divisor                  # cm to m divides by 100: the exact quotient, which times 0.01 is not
     double offset
     unsigned long long name[2]      # at most 15 bytes, padded with zeros
     unsigned char is_identity       # the value is passed on bit by bit

@@ -5,7 +5,7 @@ import re
 from hashlib import sha256
 from hmac import compare_digest
 
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY, isfinite, rint
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -294,6 +294,8 @@ cdef class DeviceIndex:
     def put_unit(self, int metric_num, str unit not None, double factor, double offset) -> None:
         """Let senders give the metric in this unit too: canonical value = value * factor + offset.
 
+        A factor that is one over an integer is carried out as a division, which rounds once less.
+
         Raises: KeyError for a metric that was not put; ValueError if the unit is empty, longer than 15 bytes or the
             canonical one, or a number is not finite.
         """
@@ -485,6 +487,7 @@ cdef class DeviceIndex:
         cdef Metric* metric = &self.metrics[metric_num]
         cdef Unit* entry
         cdef void* grown
+        cdef double divisor
         if not 1 <= len(unit) <= MAX_UNIT_BYTES or b"\0" in unit:
             raise ValueError(f"unit {unit!r} is not of 1 to {MAX_UNIT_BYTES} bytes")
         if not isfinite(factor) or not isfinite(offset) or factor == 0.0:
@@ -500,6 +503,11 @@ cdef class DeviceIndex:
         memset(entry, 0, sizeof(Unit))
         memcpy(entry.name, <const unsigned char*>unit, len(unit))
         entry.factor = factor
+        entry.divisor = 1.0
+        divisor = rint(1.0 / factor)
+        if divisor > 1.0 and 1.0 / divisor == factor:
+            entry.factor = 1.0
+            entry.divisor = divisor
         entry.offset = offset
         entry.is_identity = factor == 1.0 and offset == 0.0
         return entry

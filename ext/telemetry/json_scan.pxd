@@ -3,10 +3,11 @@
 from ext.telemetry.readings cimport Readings, Text
 
 cdef enum StringBits:           # what a string holds, OR-ed over its bytes
-    HAS_SPECIAL = 1             # quote, backslash, control or not ASCII
+    HAS_SPECIAL = 1             # quote, backslash or control
     HAS_NOT_NAME = 2            # outside A-Z a-z 0-9 - : . / _
     HAS_SEPARATOR = 4           # : or /
     HAS_ALPHANUMERIC = 8        # A-Z a-z 0-9
+    HAS_NOT_ASCII = 16
 
 cdef enum:
     MAX_DEPTH = 32              # of arrays and objects in a value that is skipped
@@ -30,8 +31,6 @@ cdef bint scan_string(Scanner* scan, Readings readings, String* out) noexcept
 cdef bint scan_number(Scanner* scan, double* out) noexcept
 cdef bint skip_value(Scanner* scan, Readings readings, int depth) noexcept
 cdef bint scan_literal(Scanner* scan, const char* literal, size_t size) noexcept
-# Bytes of the one character that starts at `at`, 2 to 4; 0: not well-formed (Unicode 15, table 3-7).
-cdef int utf8_size(const unsigned char* at, const unsigned char* end) noexcept nogil
 
 
 cdef inline void skip_space(Scanner* scan) noexcept:

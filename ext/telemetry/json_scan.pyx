@@ -3,14 +3,17 @@
 
 from libc.string cimport memcmp, memcpy
 
-from ext.telemetry.number cimport MAX_NUMBER_BYTES, read_number
+from ext.telemetry.number cimport read_number
+from ext.wire.utf8 cimport is_utf8
 
 
 cdef void fill_bits() noexcept:
     cdef int c
     for c in range(256):
         BITS_OF[c] = HAS_NOT_NAME
-        if c < 32 or c > 127 or c == c'"' or c == c"\\":
+        if c > 127:
+            BITS_OF[c] |= HAS_NOT_ASCII
+        elif c < 32 or c == c'"' or c == c"\\":
             BITS_OF[c] |= HAS_SPECIAL
         elif c"a" <= c <= c"z" or c"A" <= c <= c"Z" or c"0" <= c <= c"9":
             BITS_OF[c] = HAS_ALPHANUMERIC
@@ -21,36 +24,6 @@ cdef void fill_bits() noexcept:
 
 
 fill_bits()
-
-
-cdef int utf8_size(const unsigned char* at, const unsigned char* end) noexcept nogil:
-    """Bytes of the one character that starts at `at`, 2 to 4; 0: not well-formed (Unicode 15, table 3-7)."""
-    cdef unsigned char c = at[0]
-    cdef unsigned char low = 0x80
-    cdef unsigned char high = 0xBF
-    cdef int more, i
-    if 0xC2 <= c <= 0xDF:
-        more = 1
-    elif 0xE0 <= c <= 0xEF:
-        more = 2
-        if c == 0xE0:
-            low = 0xA0
-        elif c == 0xED:
-            high = 0x9F
-    elif 0xF0 <= c <= 0xF4:
-        more = 3
-        if c == 0xF0:
-            low = 0x90
-        elif c == 0xF4:
-            high = 0x8F
-    else:
-        return 0
-    if end - at <= more or not low <= at[1] <= high:
-        return 0
-    for i in range(2, more + 1):
-        if not 0x80 <= at[i] <= 0xBF:
-            return 0
-    return more + 1
 
 
 cdef int hex4(const unsigned char* at, const unsigned char* end) noexcept nogil:
@@ -137,45 +110,40 @@ cdef bint scan_rewritten(Scanner* scan, Readings readings, String* out, const un
     """The rest of a string from its first backslash on; what came before is at `begin`."""
     cdef unsigned char* to
     cdef unsigned char* first
-    cdef unsigned char c
+    cdef unsigned char bits
     cdef int size
     if readings.reserve_arena(scan.end - begin):
         return fail(scan, b"out of memory")
     first = readings.arena + readings.arena_size
     memcpy(first, begin, scan.at - begin)
     to = first + (scan.at - begin)
+    out.bits = 0
     while scan.at < scan.end:
-        c = scan.at[0]
-        if c == c'"':
+        bits = BITS_OF[scan.at[0]]
+        if not bits & HAS_SPECIAL:
+            to[0] = scan.at[0]
+            to += 1
             scan.at += 1
-            out.text.at = readings.arena_size
-            out.text.size = <unsigned int>(to - first)
-            out.text.is_own = 1
-            readings.arena_size += to - first
-            out.bits = 0
-            while first < to:
-                out.bits |= BITS_OF[first[0]]
-                first += 1
-            return True
-        if c == c"\\":
+        elif scan.at[0] == c"\\":
             scan.at += 1
             size = unescape(scan, to)
             if size == 0:
                 return fail(scan, b"bad escape in a string")
             to += size
-        elif c < 32:
-            return fail(scan, b"control character in a string")
-        elif c < 128:
-            to[0] = c
-            to += 1
-            scan.at += 1
-        else:
-            size = utf8_size(scan.at, scan.end)
-            if size == 0:
+        elif scan.at[0] == c'"':
+            out.text.at = readings.arena_size
+            out.text.size = <unsigned int>(to - first)
+            out.text.is_own = 1
+            for i in range(out.text.size):
+                out.bits |= BITS_OF[first[i]]
+            # escapes give whole characters, so the rewritten text is UTF-8 if and only if the rest was
+            if out.bits & HAS_NOT_ASCII and not is_utf8(first, out.text.size):
                 return fail(scan, b"not UTF-8")
-            memcpy(to, scan.at, size)
-            to += size
-            scan.at += size
+            readings.arena_size += out.text.size
+            scan.at += 1
+            return True
+        else:
+            return fail(scan, b"control character in a string")
     return fail(scan, b"string without an end")
 
 
@@ -185,28 +153,25 @@ cdef bint scan_string(Scanner* scan, Readings readings, String* out) noexcept:
     cdef const unsigned char* end = scan.end
     cdef unsigned char seen = 0
     cdef unsigned char bits
-    cdef int size
     while at < end:
         bits = BITS_OF[at[0]]
-        if bits & HAS_SPECIAL:
-            if at[0] == c'"':
-                scan.at = at + 1
-                out.text.at = begin - scan.chunk
-                out.text.size = <unsigned int>(at - begin)
-                out.text.is_own = 0
-                out.bits = seen
-                return True
-            scan.at = at
-            if at[0] == c"\\":
-                return scan_rewritten(scan, readings, out, begin)
-            size = 0 if at[0] < 128 else utf8_size(at, end)
-            if size == 0:
-                return fail(scan, b"control character in a string" if at[0] < 128 else b"not UTF-8")
-            seen |= HAS_NOT_NAME
-            at += size
-        else:
+        if not bits & HAS_SPECIAL:
             seen |= bits
             at += 1
+            continue
+        scan.at = at
+        if at[0] == c"\\":
+            return scan_rewritten(scan, readings, out, begin)
+        if at[0] != c'"':
+            return fail(scan, b"control character in a string")
+        if seen & HAS_NOT_ASCII and not is_utf8(begin, at - begin):
+            return fail(scan, b"not UTF-8")
+        scan.at = at + 1
+        out.text.at = begin - scan.chunk
+        out.text.size = <unsigned int>(at - begin)
+        out.text.is_own = 0
+        out.bits = seen
+        return True
     scan.at = at
     return fail(scan, b"string without an end")
 

@@ -69,4 +69,3 @@ cdef inline long long zigzag(unsigned long long value) noexcept nogil:
 
 # Steps over the value of a field that is not known.
 cdef bint skip_field(Wire* wire, unsigned int field, unsigned int wire_type, int depth) noexcept nogil
-cdef bint is_utf8(const unsigned char* at, const unsigned char* end) noexcept nogil

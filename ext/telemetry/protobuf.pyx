@@ -1,8 +1,6 @@
 # cython: language_level=3
 """The protobuf wire format: what is not worth inlining."""
 
-from ext.telemetry.json_scan cimport utf8_size
-
 
 cdef bint skip_field(Wire* wire, unsigned int field, unsigned int wire_type, int depth) noexcept nogil:
     cdef unsigned long long ignored
@@ -27,16 +25,3 @@ cdef bint skip_field(Wire* wire, unsigned int field, unsigned int wire_type, int
             return inner_field == field
         if not skip_field(wire, inner_field, inner_type, depth + 1):
             return False
-
-
-cdef bint is_utf8(const unsigned char* at, const unsigned char* end) noexcept nogil:
-    cdef int size
-    while at < end:
-        if at[0] < 0x80:
-            at += 1
-        else:
-            size = utf8_size(at, end)
-            if size == 0:
-                return False
-            at += size
-    return True

@@ -78,7 +78,8 @@ cdef void say_number(Detail* detail, const char* what, unsigned long long number
     say(detail, digits + at, 20 - at)
 
 
-cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t position, unsigned char reason) noexcept:
+cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t position,
+                  unsigned char reason) noexcept:
     """The detail text of a payload whose first refused reading this is; `position` counts from 0."""
     cdef MetricName* metric = &readings.metrics[reading.metric]
     if reason == REASON_UNKNOWN_DEVICE or reason == REASON_NOT_BEHIND_GATEWAY:
@@ -147,7 +148,7 @@ cdef unsigned char resolve_reading(RawReading* reading, Device* device, MetricNa
         return REASON_TIME_OUT_OF_RANGE
     value = reading.value
     if not metric.conversion.is_identity:
-        value = value * metric.conversion.factor + metric.conversion.offset
+        value = value * metric.conversion.factor / metric.conversion.divisor + metric.conversion.offset
         if not isfinite(value):
             return REASON_VALUE_NOT_FINITE
     row.device_num = device.device_num

@@ -1,1 +1,5 @@
-"""Batch: resolved readings in columns, sealed into the blocks of one commit window."""
+"""Batch: resolved readings to ClickHouse Native blocks."""
+
+from ingest.batch.batch import Batch
+
+__all__ = ["Batch"]

@@ -1,0 +1,5 @@
+"""Decode: payloads of frames to readings by name."""
+
+from ingest.decode.decoder import Decoder
+
+__all__ = ["Decoder"]

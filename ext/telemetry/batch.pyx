@@ -11,7 +11,6 @@ from ext.telemetry.protobuf cimport (
     WIRE_FIXED64,
     WIRE_VARINT,
     Wire,
-    is_utf8,
     read_bytes,
     read_tag,
     read_varint,
@@ -19,6 +18,7 @@ from ext.telemetry.protobuf cimport (
     zigzag,
 )
 from ext.telemetry.readings cimport OWN_DEVICE, RawReading, Readings, Span, Text
+from ext.wire.utf8 cimport is_utf8
 
 
 cdef extern from *:
@@ -171,7 +171,7 @@ cdef class BatchDecoder:
             elif FIELD_DEVICES <= field <= FIELD_UNITS and wire_type == WIRE_BYTES:
                 if not read_bytes(wire, &inner):
                     return False
-                if not is_utf8(inner.at, inner.end):
+                if not is_utf8(inner.at, inner.end - inner.at):
                     return self.fail(b"not UTF-8")
                 text.at = inner.at - chunk
                 text.size = <unsigned int>(inner.end - inner.at)

@@ -1,0 +1,10 @@
+"""Decode: the frames of a chunk to readings by name."""
+
+from ext.telemetry.batch import BatchDecoder
+from ext.telemetry.frames import FrameChunk
+from ext.telemetry.index import DeviceIndex
+from ext.telemetry.readings import Readings, StageCounters
+
+def decode_chunk(
+    chunk: FrameChunk, index: DeviceIndex, batches: BatchDecoder, readings: Readings, counters: StageCounters
+) -> None: ...

@@ -1,0 +1,3 @@
+"""JSON numbers to doubles, correctly rounded."""
+
+def parse_number(text: bytes) -> float: ...

@@ -1,0 +1,16 @@
+"""Resolve: readings by name to rows of numbers, and what cannot be resolved to quarantine."""
+
+from ext.clickhouse.quarantine_block import QuarantineBlock
+from ext.clickhouse.readings_block import ReadingsBlock
+from ext.telemetry.index import DeviceIndex
+from ext.telemetry.readings import Readings, StageCounters
+
+def resolve_readings(
+    readings: Readings,
+    index: DeviceIndex,
+    earliest_ms: int,
+    max_ahead_ms: int,
+    rows: ReadingsBlock,
+    quarantine: QuarantineBlock,
+    counters: StageCounters,
+) -> None: ...

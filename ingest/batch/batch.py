@@ -1,0 +1,51 @@
+"""The batch: columns that grow until they are sealed as Native blocks."""
+
+from collections.abc import Callable
+
+from ext.clickhouse.quarantine_block import QuarantineBlock
+from ext.clickhouse.readings_block import ReadingsBlock
+from ingest.model import SealedBatch
+
+
+def _nothing() -> None:
+    pass
+
+
+class Batch:
+    """Fills with the readings of any number of chunks, of any transports, all resolved against one device index."""
+
+    def __init__(self) -> None:
+        self.readings = ReadingsBlock()
+        self.quarantine = QuarantineBlock()
+
+    @property
+    def rows(self) -> int:
+        return len(self.readings)
+
+    @property
+    def quarantine_rows(self) -> int:
+        return len(self.quarantine)
+
+    @property
+    def quarantined_readings(self) -> int:
+        """Readings that the quarantine rows stand for."""
+        return self.quarantine.quarantined_readings
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the columns; the sealed blocks together are of about this size."""
+        return self.readings.size_bytes + self.quarantine.size_bytes
+
+    def seal(self, on_durable: Callable[[], None] = _nothing) -> SealedBatch:
+        """The rows as Native blocks of `cityfleet.readings` and `cityfleet.quarantine`; the batch is empty then.
+
+        The same chunks against the same state of the device index give the same bytes.
+        """
+        rows = (self.rows, self.quarantine_rows)
+        readings = (self.rows, self.quarantined_readings)
+        return SealedBatch((self.readings.seal(), self.quarantine.seal()), rows, readings, on_durable)
+
+    def clear(self) -> None:
+        """Throw the rows away, as after a MemoryError."""
+        self.readings.clear()
+        self.quarantine.clear()
