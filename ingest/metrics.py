@@ -108,6 +108,10 @@ class IngestCollector(Collector):
         self._depths = depths
         self._devices = devices
 
+    def describe(self) -> Iterator[Metric]:
+        """Nothing to say before the stages run; without this the registry would collect at once to learn the names."""
+        return iter(())
+
     def collect(self) -> Iterator[Metric]:
         ledger = CounterMetricFamily(
             "cityfleet_ingest_ledger_readings",

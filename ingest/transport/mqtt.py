@@ -117,7 +117,7 @@ class MqttEndpoint:
         (PUBACK with a reason), `acks_gone` (the client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
         Names that never counted are left out where the set is open.
         """
-        return self._running().counters()
+        return self._hub.counters() if self._hub is not None else {}
 
     def _running(self) -> Hub:
         if self._hub is None:

@@ -238,9 +238,7 @@ def test_a_bad_payload_is_acknowledged_and_quarantined_with_its_bytes(platform, 
     connected.send(publish("cf/v1/d/bad-01/telemetry", payload))
     kind, body = connected.receive()
     assert (kind, body[2:3] or b"\x00") == (4, b"\x00")
-    platform.wait_for(
-        "SELECT count() FROM cityfleet.quarantine WHERE device_id = 'bad-01'", [[str(before + 1)]]
-    )
+    platform.wait_for("SELECT count() FROM cityfleet.quarantine WHERE device_id = 'bad-01'", [[str(before + 1)]])
     assert platform.query(
         "SELECT reason, hex(payload), topic, transport, readings FROM cityfleet.quarantine WHERE device_id = 'bad-01'"
         f" AND payload = unhex('{payload.hex()}') ORDER BY received_at DESC LIMIT 1"
