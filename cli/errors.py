@@ -4,6 +4,8 @@ import sys
 from enum import IntEnum
 
 import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from runtime.settings import SettingsError
 
@@ -43,12 +45,31 @@ def exit_code_of(exc: Exception) -> int:
         _say(str(exc), "")
         return ExitCode.USAGE
     if isinstance(exc, grpc.RpcError) and isinstance(exc, grpc.Call):
-        remedy = ""
-        if exc.code() is grpc.StatusCode.UNAVAILABLE:
-            remedy = "is the registry running? `cityfleet up` starts it; --registry HOST:PORT names another"
-        _say(f"{exc.details()} [{exc.code().name}]", remedy)
+        _say_status(exc)
         return _GRPC_CODES.get(exc.code(), ExitCode.ERROR)
     raise exc
+
+
+def _say_status(exc: grpc.Call) -> None:
+    """A call's error: the sentence, code and reason, then each wrong field if there are several."""
+    reason, violations = "", []
+    try:
+        status = rpc_status.from_call(exc)
+    except ValueError:  # details that contradict the status
+        status = None
+    for detail in status.details if status is not None else ():
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason = info.reason
+        elif detail.Unpack(bad):
+            violations = list(bad.field_violations)
+    code = exc.code().name
+    remedy = ""
+    if exc.code() is grpc.StatusCode.UNAVAILABLE and not reason:
+        remedy = "is the registry running? `cityfleet up` starts it; --registry HOST:PORT names another"
+    _say(f"{exc.details()} [{code}{f' {reason}' if reason and reason != code else ''}]", remedy)
+    for violation in violations if len(violations) > 1 else ():
+        print(f"  {violation.field}: {violation.description} [{violation.reason}]", file=sys.stderr)
 
 
 def _say(message: str, remedy: str) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli import device, import_, metric, type_
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.registry import registry
@@ -22,6 +23,10 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(replay)
+app.add_typer(metric.app, name="metric")
+app.add_typer(type_.app, name="type")
+app.add_typer(device.app, name="device")
+app.add_typer(import_.app, name="import")
 
 
 @app.callback()

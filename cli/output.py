@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 class OutputFormat(StrEnum):
@@ -37,12 +38,13 @@ def show(rows: Iterable[Row], columns: Sequence[str], output: OutputFormat, *, n
             *columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
         )
         for row in rows:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
-        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+            table.add_row(*(Text(_cell(row.get(column))) for column in columns))  # Text: `dB[mW]` is no markup
+        # A file has no edge to fold a table at.
+        Console(width=None if sys.stdout.isatty() else 10_000).print(table)
     elif output is OutputFormat.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+        writer.writerows([_exact(row.get(column)) for column in columns] for row in rows)
     elif output is OutputFormat.NAME:
         for row in rows:
             print(row[name])
@@ -66,3 +68,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
     return str(value)
+
+
+def _exact(value: Any) -> str:
+    """As `_cell`, but a number keeps all its digits: a program will read it."""
+    return repr(value) if isinstance(value, float) else _cell(value)

@@ -65,7 +65,7 @@ async def run(
     """Serve until `stop` is set.
 
     Args:
-        on_listening: called once, with the addresses (`grpc` as HOST:PORT, `metrics` as a URL), when calls are answered.
+        on_listening: called once calls are answered, with the addresses: `grpc` as HOST:PORT, `metrics` as a URL.
     Raises: OSError if an address is taken or the database cannot be used, SettingsError for a wrong database_url.
     """
     url = settings.database_url or sqlite_url(data_dir / "registry" / "registry.db")

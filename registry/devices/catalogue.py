@@ -34,7 +34,7 @@ STARTER_METRICS = (
     ("temperature_cel", "Cel", "Air temperature"),
     ("humidity_pct", "%", "Relative humidity"),
     ("battery_pct", "%", "Charge of the device's battery"),
-    ("rssi_dbm", "dB[mW]", "Strength of the received radio signal"),
+    ("rssi_dbm", "dBm", "Strength of the received radio signal"),  # UCUM has no symbol for it; RFC 8798 does
 )
 
 

@@ -1,4 +1,4 @@
-"""What a metric, a device type and a device must look like by themselves. Rules that need the database are elsewhere."""
+"""What a metric, a device type and a device must look like by themselves; rules that ask the database are elsewhere."""
 
 import math
 import re
