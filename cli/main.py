@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.registry import registry
@@ -22,6 +23,7 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(replay)
+app.command(hidden=True)(demo)
 
 
 @app.callback()

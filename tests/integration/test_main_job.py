@@ -35,7 +35,9 @@ async def test_a_reading_over_mqtt_is_in_the_views(platform, fleet):
         " FROM ioc.readings WHERE device_id = 'wl-views-01'",
         [["wl-views-01", "gauge", "water_level_m", "m", "9.62", "1", "00070", "Hoàn Kiếm", str(now_ms)]],
     )
-    platform.wait_for("SELECT metric, value FROM ioc.latest WHERE device_id = 'wl-views-01'", [["water_level_m", "9.62"]])
+    platform.wait_for(
+        "SELECT metric, value FROM ioc.latest WHERE device_id = 'wl-views-01'", [["water_level_m", "9.62"]]
+    )
 
 
 async def test_units_are_converted_and_values_out_of_range_are_kept_and_flagged(platform, fleet):
