@@ -5,7 +5,6 @@ import contextlib
 import resource
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.demo_balance import balance
 from cli.demo_questions import QUESTIONS, complete
 from cli.errors import CommandError, ExitCode
 from cli.provisioning import Registration, ensure_types, register, write_tokens
-from loadtest.answers import Stored, StoreError, StoreReader, wait_until_stored
+from loadtest.answers import StoreError, StoreReader, wait_until_stored
 from loadtest.fleet.behaviour import City
 from loadtest.fleet.devices import GATEWAY, METRICS, CityDevice, fleet
 from loadtest.fleet.faults import Faults
 from loadtest.fleet.runner import FleetRunner
-from loadtest.ledger import SentLedger, SeriesDifference
+from loadtest.ledger import SentLedger
 from loadtest.link import Receiver
 from loadtest.platform import Platform, running_platform
 from runtime import runfile
@@ -118,11 +118,14 @@ class _Demo:
                 stored, differences = await asyncio.to_thread(
                     wait_until_stored, self._reader, self._ledger, runner.tally.bad_acked, 0, VISIBLE_WITHIN_S
                 )
-            balanced = self._balance(stored, differences)
+            ledger = balance(self._members, self._ledger, runner.tally, stored, differences)
+            console.print()
+            console.print(ledger.table())
+            ledger.say(console)
             await asyncio.to_thread(self._answers)
             self._next_steps()
-            if self._ends or not balanced:
-                return balanced
+            if self._ends or not ledger.is_even:
+                return ledger.is_even
             await self._until_interrupted(interrupted)
         return True
 
@@ -162,66 +165,6 @@ class _Demo:
             await self._runner.live(stop, LIVE_PERIOD_S)
         finally:
             watch.cancel()
-
-    def _balance(self, stored: Stored, differences: list[SeriesDifference]) -> bool:
-        tally = self._runner.tally
-        sent: Counter[str] = Counter()
-        for (device_id, _), print_ in self._ledger.fingerprints():
-            sent[self._by_id[device_id].device_type] += print_.readings
-        found: Counter[str] = Counter()
-        for (device_id, _), print_ in stored.series.items():
-            found[self._by_id[device_id].device_type] += print_.readings
-        bad = Counter[str]()
-        kept = Counter[str]()
-        for device_id, count in tally.bad_acked.items():
-            bad[self._by_id[device_id].device_type] += count
-        for device_id, count in stored.quarantined.items():
-            kept[self._by_id[device_id].device_type if device_id in self._by_id else "?"] += count
-        table = Table(
-            "device type", "sent", "stored", "in quarantine", "lost", box=None, pad_edge=False, title_justify="left"
-        )
-        table.title = "What arrived (readings, by identity: device, metric, time)"
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for kind in METRICS:
-            total = sent[kind] + bad[kind]
-            table.add_row(
-                kind, f"{total:,}", f"{found[kind]:,}", f"{kept[kind]:,}", f"{total - found[kind] - kept[kind]:,}"
-            )
-        everything = sent.total() + bad.total()
-        lost = everything - stored.readings - sum(stored.quarantined.values())
-        table.add_row(
-            "all",
-            f"{everything:,}",
-            f"{stored.readings:,}",
-            f"{sum(stored.quarantined.values()):,}",
-            f"{lost:,}",
-            style="bold",
-        )
-        console.print()
-        console.print(table)
-        faults = [
-            f"{one.device_id} {one.metric}: sent {one.sent.readings} readings, stored {one.stored.readings}"
-            + (" (others)" if one.sent.readings == one.stored.readings else "")
-            for one in differences
-        ]
-        faults += [
-            f"{device_id}: {tally.bad_acked.get(device_id, 0)} readings belong into quarantine, "
-            f"{stored.quarantined.get(device_id, 0)} are there"
-            for device_id in sorted(tally.bad_acked.keys() | stored.quarantined.keys())
-            if tally.bad_acked.get(device_id, 0) != stored.quarantined.get(device_id, 0)
-        ]
-        faults += [f"{count} readings were refused: {reason}" for reason, count in tally.refused.items()]
-        if tally.unacked:
-            faults.append(f"{tally.unacked} readings were not acknowledged")
-        if faults:
-            console.print(f"The ledger does NOT balance, {len(faults)} differences:", style="bold red")
-            for fault in faults[:12]:
-                console.print(f"  {fault}", style="red")
-            return False
-        text = f"The ledger balances: every one of {everything:,} acknowledged readings is stored or in quarantine."
-        console.print(text, style="bold green")
-        return True
 
     def _answers(self) -> None:
         for question in QUESTIONS:
