@@ -194,7 +194,7 @@ class _Demo:
             f"mosquitto_pub -p {platform.mqtt_port} -u {device.device_id} -P {self._tokens[device.device_id]} "
             f'-t {topic} -q 1 -m \'[{{"n":"street_flood_depth_mm","v":420}}]\'',
             f"curl '{platform.store_url}/?user=reader&password={secret(platform.data_dir, 'store-reader')}' "
-            f"--data-binary \"SELECT * FROM ioc.latest WHERE device_id = '{device.device_id}' FORMAT Vertical\"",
+            "-d \"SELECT * FROM ioc.latest WHERE metric = 'water_level_m' FORMAT PrettyCompact\"",
         ):
             console.print(f"  {line}", style="cyan", soft_wrap=True, highlight=False, markup=False)
 
