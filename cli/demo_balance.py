@@ -41,7 +41,7 @@ class Balance:
 
     def say(self, console: Console) -> None:
         if self.is_even:
-            text = f"The ledger balances: of {self.sent.total():,} acknowledged readings each is stored or in quarantine."
+            text = f"The ledger balances: {self.sent.total():,} readings acknowledged, each is stored or in quarantine."
             console.print(text, style="bold green", highlight=False)
             return
         console.print(f"The ledger does NOT balance, {len(self.faults)} differences:", style="bold red")
