@@ -183,6 +183,7 @@ class _Demo:
         platform = self._platform
         device = next(one for one in self._members if one.device_type == "gauge-street" and not one.gateway)
         topic = f"cf/v1/d/{device.device_id}/telemetry"
+        account = f"{platform.store_url}/?user=reader&password={secret(platform.data_dir, 'store-reader')}"
         asked = "SELECT * FROM ioc.latest WHERE metric = 'water_level_m' FORMAT PrettyCompact"
         console.print()
         console.print("What to try next" + (" (after starting it without --exit)" if self._ends else ""), style="bold")
@@ -194,7 +195,7 @@ class _Demo:
             f"cityfleet device get {device.device_id}",
             f"mosquitto_pub -p {platform.mqtt_port} -u {device.device_id} -P {self._tokens[device.device_id]} "
             f'-t {topic} -q 1 -m \'[{{"n":"street_flood_depth_mm","v":420}}]\'',
-            f"curl '{platform.store_url}/?user=reader&password={secret(platform.data_dir, 'store-reader')}' -d \"{asked}\"",
+            f"curl '{account}' -d \"{asked}\"",
         ):
             console.print(f"  {line}", style="cyan", soft_wrap=True, highlight=False, markup=False)
 

@@ -6,7 +6,7 @@ Decimal, and asked back over HTTP by curl.
 Quirks of the files, each with a claim below:
 - Hanoi PM2.5: local stamps at the end of the hour (01:00 .. next 00:00); 402 and 62 rows are -999 with QC Missing,
   60 and 24 have QC Invalid; slightly negative values are valid. The stamps went through a US clock: on the US day of
-  summer time 02:00 is missing and 03:00 comes twice with two values, in a city without summer time; the later row stays.
+  summer time 02:00 is missing and 03:00 comes twice, with two values; the later row stays.
 - New York street flood: local time of New York; sensors in blocks, three of them with an earlier event after a later
   one; rows run into the next day; sensor ids with capitals.
 - Traffic detector 6005: stamps without zone in Minnesota, off the 5-minute grid, miles per hour, holes of days.
