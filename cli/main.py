@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cli import device, import_, metric, type_
+from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.registry import registry
@@ -27,6 +28,7 @@ app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")
 app.add_typer(import_.app, name="import")
+app.command(hidden=True)(demo)
 
 
 @app.callback()

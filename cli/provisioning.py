@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
 
+from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
 from cli.errors import CommandError
 
 ROWS_PER_REQUEST = 500

@@ -75,7 +75,7 @@ def replay(
         if dry_run:
             for _ in job.readings():
                 pass
-            _report(job.rows, None, None, output)
+            _report(job, None, None, output)
             return
         token_file = tokens or settings.data_path / "replay-tokens.csv"
         held = read_tokens(token_file) if token_file.exists() or (tokens and not provision) else {}
@@ -99,7 +99,7 @@ def replay(
     except NobodyListensError as exc:
         raise CommandError(str(exc), remedy="is the platform running? `cityfleet up` starts it") from exc
     stored = _verify(settings, ledger, began_ms) if verify and len(ledger) else None
-    _report(job.rows, tally, stored, output)
+    _report(job, tally, stored, output)
     if tally.acked < tally.sent or (stored is not None and stored["missing"]):
         raise typer.Exit(ExitCode.PARTIAL)
 
@@ -112,13 +112,18 @@ class _Job:
     speed: float | None
     shift_ms: int
     rows: RowTally = dataclasses.field(default_factory=RowTally)
+    first_ms: int | None = None
+    last_ms: int | None = None
 
     def readings(self) -> Iterator[Reading]:
         found: Iterable[Reading] = read_rows(self.file, self.replay_map, self.rows, self.limit)
         if self.speed is not None:
             found = sorted(_bounded(found, self.file), key=lambda reading: reading.ts_ms)
         for reading in found:
-            yield reading._replace(ts_ms=reading.ts_ms + self.shift_ms) if self.shift_ms else reading
+            ts_ms = reading.ts_ms + self.shift_ms
+            self.first_ms = ts_ms if self.first_ms is None else min(self.first_ms, ts_ms)
+            self.last_ms = ts_ms if self.last_ms is None else max(self.last_ms, ts_ms)
+            yield reading._replace(ts_ms=ts_ms) if self.shift_ms else reading
 
 
 def _bounded(readings: Iterable[Reading], file: Path) -> Iterator[Reading]:
@@ -230,11 +235,14 @@ def _verify(settings: Settings, ledger: SentLedger, began_ms: int) -> dict[str, 
     return {"stored": found.readings, "quarantined": sum(found.quarantined.values()), "missing": missing}
 
 
-def _report(rows: RowTally, tally: SendTally | None, stored: dict[str, int] | None, output: OutputFormat) -> None:
+def _report(job: _Job, tally: SendTally | None, stored: dict[str, int] | None, output: OutputFormat) -> None:
+    rows = job.rows
     document: dict[str, Any] = {
         "rows": rows.rows,
         "values": rows.values,
         "readings": rows.readings,
+        "first": _iso(job.first_ms),
+        "last": _iso(job.last_ms),
         "skipped": dict(rows.skipped),
         "examples": rows.examples,
     }
@@ -254,7 +262,7 @@ def _report(rows: RowTally, tally: SendTally | None, stored: dict[str, int] | No
     if output in (OutputFormat.JSON, OutputFormat.YAML):
         show_document(document, output)
         return
-    table = Table("what", "count", box=None, pad_edge=False, header_style="bold")
+    table = Table("what", "", box=None, pad_edge=False, header_style="bold")
     table.columns[1].justify = "right"
     for key, value in document.items():
         if key in ("examples", "seconds"):
@@ -263,10 +271,14 @@ def _report(rows: RowTally, tally: SendTally | None, stored: dict[str, int] | No
             for reason, count in sorted(value.items()):
                 table.add_row(f"{key}: {reason}", str(count))
         else:
-            table.add_row(key.replace("_", " "), str(value))
+            table.add_row(key.replace("_", " "), "" if value is None else str(value))
     console = Console()
     console.print(table)
     if tally is not None and tally.seconds > 0:
         console.print(f"{tally.seconds:.1f} s, {tally.acked / tally.seconds:,.0f} readings/s acknowledged")
     for reason, example in rows.examples.items():
         console.print(f"first {reason!r}: {example}", style="yellow")
+
+
+def _iso(ts_ms: int | None) -> str | None:
+    return None if ts_ms is None else datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds")

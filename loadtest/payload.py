@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+
 from cityfleet.telemetry.v1 import telemetry_pb2
 
 # RFC 8428 section 4.5.3: a time below this is an offset from now, so no clock before 1978-07-04 can be told in SenML.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cityfleet.telemetry.v1 import telemetry_pb2
-
 from loadtest.fleet.devices import GATEWAY, STREET, TRAFFIC, CityDevice
 from loadtest.fleet.noise import key_of, spread, unit
 from loadtest.fleet.weather import HOUR_MS
