@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from cityfleet.registry.v1 import device_pb2 as pb
 
+from cityfleet.registry.v1 import device_pb2 as pb
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from cityfleet.registry.v1 import device_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cityfleet.registry.v1 import device_pb2 as pb
 from cli.errors import CommandError, ExitCode
 from cli.import_file import RowError, open_source, read_rows
 from cli.import_stream import ImportStream

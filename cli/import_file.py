@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from cityfleet.registry.v1 import device_pb2 as pb
 
+from cityfleet.registry.v1 import device_pb2 as pb
 from cli.errors import CommandError, ExitCode
 
 COLUMNS = (

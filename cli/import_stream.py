@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from cityfleet.registry.v1 import device_pb2 as pb
-
 from cli.import_file import RowError
 from cli.registry_client import RegistryClient
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import grpc
 import typer
+
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from cityfleet.registry.v1.device_type_pb2_grpc import DeviceTypeServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
-
 from cli.settings import load_settings
 from runtime import runfile
 

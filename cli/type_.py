@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from cityfleet.registry.v1 import device_type_pb2 as pb
 
+from cityfleet.registry.v1 import device_type_pb2 as pb
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption

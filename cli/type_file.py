@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import yaml
-from cityfleet.registry.v1 import device_type_pb2 as pb
 
+from cityfleet.registry.v1 import device_type_pb2 as pb
 from cli.errors import CommandError, ExitCode
 
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")

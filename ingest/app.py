@@ -6,7 +6,6 @@ from pathlib import Path
 
 import structlog
 from prometheus_client.registry import REGISTRY
-from store.client import open_client
 
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
@@ -31,6 +30,7 @@ from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
 from runtime.pipe import Pipe
 from runtime.secrets import secret
+from store.client import open_client
 from store.settings import StoreSettings
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acknowledgements, deliveries, time."""
+"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acks, deliveries, time."""
 
 import asyncio
 from collections.abc import Callable

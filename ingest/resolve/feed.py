@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import grpc
 import structlog
+
 from cityfleet.registry.v1 import device_index_pb2 as pb
 from cityfleet.registry.v1 import device_index_pb2_grpc as pb_grpc
-
 from ext.telemetry.index import DeviceIndex
 
 log = structlog.get_logger()

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import aiomqtt
 import structlog
-from ext.telemetry.topic import content_type_encoding, parse
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ext.telemetry.frames import REASON_NAMES, SCOPES, FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.topic import content_type_encoding, parse
 from ingest.settings import BrokerSettings
 from ingest.transport.gate import Gate
 from ingest.transport.gather import Gatherer

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import structlog
-from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
-from ext.telemetry.batch import split_publish_request
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
+from ext.telemetry.batch import split_publish_request
 from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ingest.errors import ConfigError

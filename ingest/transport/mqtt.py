@@ -114,7 +114,7 @@ class MqttEndpoint:
 
         `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door.
         `connects.{result}`: attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused`
-        (PUBACK with a reason), `acks_gone` (the client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
+        (PUBACK with a reason), `acks_gone` (client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
         Names that never counted are left out where the set is open.
         """
         return self._hub.counters() if self._hub is not None else {}

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from store.client import INSERT_SETTINGS
 
 from ingest.errors import PoisonError, UnavailableError
+from store.client import INSERT_SETTINGS
 
 # Server errors that no retry mends, because they are about the bytes themselves: CANNOT_PARSE_INPUT_ASSERTION_FAILED,
 # CANNOT_READ_ALL_DATA, CANNOT_PARSE_TEXT, TYPE_MISMATCH, INCORRECT_DATA, UNKNOWN_TYPE, TOO_LARGE_STRING_SIZE.

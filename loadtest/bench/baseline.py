@@ -59,7 +59,7 @@ async def main(broker_port: int, host: str, store_port: int) -> None:
         timer = asyncio.create_task(flush_by_age())
         print("ready", flush=True)
         async for message in client.messages:
-            rows.extend(rows_of(str(message.topic), bytes(message.payload)))  # type: ignore[arg-type]
+            rows.extend(rows_of(str(message.topic), bytes(message.payload)))
             if len(rows) >= _MAX_ROWS:
                 await flush()
         timer.cancel()

@@ -110,7 +110,7 @@ def _process(port: int, senders: Sequence[Sender], control: "Connection[object, 
 
 
 class Blaster:
-    """A generator process: `with Blaster(port, senders) as blaster: began = blaster.start(); result = blaster.wait()`."""
+    """A generator process: `with Blaster(port, senders) as blaster: blaster.start(); result = blaster.wait(60)`."""
 
     def __init__(self, port: int, senders: Sequence[Sender]) -> None:
         context = multiprocessing.get_context("spawn")

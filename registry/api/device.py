@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import grpc
+
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
-
 from registry.api import device_import
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start

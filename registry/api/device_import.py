@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import grpc
-from cityfleet.registry.v1 import device_pb2 as pb
 
+from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
 from registry.api.status import abort
 from registry.db.engine import Database

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 
 import grpc
 import msgspec
-from cityfleet.registry.v1 import device_index_pb2 as pb
-from cityfleet.registry.v1 import device_index_pb2_grpc
 from sqlalchemy import Connection
 
+from cityfleet.registry.v1 import device_index_pb2 as pb
+from cityfleet.registry.v1 import device_index_pb2_grpc
 from registry import metrics
 from registry.api.status import abort
 from registry.db import catalogue, index, sequence

@@ -1,9 +1,9 @@
 """MetricService."""
 
 import grpc
+
 from cityfleet.registry.v1 import metric_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2_grpc
-
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
 from registry.api.status import answering

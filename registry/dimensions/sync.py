@@ -15,7 +15,6 @@ import aiohttp
 import structlog
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from store.client import INSERT_SETTINGS, open_client
 
 from registry import metrics
 from registry.db import catalogue
@@ -23,6 +22,7 @@ from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
 from registry.dimensions.tables import DEVICES, METRICS, WARDS, Table
+from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
 
 CHUNK_ROWS = 20_000

@@ -1,4 +1,4 @@
-"""Bad input, each with its defined answer, while a witness device goes on sending: nothing of its is lost or delayed."""
+"""Bad input, each with its defined answer, while a witness device goes on sending and loses nothing."""
 
 import json
 import math
@@ -261,7 +261,8 @@ def test_a_bad_batch_is_quarantined(platform, connected, batch, reason):
     connected.send(publish("cf/v1/d/bad-01/telemetry/batch", payload))
     connected.receive()
     platform.wait_for(
-        f"SELECT any(reason) FROM cityfleet.quarantine WHERE device_id = 'bad-01' AND payload = unhex('{payload.hex()}')",
+        "SELECT any(reason) FROM cityfleet.quarantine"
+        f" WHERE device_id = 'bad-01' AND payload = unhex('{payload.hex()}')",
         [[reason]],
     )
 

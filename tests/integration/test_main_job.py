@@ -49,7 +49,8 @@ async def test_units_are_converted_and_values_out_of_range_are_kept_and_flagged(
     ]
     await publish(platform, "wl-units-01", token, "cf/v1/d/wl-units-01/telemetry", json.dumps(pack))
     platform.wait_for(
-        "SELECT metric, value, quality, quality_reasons FROM ioc.readings WHERE device_id = 'wl-units-01' ORDER BY metric, ts",
+        "SELECT metric, value, quality, quality_reasons FROM ioc.readings"
+        " WHERE device_id = 'wl-units-01' ORDER BY metric, ts",
         [["temperature_cel", "27", "2", "0"], ["water_level_m", "2.5", "1", "0"], ["water_level_m", "99", "4", "1"]],
     )
 
@@ -140,8 +141,7 @@ async def test_a_downlink_reaches_the_device_that_subscribed(platform, fleet):
     token = fleet.device("wl-down-01", "gauge")
     topic = "cf/v1/d/wl-down-01/commands"
     subscriber = subprocess.Popen(
-        ["mosquitto_sub", "-p", str(platform.mqtt_port), "-u", "wl-down-01", "-P", token, "-t", topic]
-        + ["-C", "1", "-W", "20", "-q", "1", "-V", "mqttv5", "-N"],
+        f"mosquitto_sub -p {platform.mqtt_port} -u wl-down-01 -P {token} -t {topic} -C 1 -W 20 -q 1 -V mqttv5 -N".split(),
         stdout=subprocess.PIPE,
     )
     metadata = (("authorization", f"Bearer {secret(platform.data_dir, 'internal')}"),)

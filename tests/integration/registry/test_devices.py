@@ -4,6 +4,7 @@ import hashlib
 
 import grpc
 import pytest
+
 from cityfleet.registry.v1 import (
     device_index_pb2,
     device_index_pb2_grpc,
@@ -12,7 +13,6 @@ from cityfleet.registry.v1 import (
     device_type_pb2,
     device_type_pb2_grpc,
 )
-
 from tests.support.registry import running_registry
 
 
@@ -24,7 +24,7 @@ def test_smoke(tmp_path):
         applied = types.ApplyDeviceType(
             device_type_pb2.ApplyDeviceTypeRequest(
                 device_type=device_type_pb2.DeviceType(
-                    name="deviceTypes/gauge", metrics=[dict(metric="rain_mm", min_value=0)]
+                    name="deviceTypes/gauge", metrics=[{"metric": "rain_mm", "min_value": 0}]
                 )
             )
         )

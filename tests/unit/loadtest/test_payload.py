@@ -4,8 +4,8 @@ import json
 from itertools import accumulate
 
 import pytest
-from cityfleet.telemetry.v1 import telemetry_pb2
 
+from cityfleet.telemetry.v1 import telemetry_pb2
 from loadtest.payload import Encoding, Reading, encode, telemetry_topic
 
 
