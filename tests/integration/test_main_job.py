@@ -141,7 +141,8 @@ async def test_a_downlink_reaches_the_device_that_subscribed(platform, fleet):
     token = fleet.device("wl-down-01", "gauge")
     topic = "cf/v1/d/wl-down-01/commands"
     subscriber = subprocess.Popen(
-        f"mosquitto_sub -p {platform.mqtt_port} -u wl-down-01 -P {token} -t {topic} -C 1 -W 20 -q 1 -V mqttv5 -N".split(),
+        ["mosquitto_sub", "-V", "mqttv5", "-p", str(platform.mqtt_port), "-u", "wl-down-01", "-P", token]
+        + f"-t {topic} -C 1 -W 20 -q 1 -N".split(),  # noqa: RUF005
         stdout=subprocess.PIPE,
     )
     metadata = (("authorization", f"Bearer {secret(platform.data_dir, 'internal')}"),)
