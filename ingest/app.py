@@ -71,6 +71,7 @@ class _Ingest:
         self._closed: Pipe[Segment] = Pipe(1_000_000)
         self._gate = Gate(settings.max_in_flight_bytes)
         self._index = DeviceIndex(conversions)
+        self._index.awaits_snapshot = True
         self._decoder = Decoder(self._index)
         self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
         self._readings = Readings()

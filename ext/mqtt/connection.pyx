@@ -27,7 +27,8 @@ from ext.mqtt.reason cimport (
     RC_BAD_AUTHENTICATION_METHOD, RC_BAD_USER_NAME_OR_PASSWORD, RC_CLIENT_ID_NOT_VALID, RC_IMPLEMENTATION_ERROR,
     RC_MALFORMED_PACKET, RC_NO_SUBSCRIPTION_EXISTED, RC_NOT_AUTHORIZED, RC_PACKET_TOO_LARGE,
     RC_PAYLOAD_FORMAT_INVALID, RC_PROTOCOL_ERROR, RC_QOS_NOT_SUPPORTED, RC_QUOTA_EXCEEDED,
-    RC_RECEIVE_MAXIMUM_EXCEEDED, RC_RETAIN_NOT_SUPPORTED, RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+    RC_RECEIVE_MAXIMUM_EXCEEDED, RC_RETAIN_NOT_SUPPORTED, RC_SERVER_UNAVAILABLE,
+    RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
     RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, RC_SUCCESS, RC_TOPIC_ALIAS_INVALID, RC_TOPIC_FILTER_INVALID,
     RC_UNSUPPORTED_VERSION,
 )
@@ -390,6 +391,8 @@ cdef class Connection(Peer):
             self.device_id = connect.username.at[:connect.username.size]
             slot = hub.index.authenticate(self.device_id, connect.password.at[:connect.password.size])
         if slot < 0:
+            if slot == -4:
+                return self.deny(self.version, RC_SERVER_UNAVAILABLE, "index_not_loaded")
             result = {-1: "unknown_device", -2: "wrong_token"}.get(slot, "decommissioned")
             if not (connect.has_username and connect.has_password):
                 result = "no_credentials"

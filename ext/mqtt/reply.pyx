@@ -6,7 +6,7 @@ from ext.mqtt.properties cimport P_REASON_STRING
 from ext.wire.varint cimport write_varint
 
 # Reason codes of MQTT 5 as return codes of a 3.1.1 CONNACK; others have none and the connection is just closed.
-cdef dict RETURN_CODES = {0x00: 0, 0x84: 1, 0x85: 2, 0x97: 3, 0x8B: 3, 0x86: 4, 0x87: 5}
+cdef dict RETURN_CODES = {0x00: 0, 0x84: 1, 0x85: 2, 0x88: 3, 0x97: 3, 0x8B: 3, 0x86: 4, 0x87: 5}
 
 cdef dict TEXTS = {
     0x81: b"malformed packet",
@@ -14,6 +14,7 @@ cdef dict TEXTS = {
     0x84: b"this server speaks MQTT 3.1.1 and 5.0",
     0x85: b"an empty client identifier needs a clean session",
     0x86: b"unknown device, or not its token",
+    0x88: b"devices not loaded yet, come back",
     0x87: b"not yours, or decommissioned",
     0x8B: b"server shutting down",
     0x8C: b"only user name and password",

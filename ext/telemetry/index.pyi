@@ -6,6 +6,7 @@ from typing import Final, TypedDict
 AUTH_UNKNOWN_DEVICE: Final = -1
 AUTH_WRONG_TOKEN: Final = -2
 AUTH_DECOMMISSIONED: Final = -3
+AUTH_NOT_LOADED: Final = -4
 
 class DeviceFacts(TypedDict):
     device_id: str
@@ -19,6 +20,7 @@ class DeviceFacts(TypedDict):
     default_encoding: int
 
 class DeviceIndex:
+    awaits_snapshot: bool
     def __init__(self, conversions: Callable[[str], Iterable[tuple[str, float, float]]] | None = None) -> None: ...
     def __len__(self) -> int: ...
     def authenticate(self, device_id: bytes, token: bytes) -> int: ...

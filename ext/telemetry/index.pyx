@@ -17,6 +17,7 @@ from ext.telemetry.frames import ENCODING_NAMES
 AUTH_UNKNOWN_DEVICE = -1
 AUTH_WRONG_TOKEN = -2
 AUTH_DECOMMISSIONED = -3
+AUTH_NOT_LOADED = -4
 
 DEVICE_ID = re.compile(rb"[a-z0-9-]{1,63}")
 METRIC = re.compile(rb"[a-z0-9_]{1,63}")
@@ -172,14 +173,15 @@ cdef class DeviceIndex:
     def authenticate(self, bytes device_id not None, bytes token not None) -> int:
         """Slot of the device whose token this is.
 
-        Returns: the slot; AUTH_UNKNOWN_DEVICE (-1), AUTH_WRONG_TOKEN (-2) or AUTH_DECOMMISSIONED (-3). A
-            decommissioned device has no tokens left, so -3 says nothing about the token.
+        Returns: the slot; AUTH_UNKNOWN_DEVICE (-1), AUTH_WRONG_TOKEN (-2), AUTH_DECOMMISSIONED (-3), or
+            AUTH_NOT_LOADED (-4): unknown while the first snapshot is awaited. A decommissioned device has no tokens
+            left, so -3 says nothing about the token.
         """
         cdef int slot = self.find(device_id, len(device_id))
         cdef bytes valid, digest
         cdef bint matches = False
         if slot < 0:
-            return AUTH_UNKNOWN_DEVICE
+            return AUTH_NOT_LOADED if self.awaits_snapshot else AUTH_UNKNOWN_DEVICE
         if not self.devices[slot].flags & DEVICE_ACTIVE:
             return AUTH_DECOMMISSIONED
         digest = sha256(token).digest()
@@ -234,6 +236,7 @@ cdef class DeviceIndex:
         if not self.in_snapshot:
             raise RuntimeError("end_snapshot without begin_snapshot")
         self.in_snapshot = 0
+        self.awaits_snapshot = False
         for slot in range(self.count):
             if self.keys[slot].generation != self.generation:
                 self.devices[slot].flags &= <unsigned char>~DEVICE_ACTIVE

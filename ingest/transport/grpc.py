@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
 from ext.telemetry.batch import split_publish_request
 from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
-from ext.telemetry.index import DeviceIndex
+from ext.telemetry.index import AUTH_NOT_LOADED, DeviceIndex
 from ingest.errors import ConfigError
 from ingest.settings import GrpcSettings
 from ingest.transport.gate import Gate
@@ -179,6 +179,8 @@ class GrpcTransport:
         if slot < 0:
             self.counters["grpc_unauthenticated"] += 1
             log.warning("grpc_unauthenticated", device=device_id[:63], code=slot)
+            if slot == AUTH_NOT_LOADED:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "devices not loaded yet, come back")
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "unknown device or wrong token: send metadata `cf-device-id` and `authorization: Bearer <token>`",

@@ -5,7 +5,13 @@ from hashlib import sha256
 import pytest
 
 from ext.telemetry.frames import ENCODING_NAMES
-from ext.telemetry.index import AUTH_DECOMMISSIONED, AUTH_UNKNOWN_DEVICE, AUTH_WRONG_TOKEN, DeviceIndex
+from ext.telemetry.index import (
+    AUTH_DECOMMISSIONED,
+    AUTH_NOT_LOADED,
+    AUTH_UNKNOWN_DEVICE,
+    AUTH_WRONG_TOKEN,
+    DeviceIndex,
+)
 
 
 def digest(token: bytes) -> bytes:
@@ -122,3 +128,12 @@ def test_numbers_and_hashes_out_of_range_are_refused(index: DeviceIndex) -> None
     assert index.find_device("a") == -1
     with pytest.raises(IndexError):
         index.device_id(99)
+
+
+def test_a_stranger_is_not_yet_known_while_the_first_snapshot_is_awaited():
+    index = DeviceIndex()
+    index.awaits_snapshot = True
+    assert index.authenticate(b"wl-1", b"any") == AUTH_NOT_LOADED
+    index.begin_snapshot()
+    index.end_snapshot()
+    assert index.authenticate(b"wl-1", b"any") == AUTH_UNKNOWN_DEVICE
