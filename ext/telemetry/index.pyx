@@ -106,7 +106,9 @@ cdef class DeviceIndex:
     # --- lookups in C
 
     cdef int find(self, const unsigned char* device_id, size_t size) noexcept:
-        cdef unsigned int hash = hash_bytes(device_id, size)
+        return self.find_hashed(device_id, size, hash_bytes(device_id, size))
+
+    cdef int find_hashed(self, const unsigned char* device_id, size_t size, unsigned int hash) noexcept:
         cdef unsigned int at = hash & self.device_mask
         cdef HashEntry* entry = &self.device_table[at]
         cdef Key* key
