@@ -121,6 +121,13 @@ cdef class DeviceIndex:
             entry = &self.device_table[at]
         return -1
 
+    cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept:
+        cdef Key* key
+        if slot >= self.count:
+            return False
+        key = &self.keys[slot]
+        return key.size == size and memcmp(self.arena + key.at, device_id, size) == 0
+
     cdef Device* at(self, int slot) noexcept:
         return &self.devices[slot]
 

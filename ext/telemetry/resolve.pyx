@@ -102,17 +102,31 @@ cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t
 
 
 cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
-    """Slots of all devices that the chunk names, in groups whose cache misses overlap: a large index is in no cache."""
+    """Slots of all devices that the chunk names.
+
+    First guess: the slot after the one before, for devices behind a gateway are registered, and sent, together. The
+    rest is looked up in groups whose cache misses overlap, because a large index is in no cache.
+    """
     cdef unsigned int[GROUP] hashes
     cdef int[GROUP] guesses
+    cdef DeviceName* names[GROUP]
     cdef DeviceName* name
-    cdef size_t start, size, i
-    for start in range(0, readings.device_count, <size_t>GROUP):
-        size = min(<size_t>GROUP, readings.device_count - start)
-        for i in range(size):
-            name = &readings.devices[start + i]
-            hashes[i] = hash_bytes(readings.bytes_of(&name.name), name.name.size)
-            prefetch(&index.device_table[hashes[i] & index.device_mask])
+    cdef size_t at = 0
+    cdef int size, i
+    cdef int next_slot = 0
+    while at < readings.device_count:
+        size = 0
+        while size < GROUP and at < readings.device_count:
+            name = &readings.devices[at]
+            at += 1
+            if index.is_device(next_slot, readings.bytes_of(&name.name), name.name.size):
+                name.slot = next_slot
+                next_slot += 1
+                continue
+            hashes[size] = hash_bytes(readings.bytes_of(&name.name), name.name.size)
+            prefetch(&index.device_table[hashes[size] & index.device_mask])
+            names[size] = name
+            size += 1
         for i in range(size):
             guesses[i] = index.device_table[hashes[i] & index.device_mask].slot
             if guesses[i] >= 0:
@@ -122,8 +136,9 @@ cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
             if guesses[i] >= 0:
                 prefetch(index.arena + index.keys[guesses[i]].at)
         for i in range(size):
-            name = &readings.devices[start + i]
+            name = names[i]
             name.slot = index.find_hashed(readings.bytes_of(&name.name), name.name.size, hashes[i])
+            next_slot = name.slot + 1
 
 
 cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* sender, DeviceIndex index) noexcept:

@@ -5,6 +5,7 @@ between them, in the same process.
 """
 
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +29,9 @@ _NOW_MS = 1_700_000_000_000
 _EARLIEST_MS = 946_684_800_000
 _AHEAD_MS = 86_400_000
 
+# sender and payload
+Message = tuple[str, bytes]
+
 
 def make_index() -> DeviceIndex:
     """Gateways with 100 gauges each, over 126 wards."""
@@ -44,25 +48,18 @@ def make_index() -> DeviceIndex:
     return index
 
 
-def single_payloads() -> list[bytes]:
-    """One reading each, of about 90 bytes."""
-    return [
-        json.dumps(
-            [
-                {
-                    "bn": f"wl-{number:06}:",
-                    "n": "water_level_m",
-                    "u": "cm",
-                    "t": 1_699_900_000 + number % 90_000,
-                    "v": number / 7,
-                }
-            ]
-        ).encode()
-        for number in range(DEVICES)
-    ]
+def single_payloads() -> list[Message]:
+    """One reading each, of about 90 bytes; the devices in no order."""
+    payloads = []
+    for number in range(DEVICES):
+        record = {"bn": f"wl-{number:06}:", "n": "water_level_m", "u": "cm", "v": number / 7}
+        payload = json.dumps([record | {"t": 1_699_900_000 + number % 90_000}]).encode()
+        payloads.append((f"wl-{number:06}", payload))
+    random.Random(1).shuffle(payloads)  # noqa: S311
+    return payloads
 
 
-def batch_payloads() -> list[bytes]:
+def batch_payloads() -> list[Message]:
     """One sample of each of a gateway's 100 gauges, as the proto suggests."""
     payloads = []
     for gateway in range(DEVICES // PER_BATCH):
@@ -76,32 +73,30 @@ def batch_payloads() -> list[bytes]:
             time_delta_ms=[number % 7 for number in range(PER_BATCH)],
             value=[number / 7 for number in range(PER_BATCH)],
         )
-        payloads.append(batch.SerializeToString())
+        payloads.append((f"gw-bts-{gateway:05}", batch.SerializeToString()))
     return payloads
 
 
-def series_payloads() -> list[bytes]:
+def series_payloads() -> list[Message]:
     """100 samples of one gauge, 10 s apart."""
-    return [
-        telemetry_pb2.ReadingBatch(
-            base_time_ms=_NOW_MS - 1_000_000,
-            metrics=["water_level_m"],
-            time_delta_ms=[10_000] * PER_BATCH,
-            value=[number / 7 for number in range(PER_BATCH)],
-        ).SerializeToString()
-        for _ in range(DEVICES // PER_BATCH)
-    ]
+    batch = telemetry_pb2.ReadingBatch(
+        base_time_ms=_NOW_MS - 1_000_000,
+        metrics=["water_level_m"],
+        time_delta_ms=[10_000] * PER_BATCH,
+        value=[number / 7 for number in range(PER_BATCH)],
+    )
+    return [(f"wl-{number:06}", batch.SerializeToString()) for number in range(0, DEVICES, PER_BATCH)]
 
 
-def make_chunks(index: DeviceIndex, payloads: list[bytes], encoding: str, sender: str) -> list[FrameChunk]:
+def make_chunks(index: DeviceIndex, messages: list[Message], encoding: str) -> list[FrameChunk]:
     chunks = []
-    for at in range(0, len(payloads), CHUNK_FRAMES):
+    for at in range(0, len(messages), CHUNK_FRAMES):
         chunk = FrameChunk("mqtt")
-        for number, payload in enumerate(payloads[at : at + CHUNK_FRAMES], at):
+        for sender, payload in messages[at : at + CHUNK_FRAMES]:
             chunk.add(
                 b"cf/v1/g/x/telemetry",
                 payload,
-                sender=index.find_device(sender.format(number)),
+                sender=index.find_device(sender),
                 encoding=ENCODING_NAMES[encoding],
                 scope=SCOPES["gateway"],
                 received_ms=_NOW_MS,
@@ -193,14 +188,15 @@ Baseline = Callable[[DeviceIndex, list[bytes]], tuple[float, int]]
 def measure() -> dict[str, dict[str, float]]:
     """CPU-ns per reading by kind of payload: each stage, all, baseline, their ratio."""
     index = make_index()
-    kinds: tuple[tuple[str, list[bytes], str, str, int, Baseline], ...] = (
-        ("senml_single", single_payloads(), "senml+json", "wl-{:06}", 5, json_baseline),
-        ("batch_100_devices", batch_payloads(), "batch", "gw-bts-{:05}", 20, protobuf_baseline),
-        ("batch_100_samples", series_payloads(), "batch", "wl-{:06}", 20, protobuf_baseline),
+    kinds: tuple[tuple[str, list[Message], str, int, Baseline], ...] = (
+        ("senml_single", single_payloads(), "senml+json", 5, json_baseline),
+        ("batch_100_devices", batch_payloads(), "batch", 20, protobuf_baseline),
+        ("batch_100_samples", series_payloads(), "batch", 20, protobuf_baseline),
     )
     found = {}
-    for name, payloads, encoding, sender, times, baseline in kinds:
-        chunks = make_chunks(index, payloads, encoding, sender)
+    for name, messages, encoding, times, baseline in kinds:
+        chunks = make_chunks(index, messages, encoding)
+        payloads = [payload for _, payload in messages]
         stages = Stages(index)
         stages.run(chunks, 1)
         rounds = []
