@@ -80,6 +80,10 @@ cdef class DeviceIndex:
 
     # Slot of a device id, or -1. A slot stays the device's for the life of the process, decommissioned or not.
     cdef int find(self, const unsigned char* device_id, size_t size) noexcept
+    # The same, for a caller that has the id's hash_bytes().
+    cdef int find_hashed(self, const unsigned char* device_id, size_t size, unsigned int hash) noexcept
+    # Whether this slot, given or not, is the device's.
+    cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept
     # Valid until the next put; slot must come from find().
     cdef Device* at(self, int slot) noexcept
     # Number of a metric of the catalogue, or 0.

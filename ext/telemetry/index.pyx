@@ -107,7 +107,9 @@ cdef class DeviceIndex:
     # --- lookups in C
 
     cdef int find(self, const unsigned char* device_id, size_t size) noexcept:
-        cdef unsigned int hash = hash_bytes(device_id, size)
+        return self.find_hashed(device_id, size, hash_bytes(device_id, size))
+
+    cdef int find_hashed(self, const unsigned char* device_id, size_t size, unsigned int hash) noexcept:
         cdef unsigned int at = hash & self.device_mask
         cdef HashEntry* entry = &self.device_table[at]
         cdef Key* key
@@ -119,6 +121,13 @@ cdef class DeviceIndex:
             at = (at + 1) & self.device_mask
             entry = &self.device_table[at]
         return -1
+
+    cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept:
+        cdef Key* key
+        if slot >= self.count:
+            return False
+        key = &self.keys[slot]
+        return key.size == size and memcmp(self.arena + key.at, device_id, size) == 0
 
     cdef Device* at(self, int slot) noexcept:
         return &self.devices[slot]

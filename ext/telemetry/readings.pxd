@@ -14,6 +14,7 @@ cdef struct Text:               # bytes of the chunk, or of Readings.arena where
 cdef struct DeviceName:
     Text name
     unsigned char reason        # from here on filled by resolve
+    int slot
     Device* device
 
 cdef struct MetricName:

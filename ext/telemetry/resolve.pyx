@@ -6,6 +6,7 @@ from libc.string cimport memcpy, strlen
 
 from ext.clickhouse.quarantine_block cimport QuarantineBlock, QuarantineRow
 from ext.clickhouse.readings_block cimport ReadingsBlock, Row, put_row
+from ext.telemetry.byte_hash cimport hash_bytes
 from ext.telemetry.frames cimport (
     REASON_NONE,
     REASON_NOT_BEHIND_GATEWAY,
@@ -31,6 +32,9 @@ from ext.telemetry.readings cimport (
     Text,
 )
 
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void* at) noexcept nogil
+
 cdef enum Quality:                  # QARTOD
     QUALITY_GOOD = 1
     QUALITY_NOT_EVALUATED = 2
@@ -39,6 +43,8 @@ cdef enum Quality:                  # QARTOD
 cdef enum:
     QUALITY_REASON_GROSS_RANGE = 1
     MAX_NAME_BYTES = 80             # of a name quoted in a detail
+    GROUP = 16                      # device names looked up side by side
+    AHEAD = 8                       # spans between asking for a sender and using it
 
 cdef struct Detail:
     char[160] text
@@ -95,19 +101,57 @@ cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t
     say_number(detail, b", reading ", position + 1)
 
 
+cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
+    """Slots of all devices that the chunk names.
+
+    First guess: the slot after the one before, for devices behind a gateway are registered, and sent, together. The
+    rest is looked up in groups whose cache misses overlap, because a large index is in no cache.
+    """
+    cdef unsigned int[GROUP] hashes
+    cdef int[GROUP] guesses
+    cdef DeviceName* names[GROUP]
+    cdef DeviceName* name
+    cdef size_t at = 0
+    cdef int size, i
+    cdef int next_slot = 0
+    while at < readings.device_count:
+        size = 0
+        while size < GROUP and at < readings.device_count:
+            name = &readings.devices[at]
+            at += 1
+            if index.is_device(next_slot, readings.bytes_of(&name.name), name.name.size):
+                name.slot = next_slot
+                next_slot += 1
+                continue
+            hashes[size] = hash_bytes(readings.bytes_of(&name.name), name.name.size)
+            prefetch(&index.device_table[hashes[size] & index.device_mask])
+            names[size] = name
+            size += 1
+        for i in range(size):
+            guesses[i] = index.device_table[hashes[i] & index.device_mask].slot
+            if guesses[i] >= 0:
+                prefetch(&index.keys[guesses[i]])
+                prefetch(&index.devices[guesses[i]])
+        for i in range(size):
+            if guesses[i] >= 0:
+                prefetch(index.arena + index.keys[guesses[i]].at)
+        for i in range(size):
+            name = names[i]
+            name.slot = index.find_hashed(readings.bytes_of(&name.name), name.name.size, hashes[i])
+            next_slot = name.slot + 1
+
+
 cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* sender, DeviceIndex index) noexcept:
     """The devices that a payload names: below d/ only the sender, below g/ also those registered behind it."""
     cdef DeviceName* name
     cdef Device* device
-    cdef int slot
     for i in range(span.first_device, span.first_device + span.devices):
         name = &readings.devices[i]
-        slot = index.find(readings.bytes_of(&name.name), name.name.size)
-        device = NULL if slot < 0 else index.at(slot)
+        device = NULL if name.slot < 0 else &index.devices[name.slot]
         name.device = device
         if sender == NULL or device == NULL or not device.flags & DEVICE_ACTIVE:
             name.reason = REASON_UNKNOWN_DEVICE
-        elif slot == frame.sender or (frame.scope == SCOPE_GATEWAY and device.gateway_num == sender.device_num):
+        elif name.slot == frame.sender or (frame.scope == SCOPE_GATEWAY and device.gateway_num == sender.device_num):
             name.reason = REASON_NONE
         else:
             name.reason = REASON_NOT_BEHIND_GATEWAY
@@ -208,8 +252,8 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     if rows.reserve(span.readings):
         raise MemoryError
     detail.size = 0
-    if 0 <= frame.sender < index.count and index.at(frame.sender).flags & DEVICE_ACTIVE:
-        sender = index.at(frame.sender)
+    if 0 <= frame.sender < index.count and index.devices[frame.sender].flags & DEVICE_ACTIVE:
+        sender = &index.devices[frame.sender]
     resolve_devices(readings, span, frame, sender, index)
     resolve_metrics(readings, span, index)
     row.received_ms = frame.received_ms
@@ -265,9 +309,15 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
     cdef Refusal* refusal
     cdef Detail detail
     cdef size_t i
+    cdef int sender
     if readings.chunk is None:
         return
+    locate_devices(readings, index)
     for i in range(readings.span_count):
+        if i + AHEAD < readings.span_count:
+            sender = readings.chunk.frames[readings.spans[i + AHEAD].frame].sender
+            if 0 <= sender < index.count:
+                prefetch(&index.devices[sender])
         resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, quarantine, counters)
     for i in range(readings.refusal_count):
         refusal = &readings.refusals[i]
