@@ -246,9 +246,7 @@ cdef class Connection(Peer):
                     and ack.properties.numbers[P_SESSION_EXPIRY] and not self.has_session_expiry:
                 code = RC_PROTOCOL_ERROR            # [MQTT-3.14.2-2] allows no session where none was asked for
             if code == RC_SUCCESS:
-                self.hub.withdraw(self)
-                self.state = STATE_LEAVING
-                self.transport.close()
+                self.hang_up()
         else:
             code = self.on_subscribe(header, body)
         return self.fail(code, header.type) if code != RC_SUCCESS else 0
