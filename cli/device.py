@@ -62,7 +62,7 @@ def create(
     """Register a device and print its token, once.
 
     Examples:
-        cityfleet device create wl-long-bien-01 --type gauge-river --ward 00145 --site "Cầu Long Biên"
+        cityfleet device create wl-long-bien-01 --type gauge-river --ward 00097 --site "Cầu Long Biên"
         cityfleet device create rain-07 -t gauge-rain -w 00070 -g bts-0042 --lat 21.0287 --lon 105.8525 -l owner=tnmt
     """
     device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, _labels(label))
@@ -140,7 +140,7 @@ def update(
     """Change what is named and nothing else; an empty text clears a field.
 
     Examples:
-        cityfleet device update rain-07 --ward 00082 --lat 21.03 --lon 105.84
+        cityfleet device update rain-07 --ward 00004 --lat 21.03 --lon 105.84
         cityfleet device update rain-07 --gateway "" --label owner=cepa --remove-label pilot
     """
     labels = _labels(label)
