@@ -90,7 +90,7 @@ def replay(
             port or _mqtt(settings)[1],
             refusal_grace_s=5.0 if provision else 0.0,
         )
-        ledger = SentLedger()
+        ledger = SentLedger() if verify else None
         began_ms = time.time_ns() // 1_000_000
         tally = uvloop.run(_send(job, receiver, held, options, ledger))
     except MapError as exc:
@@ -100,7 +100,7 @@ def replay(
         raise CommandError(str(exc), remedy=remedy) from exc
     except NobodyListensError as exc:
         raise CommandError(str(exc), remedy="is the platform running? `cityfleet up` starts it") from exc
-    stored = _verify(settings, ledger, began_ms) if verify and len(ledger) else None
+    stored = _verify(settings, ledger, began_ms) if ledger else None
     _report(job, tally, stored, output)
     if tally.acked < tally.sent or (stored is not None and stored["missing"]):
         raise typer.Exit(ExitCode.PARTIAL)
@@ -211,7 +211,7 @@ def _provision(job: _Job, client: RegistryClient, held: dict[str, str]) -> dict[
 
 
 async def _send(
-    job: _Job, receiver: Receiver, tokens: dict[str, str], options: SendOptions, ledger: SentLedger
+    job: _Job, receiver: Receiver, tokens: dict[str, str], options: SendOptions, ledger: SentLedger | None
 ) -> SendTally:
     console = Console(stderr=True)
     columns = (
