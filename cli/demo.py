@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 import uvloop
 from rich.console import Console
@@ -18,15 +17,16 @@ from rich.table import Table
 from cli.demo_balance import balance
 from cli.demo_questions import QUESTIONS, complete
 from cli.errors import CommandError, ExitCode
-from cli.provisioning import Registration, ensure_types, register, write_tokens
+from cli.provisioning import Registration, register, write_tokens
+from cli.registry_client import connect
 from loadtest.answers import StoreError, StoreReader, wait_until_stored
 from loadtest.fleet.behaviour import City
-from loadtest.fleet.devices import GATEWAY, METRICS, CityDevice, fleet
+from loadtest.fleet.devices import CityDevice, fleet
 from loadtest.fleet.faults import Faults
 from loadtest.fleet.runner import FleetRunner
 from loadtest.ledger import SentLedger
 from loadtest.link import Receiver
-from loadtest.platform import Platform, running_platform
+from loadtest.platform import ROOT, Platform, running_platform
 from runtime import runfile
 from runtime.secrets import secret
 from runtime.shutdown import stop_on_signals
@@ -238,9 +238,9 @@ async def _either(interrupted: asyncio.Event, seconds: float | None, stop: async
 
 
 def _provision(platform: Platform, members: list[CityDevice], folder: Path) -> dict[str, str]:
-    with _progress() as progress, grpc.insecure_channel(platform.registry) as channel:
+    with _progress() as progress, connect(platform.registry, None, None) as client:
         task = progress.add_task("Registering", total=len(members))
-        ensure_types(channel, METRICS, frozenset({GATEWAY}))
+        platform.cli("type", "apply", "-f", str(ROOT / "ops" / "types"))
         registrations = [
             Registration(
                 device.device_id,
@@ -253,7 +253,7 @@ def _provision(platform: Platform, members: list[CityDevice], folder: Path) -> d
             )
             for device in members
         ]
-        tokens = register(channel, registrations, {}, lambda done: progress.update(task, completed=done))
+        tokens = register(client, registrations, {}, lambda done: progress.update(task, completed=done))
     write_tokens(folder / "tokens.csv", tokens)
     return tokens
 

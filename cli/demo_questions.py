@@ -68,16 +68,16 @@ SLOWEST_STREETS = Question(
     "Slowest streets of the last half hour (mean speed weighted by vehicles)",
     """
     SELECT device_id, ward_name, round(sum(speed * vehicles) / sum(vehicles), 1) AS speed_km_h,
-           sum(vehicles) AS vehicles
+           sum(vehicles) AS counted
     FROM (
         SELECT device_id, ward_name, ts, anyIf(value, metric = 'speed_km_h') AS speed,
                anyIf(value, metric = 'vehicle_count') AS vehicles
         FROM ioc.readings WHERE metric IN ('speed_km_h', 'vehicle_count') AND ts > now() - INTERVAL 30 MINUTE
         GROUP BY device_id, ward_name, ts
     )
-    GROUP BY device_id, ward_name HAVING vehicles > 0 ORDER BY speed_km_h LIMIT 8
+    GROUP BY device_id, ward_name HAVING counted > 0 ORDER BY speed_km_h LIMIT 8
     """,
-    ("name", "ward_name", "speed_km_h", "vehicles"),
+    ("name", "ward_name", "speed_km_h", "counted"),
 )
 
 SILENT = Question(

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import grpc
 
-from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
+from cityfleet.registry.v1 import device_pb2, device_type_pb2
 from cli.errors import CommandError
+from cli.registry_client import CALL_S, RegistryClient
 
 ROWS_PER_REQUEST = 500
 
@@ -26,26 +27,25 @@ class Registration(NamedTuple):
     longitude: float | None = None
 
 
-def ensure_types(channel: grpc.Channel, wanted: Mapping[str, Iterable[str]], gateways: frozenset[str]) -> None:
+def ensure_types(client: RegistryClient, wanted: Mapping[str, Iterable[str]]) -> None:
     """Make sure that each type exists and has the metrics; what a type has beyond them stays. Raises grpc.RpcError."""
-    stub = device_type_pb2_grpc.DeviceTypeServiceStub(channel)
     for type_id, metrics in wanted.items():
         name = f"deviceTypes/{type_id}"
         try:
-            kind = stub.GetDeviceType(device_type_pb2.GetDeviceTypeRequest(name=name))
+            kind = client.types.GetDeviceType(device_type_pb2.GetDeviceTypeRequest(name=name), timeout=CALL_S)
         except grpc.RpcError as exc:
             if not isinstance(exc, grpc.Call) or exc.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
-            kind = device_type_pb2.DeviceType(name=name, is_gateway=type_id in gateways)
+            kind = device_type_pb2.DeviceType(name=name)
         known = {metric.metric for metric in kind.metrics}
         missing = sorted(set(metrics) - known)
         if missing or not kind.type_num:
             kind.metrics.extend(device_type_pb2.DeviceTypeMetric(metric=metric) for metric in missing)
-            stub.ApplyDeviceType(device_type_pb2.ApplyDeviceTypeRequest(device_type=kind))
+            client.types.ApplyDeviceType(device_type_pb2.ApplyDeviceTypeRequest(device_type=kind), timeout=CALL_S)
 
 
 def register(
-    channel: grpc.Channel,
+    client: RegistryClient,
     devices: Sequence[Registration],
     tokens: Mapping[str, str],
     on_progress: Callable[[int], None] = lambda done: None,
@@ -55,13 +55,12 @@ def register(
     A device that exists keeps its record; if its token is not among `tokens` (or is no longer valid), it gets a new one
     beside the old. Raises CommandError for a device that the registry does not take, grpc.RpcError.
     """
-    stub = device_pb2_grpc.DeviceServiceStub(channel)
     held = dict(tokens)
     done = 0
-    for response in stub.ImportDevices(_requests(devices, tokens)):
+    for response in client.devices.ImportDevices(_requests(devices, tokens)):
         for result in response.results:
             device_id = devices[result.row].device_id
-            held[device_id] = _token(stub, device_id, result, held.get(device_id, ""))
+            held[device_id] = _token(client, device_id, result, held.get(device_id, ""))
         done += len(response.results)
         on_progress(done)
     return held
@@ -92,9 +91,7 @@ def _device(new: Registration) -> device_pb2.Device:
     return device
 
 
-def _token(
-    stub: device_pb2_grpc.DeviceServiceStub, device_id: str, result: device_pb2.ImportRowResult, held: str
-) -> str:
+def _token(client: RegistryClient, device_id: str, result: device_pb2.ImportRowResult, held: str) -> str:
     if result.outcome == device_pb2.ImportRowResult.OUTCOME_CREATED:
         return result.token or held
     if result.outcome == device_pb2.ImportRowResult.OUTCOME_UNCHANGED and held:
@@ -104,7 +101,7 @@ def _token(
         what = "; ".join(f"{error.field}: {error.description}" for error in faults)
         raise CommandError(f"the registry does not take the device {device_id}: {what}")
     request = device_pb2.RotateDeviceTokenRequest(name=f"devices/{device_id}", keep_previous=True)
-    return str(stub.RotateDeviceToken(request).token)
+    return str(client.devices.RotateDeviceToken(request, timeout=CALL_S).token)
 
 
 def read_tokens(path: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
 import typer
 import uvloop
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.table import Table
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show_document
 from cli.provisioning import Registration, ensure_types, read_tokens, register, write_tokens
+from cli.registry_client import RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
 from loadtest.answers import StoreError, StoreReader, wait_until_stored
 from loadtest.ledger import SentLedger
@@ -27,6 +27,7 @@ from loadtest.replay.clock import to_ms
 from loadtest.replay.mapping import MapError, ReplayMap, load_map
 from loadtest.replay.rows import RowTally, places, read_rows
 from loadtest.replay.sender import NobodyListensError, NoTokenError, ReplaySender, SendOptions, SendTally
+from runtime import runfile
 from runtime.secrets import secret
 
 # A paced replay has to put the rows into the order of time first, in memory.
@@ -48,7 +49,7 @@ def replay(
     limit: Annotated[int | None, typer.Option(help="Only the first rows.", min=1)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, but send nothing.")] = False,
     provision: Annotated[bool, typer.Option("--provision", help="Register the map's types and devices first.")] = False,
-    registry: Annotated[str, typer.Option(help="Registry HOST:PORT, for --provision.")] = "",
+    registry: RegistryOption = "",
     tokens: Annotated[
         Path | None, typer.Option(help="CSV with device_id and token. Default: <data>/replay-tokens.csv.")
     ] = None,
@@ -80,15 +81,16 @@ def replay(
         token_file = tokens or settings.data_path / "replay-tokens.csv"
         held = read_tokens(token_file) if token_file.exists() or (tokens and not provision) else {}
         if provision:
-            held = _provision(job, settings, registry, held)
+            with connect(registry, config, data) as client:
+                held = _provision(job, client, held)
             write_tokens(token_file, held)
         options = SendOptions(speed, pack or (50 if speed is None else 1), encoding, window, ack_timeout_s=timeout)
         receiver = Receiver(
-            host or _reachable(settings.ingest.mqtt.host),
-            port or settings.ingest.mqtt.port,
+            host or _mqtt(settings)[0],
+            port or _mqtt(settings)[1],
             refusal_grace_s=5.0 if provision else 0.0,
         )
-        ledger = SentLedger()
+        ledger = SentLedger() if verify else None
         began_ms = time.time_ns() // 1_000_000
         tally = uvloop.run(_send(job, receiver, held, options, ledger))
     except MapError as exc:
@@ -98,7 +100,7 @@ def replay(
         raise CommandError(str(exc), remedy=remedy) from exc
     except NobodyListensError as exc:
         raise CommandError(str(exc), remedy="is the platform running? `cityfleet up` starts it") from exc
-    stored = _verify(settings, ledger, began_ms) if verify and len(ledger) else None
+    stored = _verify(settings, ledger, began_ms) if ledger else None
     _report(job, tally, stored, output)
     if tally.acked < tally.sent or (stored is not None and stored["missing"]):
         raise typer.Exit(ExitCode.PARTIAL)
@@ -170,12 +172,21 @@ def _moment_ms(text: str) -> int:
     return to_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
+def _mqtt(settings: Settings) -> tuple[str, int]:
+    """Where the endpoint of this data folder listens now, else where the settings say."""
+    running = runfile.read(settings.data_path, "ingest")
+    if running is not None and "mqtt" in running.addresses:
+        host, _, port = running.addresses["mqtt"].rpartition(":")
+        return _reachable(host), int(port)
+    return _reachable(settings.ingest.mqtt.host), settings.ingest.mqtt.port
+
+
 def _reachable(host: str) -> str:
     """Where a client finds a server that listens on `host`."""
     return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104
 
 
-def _provision(job: _Job, settings: Settings, registry: str, held: dict[str, str]) -> dict[str, str]:
+def _provision(job: _Job, client: RegistryClient, held: dict[str, str]) -> dict[str, str]:
     found = places(job.file, job.replay_map, job.limit)
     own = job.replay_map.device
     wanted: dict[str, set[str]] = {}
@@ -184,25 +195,23 @@ def _provision(job: _Job, settings: Settings, registry: str, held: dict[str, str
         if not kind:
             raise CommandError("--provision needs `device.type` in the map", ExitCode.USAGE)
         wanted.setdefault(kind, set()).add(value.metric)
-    address = registry or f"{_reachable(settings.registry.listen.host)}:{settings.registry.listen.port}"
-    with grpc.insecure_channel(address) as channel:
-        ensure_types(channel, wanted, frozenset())
-        devices = [
-            Registration(
-                place.device_id,
-                place.rule.type,
-                display_name=place.device_id,
-                ward_code=place.rule.ward_code,
-                latitude=place.lat,
-                longitude=place.lon,
-            )
-            for place in found.values()
-        ]
-        return register(channel, devices, held)
+    ensure_types(client, wanted)
+    devices = [
+        Registration(
+            place.device_id,
+            place.rule.type,
+            display_name=place.device_id,
+            ward_code=place.rule.ward_code,
+            latitude=place.lat,
+            longitude=place.lon,
+        )
+        for place in found.values()
+    ]
+    return register(client, devices, held)
 
 
 async def _send(
-    job: _Job, receiver: Receiver, tokens: dict[str, str], options: SendOptions, ledger: SentLedger
+    job: _Job, receiver: Receiver, tokens: dict[str, str], options: SendOptions, ledger: SentLedger | None
 ) -> SendTally:
     console = Console(stderr=True)
     columns = (
