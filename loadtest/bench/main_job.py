@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from rich.console import Console
+from rich.table import Table
 
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
 from cityfleet.telemetry.v1 import telemetry_pb2
@@ -204,5 +206,33 @@ def run(rounds: int = 3) -> dict[str, Any]:
     return report
 
 
+def show(report: dict[str, Any]) -> None:
+    """The medians as a table."""
+    columns = ("readings/s", "messages/s", "acked messages/s", "CPU us/message", "CPU us/reading", "of it the store")
+    table = Table("scenario", *columns, "spread of readings/s", box=None, pad_edge=False, header_style="bold")
+    for name in ("packed", "baseline_packed", "single", "baseline_single"):
+        one = report[name]["median"]
+        rates = [each["readings_per_s"] for each in report[name]["rounds"]]
+        used = [key for key in one if key.endswith("_cpu_us_per_reading")]
+        table.add_row(
+            name,
+            f"{one['readings_per_s']:,.0f}",
+            f"{one['messages_per_s']:,.0f}",
+            f"{one['acked_messages_per_s']:,.0f}",
+            f"{sum(one[key.replace('reading', 'message')] for key in used):.2f}",
+            f"{sum(one[key] for key in used):.2f}",
+            f"{one['store_cpu_us_per_reading']:.2f}",
+            f"{min(rates):,.0f} to {max(rates):,.0f}",
+        )
+    Console().print(table)
+    print(f"ratio to the baseline: packed {report['packed_ratio']}, single {report['single_ratio']}")
+
+
+def main() -> None:
+    report = run()
+    show(report)
+    print(json.dumps({"bench": "main_job", **report}))
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    main()
