@@ -147,8 +147,8 @@ cdef class Hub:
         self.gather_s = gather_ms / 1000
         self.max_packet_bytes = max_packet_bytes
         self.max_connections = max_connections
-        self.receive_maximum = receive_maximum
-        self.max_keep_alive_s = max_keep_alive_s
+        self.receive_maximum = max(1, min(receive_maximum, 65_535))
+        self.max_keep_alive_s = max(1, min(max_keep_alive_s, 65_535))
         self.connect_ticks = max(1, <int>(connect_timeout_s * 1000 / TICK_MS))
         self.read_bytes = bytearray(READ_BUFFER_BYTES)
         self.read_view = memoryview(self.read_bytes)
@@ -194,6 +194,7 @@ cdef class Hub:
         self.socket_count += 1
         if self.socket_count > self.max_connections + SPARE_SOCKETS:
             self.count_connect("too_many_sockets")
+            peer.state = STATE_LEAVING
             peer.transport.abort()
         return 0
 

@@ -256,7 +256,7 @@ def decode(bytes packet not None, int version) -> tuple:
     if header.type == SUBSCRIBE or header.type == UNSUBSCRIBE:
         return decode_subscribe(body, header.size, header.type, <unsigned char>version)
     if header.type == PINGREQ:
-        return (RC_MALFORMED_PACKET if header.size else RC_SUCCESS), {"type": header.type}
+        return (RC_MALFORMED_PACKET, {}) if header.size else (RC_SUCCESS, {"type": header.type})
     return decode_ack(body, header.size, header.type, <unsigned char>version)
 
 

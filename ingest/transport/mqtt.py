@@ -1,9 +1,11 @@
 """Our own MQTT endpoint: listens, and turns what devices publish into chunks of frames. The protocol is in ext/mqtt."""
 
 import asyncio
+import resource
 from collections.abc import Callable
 
 import structlog
+import uvloop
 
 from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
@@ -18,6 +20,8 @@ ADMINISTRATIVE_ACTION = 0x98
 # How long clients have to take our DISCONNECT and close.
 FAREWELL_S = 2.0
 BACKLOG = 4096
+# Files and sockets of the process beside the devices' connections.
+SPARE_FILES = 2048
 
 
 class MqttEndpoint:
@@ -28,7 +32,7 @@ class MqttEndpoint:
     sends the PUBACKs. Chunks must become durable in the order in which they were given for PUBACKs to be in order.
 
     No sessions are kept (Session Present is always 0), nothing is retained, and wills are accepted and forgotten:
-    nobody can subscribe to them.
+    nobody can subscribe to them. docs/mqtt.md tells devices what to expect.
     """
 
     def __init__(
@@ -42,9 +46,12 @@ class MqttEndpoint:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
-        """Listen. Returns the port. Raises OSError if the address cannot be bound."""
+        """Listen. Returns the port. Raises OSError if the address cannot be bound, RuntimeError outside uvloop."""
         loop = asyncio.get_running_loop()
+        if not isinstance(loop, uvloop.Loop):
+            raise RuntimeError("the MQTT endpoint needs uvloop")  # others do not take its protocol class
         settings = self._settings
+        _allow_files(settings.max_connections + SPARE_FILES)
         hub = Hub(
             self._index,
             self._sink,
@@ -123,6 +130,16 @@ class MqttEndpoint:
         if self._hub is None:
             raise RuntimeError("the endpoint has not been started")
         return self._hub
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files, whose usual default of 1,024 is soon reached, as far as it may go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("mqtt_open_files_limited", limit=allowed, wanted=wanted)
 
 
 def _log_refused(what: str, device: bytes, detail: bytes) -> None:

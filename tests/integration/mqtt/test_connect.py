@@ -35,6 +35,14 @@ async def test_only_a_device_with_its_token_gets_in(version, username, password,
         assert server.count("connections") == 0
 
 
+@pytest.mark.parametrize(("version", "code"), [(4, 3), (5, 0x88)])
+async def test_an_unknown_device_is_asked_to_come_back_while_devices_are_not_loaded(version, code):
+    async with serve() as server, RawClient(server.port, version) as client:
+        server.index.awaits_snapshot = True
+        client.send(mq.connect(version, b"c", b"not-yet-known", b"x"))
+        assert [reply.reasons for reply in await client.until_closed()] == [(code,)]
+
+
 async def test_connack_says_what_this_server_has():
     async with serve(receive_maximum=100, max_packet_bytes=5000, max_keep_alive_s=30) as server:
         async with RawClient(server.port) as client:
