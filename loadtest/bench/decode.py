@@ -55,7 +55,7 @@ def single_payloads() -> list[Message]:
         record = {"bn": f"wl-{number:06}:", "n": "water_level_m", "u": "cm", "v": number / 7}
         payload = json.dumps([record | {"t": 1_699_900_000 + number % 90_000}]).encode()
         payloads.append((f"wl-{number:06}", payload))
-    random.Random(1).shuffle(payloads)  # noqa: S311
+    random.Random(1).shuffle(payloads)
     return payloads
 
 

@@ -140,9 +140,9 @@ async def test_a_grpc_stream_refuses_strangers_and_nonsense(platform, fleet):
 async def test_a_downlink_reaches_the_device_that_subscribed(platform, fleet):
     token = fleet.device("wl-down-01", "gauge")
     topic = "cf/v1/d/wl-down-01/commands"
-    subscriber = subprocess.Popen(
-        ["mosquitto_sub", "-V", "mqttv5", "-p", str(platform.mqtt_port), "-u", "wl-down-01", "-P", token]
-        + f"-t {topic} -C 1 -W 20 -q 1 -N".split(),  # noqa: RUF005
+    subscriber = subprocess.Popen(  # prints one message and ends
+        ["mosquitto_sub", "-V", "mqttv5", "-p", str(platform.mqtt_port), "-u", "wl-down-01", "-P", token, "-t", topic]
+        + ["-C", "1", "-W", "20", "-q", "1", "-N"],
         stdout=subprocess.PIPE,
     )
     metadata = (("authorization", f"Bearer {secret(platform.data_dir, 'internal')}"),)
