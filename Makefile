@@ -54,7 +54,7 @@ lint: build  ## style, types, Cython
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint ext
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint ext
 
 bench: build servers  ## measured figures, each beside a baseline of the same run; ONLY=name for one
 	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only $(ONLY))

@@ -8,6 +8,8 @@ from prometheus_client.registry import Collector
 
 from ingest.model import TABLES, SealedBatch, Segment
 
+# Of the transports' counters these say how many there are now.
+_OPEN_NOW = frozenset({"connections", "sockets"})
 _DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 SPOOL_FSYNC_SECONDS = Histogram(
@@ -153,9 +155,11 @@ class IngestCollector(Collector):
         events = CounterMetricFamily(
             "cityfleet_ingest_transport_events", "What the transports counted, by event.", labels=["event"]
         )
+        open_now = GaugeMetricFamily("cityfleet_ingest_transport_open", "What is open now, by kind.", labels=["kind"])
         for event, count in self._transports().items():
-            events.add_metric([event], count)
+            (open_now if event in _OPEN_NOW else events).add_metric([event], count)
         yield events
+        yield open_now
         depth = GaugeMetricFamily("cityfleet_ingest_queue_depth", "What waits before each stage.", labels=["queue"])
         for queue, count in self._depths().items():
             depth.add_metric([queue], count)

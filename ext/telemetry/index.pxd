@@ -71,7 +71,8 @@ cdef class DeviceIndex:
     cdef size_t arena_size, arena_capacity
     cdef unsigned int generation
     cdef unsigned char in_snapshot
-    cdef public bint awaits_snapshot    # set by who feeds it: until the next end_snapshot(), unknown may mean not yet known
+    # Set by who feeds it: until the next end_snapshot(), unknown may mean not yet known.
+    cdef public bint awaits_snapshot
     cdef dict ward_slots            # ward_code -> slot
     cdef dict type_names            # type_num -> device_type
     cdef dict metric_units          # metric_num -> canonical unit
