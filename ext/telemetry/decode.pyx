@@ -5,6 +5,7 @@ from ext.telemetry.frames cimport (
     ENCODING_BATCH,
     ENCODING_DEFAULT,
     ENCODING_SENML_JSON,
+    REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
     REASON_MALFORMED_PAYLOAD,
     REASON_UNKNOWN_DEVICE,
@@ -21,6 +22,8 @@ from ext.telemetry.senml cimport decode_senml
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
                 const char* detail, size_t offset) except -1:
+    if reason >= REASON_COUNT:
+        raise ValueError(f"a transport refused a frame for the unknown reason {reason}")
     if readings.add_refusal(frame, encoding, reason, detail, offset):
         raise MemoryError
     counters.refused_by[reason] += 1
@@ -36,7 +39,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     Args:
         index: gives the encoding of frames that name none.
         counters: items in are frames, items out readings; refused are frames.
-    Raises: MemoryError; then the chunk has to be decoded again.
+    Raises: MemoryError, then the chunk has to be decoded again; ValueError for a frame with a reason that is none.
     """
     cdef Frame* frame
     cdef Scanner scan

@@ -40,6 +40,7 @@ cdef enum Label:
     LABEL_UT = 16384
     LABEL_OTHER = 0             # unknown: to be ignored
     LABEL_MUST = -1             # unknown, ends in "_": must not be ignored
+    ANY_BASE = 1 + 2 + 4 + 8 + 16 + 32
     ANY_VALUE = 256 + 512 + 1024 + 2048
     ANY_STRING = 1 + 4 + 64 + 128 + 512 + 2048
 
@@ -188,8 +189,9 @@ cdef Text part(Text* whole, size_t begin, size_t end) noexcept:
     return found
 
 
-cdef bint split_name(Scanner* scan, Readings readings, String* bn, String* n, Text* device, Text* metric) noexcept:
-    """The resolved name as a metric and the device before it (size 0: none), see docs/flow.md."""
+cdef bint split_name(Scanner* scan, Readings readings, String* bn, String* n, Text* device, Text* metric,
+                     bint* has_device) noexcept:
+    """The resolved name as a metric and the device before it, if any; see docs/flow.md, "Names inside SenML"."""
     cdef String* one
     cdef Text whole
     cdef const unsigned char* name
@@ -201,7 +203,7 @@ cdef bint split_name(Scanner* scan, Readings readings, String* bn, String* n, Te
         return fail(scan, b"record without a name")
     if not BITS_OF[readings.bytes_of(&one.text)[0]] & HAS_ALPHANUMERIC:
         return fail(scan, b"name does not start with a letter or digit")
-    device.size = 0
+    has_device[0] = bool((bn.bits | n.bits) & HAS_SEPARATOR)
     if bn.text.size and n.text.size:
         name = readings.bytes_of(&bn.text)
         if not n.bits & HAS_SEPARATOR and BITS_OF[name[bn.text.size - 1]] & HAS_SEPARATOR:
@@ -209,7 +211,7 @@ cdef bint split_name(Scanner* scan, Readings readings, String* bn, String* n, Te
             metric[0] = n.text
             last = bn.text.size - 1
             device[0] = part(&bn.text, last_separator(name, last) + 1, last)
-            return device.size != 0 or fail(scan, b"empty device name")
+            return True
         if readings.reserve_arena(bn.text.size + n.text.size):
             return fail(scan, b"out of memory")
         whole.at = readings.arena_size
@@ -220,14 +222,14 @@ cdef bint split_name(Scanner* scan, Readings readings, String* bn, String* n, Te
         readings.arena_size += whole.size
     else:
         whole = one.text
-    if not (bn.bits | n.bits) & HAS_SEPARATOR:
+    if not has_device[0]:
         metric[0] = whole
         return True
     name = readings.bytes_of(&whole)
     last = last_separator(name, whole.size)
     metric[0] = part(&whole, last + 1, whole.size)
     device[0] = part(&whole, last_separator(name, last) + 1, last)
-    return device.size != 0 or fail(scan, b"empty device name")
+    return True
 
 
 cdef long long time_of(double seconds, long long received_ms) noexcept:
@@ -245,17 +247,21 @@ cdef bint add_record(Scanner* scan, Readings readings, Pack* pack, Record* recor
     cdef RawReading* reading
     cdef Text device, metric
     cdef Text* known
+    cdef bint has_device
     if values & (values - 1):
         return fail(scan, b"record with more than one value")
     if values == 0 and not record.seen & LABEL_S:
+        # base fields alone are for the records to come (the example of RFC 8428 section 5.1.7)
+        if record.seen and not record.seen & ~ANY_BASE:
+            return True
         return fail(scan, b"record without a value")
-    if not split_name(scan, readings, &pack.bn, &record.n, &device, &metric):
+    if not split_name(scan, readings, &pack.bn, &record.n, &device, &metric, &has_device):
         return False
     if readings.reserve_readings(1):
         return fail(scan, b"out of memory")
     reading = &readings.readings[readings.count]
     reading.device = OWN_DEVICE
-    if device.size:
+    if has_device:
         # records of one device mostly follow each other and share their base name
         known = NULL
         if readings.device_count > readings.spans[readings.span_count - 1].first_device:
@@ -330,4 +336,6 @@ cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) 
     skip_space(scan)
     if scan.at != scan.end:
         return fail(scan, b"text after the end")
+    if readings.count == readings.spans[readings.span_count - 1].first_reading:
+        return fail(scan, b"no record with a value")
     return True
