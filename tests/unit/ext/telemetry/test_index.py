@@ -137,3 +137,34 @@ def test_a_stranger_is_not_yet_known_while_the_first_snapshot_is_awaited():
     index.begin_snapshot()
     index.end_snapshot()
     assert index.authenticate(b"wl-1", b"any") == AUTH_UNKNOWN_DEVICE
+
+
+def test_metric_may_change_its_unit_and_units_may_be_added(index: DeviceIndex) -> None:
+    index.put_unit(1, "cm", 0.01, 0.0)
+    with pytest.raises(ValueError):
+        index.put_unit(1, "m", 1.0, 0.0)
+    with pytest.raises(ValueError):
+        index.put_unit(1, "x", 0.0, 0.0)
+    with pytest.raises(ValueError):
+        index.put_unit(1, "x" * 16, 1.0, 0.0)
+    with pytest.raises(KeyError):
+        index.put_unit(2, "cm", 0.01, 0.0)
+    index.put_metric(1, "water_level_m", "cm")
+    index.put_unit(1, "m", 100.0, 0.0)
+
+
+def test_metric_number_may_get_another_name(index: DeviceIndex) -> None:
+    index.put_metric(1, "level_m", "m")
+    index.put_metric(2, "water_level_m", "m")
+    with pytest.raises(ValueError):
+        index.put_metric(3, "level_m", "m")
+
+
+def test_thousand_metrics_and_types_are_kept_apart() -> None:
+    index = DeviceIndex()
+    for num in range(1, 1001):
+        index.put_metric(num, f"metric_{num}", "m")
+        index.put_type(num, f"type-{num}", False, "batch", [(n, None, None) for n in range(1, num + 1, 97)])
+    for num in (1, 500, 1000):
+        index.put_device(num, f"d-{num}", num, "", 0, [], True)
+        assert index.device(index.find_device(f"d-{num}"))["device_type"] == f"type-{num}"

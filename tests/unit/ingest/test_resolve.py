@@ -1,0 +1,189 @@
+"""Decode and resolve: what every kind of bad payload or reading becomes, and what happens to the good ones beside it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cityfleet.telemetry.v1 import telemetry_pb2
+from ext.telemetry.frames import REASON_NAMES
+from ingest.resolve import TimeWindow
+from tests.support.pipeline import Message, Pipeline
+from tests.support.resolve_twin import AHEAD_MS, EARLIEST_MS, NOW_MS, make_index
+
+GOOD = {"n": "rain_mm", "v": 1}
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(make_index())
+
+
+def pack(*records: dict[str, Any]) -> bytes:
+    return json.dumps(records).encode()
+
+
+def batch(**columns: Any) -> bytes:
+    return telemetry_pb2.ReadingBatch(base_time_ms=NOW_MS, **columns).SerializeToString()
+
+
+def only_refusal(pipeline: Pipeline, message: Message) -> tuple[str, str, int]:
+    """Reason, detail and readings of the one quarantine row; nothing else may come of the message."""
+    rows, quarantine = pipeline.run([message])
+    assert rows == []
+    (row,) = quarantine
+    assert row["payload"] == message.payload
+    assert row["received_at"] == message.received_ms
+    assert row["topic"] == f"cf/v1/{message.scope[0]}/telemetry".encode()
+    return row["reason"], row["detail"].decode(), row["readings"]
+
+
+REFUSED = [
+    (Message(pack(GOOD), None), "unknown_device", "sender, reading 1"),
+    (Message(pack(GOOD), "wl-old"), "unknown_device", "sender, reading 1"),
+    (Message(pack({"n": "nobody:rain_mm", "v": 1})), "unknown_device", "device nobody, reading 1"),
+    (Message(pack({"n": "wl-old:rain_mm", "v": 1}), "gw-1", "gateway"), "unknown_device", "device wl-old, reading 1"),
+    (Message(pack({"n": "wl-2:rain_mm", "v": 1})), "not_behind_gateway", "device wl-2, reading 1"),
+    (Message(pack({"n": "wl-1:rain_mm", "v": 1}), "gw-1"), "not_behind_gateway", "device wl-1, reading 1"),
+    (Message(pack({"n": "wl-2:rain_mm", "v": 1}), "gw-1", "gateway"), "not_behind_gateway", "device wl-2, reading 1"),
+    (Message(pack({"n": "wl-1:rain_mm", "v": 1}), "gw-2", "gateway"), "not_behind_gateway", "device wl-1, reading 1"),
+    (Message(pack({"n": "wl-2:rain_mm", "v": 1}), "wl-1", "gateway"), "not_behind_gateway", "device wl-2, reading 1"),
+    (Message(pack(GOOD), encoding="lpp"), "unknown_encoding", ""),
+    (Message(pack(GOOD), None, encoding=""), "unknown_device", ""),
+    (Message(b""), "empty_payload", ""),
+    (Message(b"", encoding="batch"), "empty_payload", ""),
+    (Message(b"hello"), "malformed_payload", "not an array"),
+    (Message(pack({"n": "rain_mm"})), "malformed_payload", "record without a value, byte 16"),
+    (Message(b"hello", encoding="batch"), "malformed_payload", "not a protobuf message, byte 1"),
+    (Message(batch(metrics=["rain_mm"]), encoding="batch"), "malformed_payload", "no values"),
+    (Message(batch(value=[1]), encoding="batch"), "malformed_payload", "no metrics"),
+    (Message(pack({"n": "pm25", "v": 1})), "unknown_metric", "metric pm25, reading 1"),
+    (Message(pack({"n": "vehicle_count", "v": 1})), "unknown_metric", "metric vehicle_count, reading 1"),
+    (Message(pack({"n": "rain_mm", "u": "Cel", "v": 1})), "unknown_unit", "unit Cel of metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "t": 1.0e9 - 2**28, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "t": 4294944000, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "t": -1.6e9, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "vs": "1"})), "value_not_numeric", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "vb": True})), "value_not_numeric", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "s": 1})), "value_not_numeric", "metric rain_mm, reading 1"),
+    (Message(b'[{"n":"rain_mm","v":1e309}]'), "value_not_finite", "metric rain_mm, reading 1"),
+    (
+        Message(batch(metrics=["rain_mm"], value=[float("nan")]), encoding="batch"),
+        "value_not_finite",
+    )
+    + ("metric rain_mm, reading 1",),
+    (Message(batch(metrics=["rain_mm"], value=[1], units=["bad"]), encoding="batch"), "unknown_unit")
+    + ("unit bad of metric rain_mm, reading 1",),
+]
+
+
+@pytest.mark.parametrize(("message", "reason", "detail"), REFUSED)
+def test_every_kind_of_bad_input_has_its_reason(pipeline: Pipeline, message: Message, reason: str, detail: str) -> None:
+    assert only_refusal(pipeline, message) == (reason, detail, 1)
+    assert pipeline.resolver.counters.refused == {reason: 1}
+    assert pipeline.resolver.counters.items_in == 1
+
+
+@pytest.mark.parametrize("reason", range(1, len(REASON_NAMES)))
+def test_frame_that_its_transport_refused_is_not_decoded(pipeline: Pipeline, reason: int) -> None:
+    assert only_refusal(pipeline, Message(pack(GOOD), reason=reason)) == (REASON_NAMES[reason], "", 1)
+
+
+def test_reason_that_is_none_is_an_error_of_the_transport(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError):
+        pipeline.fill([Message(pack(GOOD), reason=len(REASON_NAMES))])
+
+
+def test_good_readings_go_on_beside_refused_ones(pipeline: Pipeline) -> None:
+    message = Message(pack(GOOD, {"n": "pm25", "v": 1}, {"n": "rain_mm", "vs": "x"}, {"n": "temperature_cel", "v": 3}))
+    rows, quarantine = pipeline.run([message])
+    assert [row["value"] for row in rows] == [1.0, 3.0]
+    assert [(row["reason"], row["detail"], row["readings"]) for row in quarantine] == [
+        ("unknown_metric", b"metric pm25, reading 2", 2)
+    ]
+    assert pipeline.resolver.counters.refused == {"unknown_metric": 1, "value_not_numeric": 1}
+
+
+def test_bad_payload_does_not_disturb_its_neighbours(pipeline: Pipeline) -> None:
+    bad = [message for message, _, _ in REFUSED]
+    mixed = [one for message in bad for one in (Message(pack(GOOD), "wl-1"), message)]
+    rows, quarantine = pipeline.run([*mixed, Message(pack(GOOD), "wl-2")])
+    assert [row["device_num"] for row in rows] == [11] * len(bad) + [12]
+    assert sorted(row["payload"] for row in quarantine) == sorted(message.payload for message in bad)
+
+
+def test_gateway_may_send_its_own_readings_and_those_of_devices_behind_it(pipeline: Pipeline) -> None:
+    records = [
+        {"n": "temperature_cel", "v": 1},
+        {"n": "gw-1:temperature_cel", "v": 2},
+        {"bn": "urn:dev:cf:wl-1:", "n": "temperature_cel", "v": 3},
+        {"bn": "", "n": "tc-1/vehicle_count", "v": 4},
+    ]
+    rows, quarantine = pipeline.run([Message(pack(*records), "gw-1", "gateway")])
+    assert [(row["device_num"], row["value"]) for row in rows] == [(31, 1.0), (31, 2.0), (11, 3.0), (21, 4.0)]
+    assert quarantine == []
+
+
+def test_encoding_of_the_type_holds_where_the_topic_names_none(pipeline: Pipeline) -> None:
+    rows, quarantine = pipeline.run(
+        [
+            Message(pack(GOOD), "wl-1", encoding=""),
+            Message(batch(metrics=["vehicle_count"], value=[5]), "tc-1", encoding=""),
+        ]
+    )
+    assert [row["value"] for row in rows] == [1.0, 5.0]
+    assert quarantine == []
+
+
+def test_window_includes_its_ends(pipeline: Pipeline) -> None:
+    def send(when_ms: int) -> int:
+        payload = telemetry_pb2.ReadingBatch(base_time_ms=when_ms, metrics=["rain_mm"], value=[1]).SerializeToString()
+        return len(pipeline.run([Message(payload, encoding="batch")])[0])
+
+    latest = NOW_MS + AHEAD_MS
+    assert [send(ms) for ms in (EARLIEST_MS - 1, EARLIEST_MS, latest, latest + 1)] == [0, 1, 1, 0]
+
+
+def test_quality_is_good_inside_the_range_and_fail_outside_with_its_reason(pipeline: Pipeline) -> None:
+    values = [-2.0, 12.5, 12.500000000000002, -2.1]
+    rows, _ = pipeline.run([Message(pack(*({"n": "water_level_m", "v": value} for value in values)))])
+    assert [(row["value"], row["quality"], row["quality_reasons"]) for row in rows] == [
+        (-2.0, 1, 0),
+        (12.5, 1, 0),
+        (12.500000000000002, 4, 1),
+        (-2.1, 4, 1),
+    ]
+    rows, _ = pipeline.run([Message(pack({"n": "temperature_cel", "v": 1e9}, {"n": "rain_mm", "v": 1e9}))])
+    assert [row["quality"] for row in rows] == [2, 1]
+
+
+def test_index_may_change_between_chunks(pipeline: Pipeline) -> None:
+    moved = pack({"n": "wl-2:rain_mm", "v": 1})
+    assert pipeline.run([Message(moved, "gw-1", "gateway")])[0] == []
+    pipeline.index.put_device(12, "wl-2", 1, "00777", 31, [], True)
+    rows, _ = pipeline.run([Message(moved, "gw-1", "gateway")])
+    assert rows[0]["ward_code"] == "00777"
+    pipeline.index.put_type(1, "gauge", False, "senml+json", [(1, None, None)])
+    assert pipeline.run([Message(moved, "gw-1", "gateway")])[1][0]["reason"] == "unknown_metric"
+
+
+def test_readings_resolve_once(pipeline: Pipeline) -> None:
+    pipeline.fill([Message(pack(GOOD))])
+    pipeline.resolver.resolve(pipeline.readings, pipeline.batch)
+    assert pipeline.batch.rows == 1
+
+
+def test_long_names_are_cut_between_characters_in_the_detail(pipeline: Pipeline) -> None:
+    payload = pack({"n": "rain_mm", "u": "x" + "é" * 100, "v": 1})
+    assert only_refusal(pipeline, Message(payload))[:2] == (
+        "unknown_unit",
+        "unit x" + "é" * 39 + " of metric rain_mm, reading 1",
+    )
+
+
+def test_window_of_the_settings_is_utc_where_no_zone_is_named() -> None:
+    assert TimeWindow.parse("2000-01-01T00:00:00Z", 60.5) == TimeWindow(946_684_800_000, 60_500)
+    assert TimeWindow.parse("2000-01-01T00:00:00", 0).earliest_ms == 946_684_800_000
+    assert TimeWindow.parse("2000-01-01T07:00:00+07:00", 0).earliest_ms == 946_684_800_000
+    with pytest.raises(ValueError):
+        TimeWindow.parse("yesterday", 0)
