@@ -1,4 +1,4 @@
-"""Decode and resolve: what every kind of bad payload or reading becomes, and what happens to the good ones beside it."""
+"""Decode and resolve: what every kind of bad payload or reading becomes, while the good ones beside it go on."""
 
 import json
 from typing import Any
@@ -38,6 +38,8 @@ def only_refusal(pipeline: Pipeline, message: Message) -> tuple[str, str, int]:
     return row["reason"], row["detail"].decode(), row["readings"]
 
 
+NAN = batch(metrics=["rain_mm"], value=[float("nan")])
+BAD_UNIT = batch(metrics=["rain_mm"], value=[1], units=["bad"])
 REFUSED = [
     (Message(pack(GOOD), None), "unknown_device", "sender, reading 1"),
     (Message(pack(GOOD), "wl-old"), "unknown_device", "sender, reading 1"),
@@ -53,8 +55,8 @@ REFUSED = [
     (Message(b""), "empty_payload", ""),
     (Message(b"", encoding="batch"), "empty_payload", ""),
     (Message(b"hello"), "malformed_payload", "not an array"),
-    (Message(pack({"n": "rain_mm"})), "malformed_payload", "record without a value, byte 16"),
-    (Message(b"hello", encoding="batch"), "malformed_payload", "not a protobuf message, byte 1"),
+    (Message(pack({"n": "rain_mm"})), "malformed_payload", "record without a value, byte 17"),
+    (Message(b"hello", encoding="batch"), "malformed_payload", "not a protobuf message, byte 3"),
     (Message(batch(metrics=["rain_mm"]), encoding="batch"), "malformed_payload", "no values"),
     (Message(batch(value=[1]), encoding="batch"), "malformed_payload", "no metrics"),
     (Message(pack({"n": "pm25", "v": 1})), "unknown_metric", "metric pm25, reading 1"),
@@ -67,13 +69,8 @@ REFUSED = [
     (Message(pack({"n": "rain_mm", "vb": True})), "value_not_numeric", "metric rain_mm, reading 1"),
     (Message(pack({"n": "rain_mm", "s": 1})), "value_not_numeric", "metric rain_mm, reading 1"),
     (Message(b'[{"n":"rain_mm","v":1e309}]'), "value_not_finite", "metric rain_mm, reading 1"),
-    (
-        Message(batch(metrics=["rain_mm"], value=[float("nan")]), encoding="batch"),
-        "value_not_finite",
-    )
-    + ("metric rain_mm, reading 1",),
-    (Message(batch(metrics=["rain_mm"], value=[1], units=["bad"]), encoding="batch"), "unknown_unit")
-    + ("unit bad of metric rain_mm, reading 1",),
+    (Message(NAN, encoding="batch"), "value_not_finite", "metric rain_mm, reading 1"),
+    (Message(BAD_UNIT, encoding="batch"), "unknown_unit", "unit bad of metric rain_mm, reading 1"),
 ]
 
 
