@@ -48,8 +48,9 @@ cdef int put_string(Buffer* buffer, const void* data, size_t size) noexcept:
     if reserve(buffer, size + 10):
         return -1
     buffer.size = write_varint(buffer.data + buffer.size, size) - buffer.data
-    memcpy(buffer.data + buffer.size, data, size)
-    buffer.size += size
+    if size:        # data may be NULL
+        memcpy(buffer.data + buffer.size, data, size)
+        buffer.size += size
     return 0
 
 
@@ -82,7 +83,8 @@ cdef unsigned char* write_varint(unsigned char* to, unsigned long long value) no
 
 
 cdef unsigned char* write_bytes(unsigned char* to, const void* data, size_t size) noexcept:
-    memcpy(to, data, size)
+    if size:        # data may be NULL
+        memcpy(to, data, size)
     return to + size
 
 
