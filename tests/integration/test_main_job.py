@@ -142,7 +142,7 @@ async def test_a_downlink_reaches_the_device_that_subscribed(platform, fleet):
     topic = "cf/v1/d/wl-down-01/commands"
     subscriber = subprocess.Popen(
         ["mosquitto_sub", "-V", "mqttv5", "-p", str(platform.mqtt_port), "-u", "wl-down-01", "-P", token]
-        + f"-t {topic} -C 1 -W 20 -q 1 -N".split(),  # noqa: RUF005
+        + f"-t {topic} -C 1 -W 20 -q 1 -N".split(),
         stdout=subprocess.PIPE,
     )
     metadata = (("authorization", f"Bearer {secret(platform.data_dir, 'internal')}"),)
