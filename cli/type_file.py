@@ -4,7 +4,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -29,7 +29,7 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     is_gateway: bool = False
     default_encoding: str = "senml+json"
-    expected_interval_s: int = 0
+    expected_interval_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     metrics: list[str | TypeFileMetric] = []
     etag: str = ""
     type_num: int = 0

@@ -119,11 +119,11 @@ async def _serve(
         log.info("registry_listening", **addresses)
         on_listening(addresses)
         await stop.wait()
-        await checker.enter_graceful_shutdown()
-        # Watches never end by themselves; their nodes come back with a resume token.
-        await server.stop(GRACE_S)
         for keeper in keepers:
             keeper.cancel()
+        await checker.enter_graceful_shutdown()
+        database.bell.close()  # ends the watches, which never end by themselves
+        await server.stop(GRACE_S)
 
 
 async def _keep_gauges(database: Database) -> None:

@@ -70,3 +70,9 @@ class ResumeTokenError(RegistryError):
     """The resume token leads nowhere: come back without it and take a snapshot."""
 
     reason = "RESUME_TOKEN_UNUSABLE"
+
+
+class StoppingError(RegistryError):
+    """The registry is about to leave: come back in a moment, with the resume token."""
+
+    reason = "STOPPING"

@@ -20,7 +20,7 @@ from registry.db import catalogue, index, sequence
 from registry.db.engine import Database
 from registry.db.index import IndexRow
 from registry.devices.model import DeviceType, Metric
-from registry.errors import ResumeTokenError, UnauthenticatedError
+from registry.errors import ResumeTokenError, StoppingError, UnauthenticatedError
 
 CHUNK_DEVICES = 5000
 BOOKMARK_S = 10.0
@@ -75,6 +75,8 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
         bookmark_at = time.monotonic() + self._bookmark_s
         while True:
             rung = await self._database.bell.wait(revision, max(0.0, bookmark_at - time.monotonic()))
+            if self._database.bell.is_closed:
+                raise StoppingError("the registry is stopping; come back with the resume token")
             # Also without the bell: another process may have written to the same database.
             async for response in self._changes(revision):
                 revision = _resumed(response.resume_token, head)

@@ -24,6 +24,7 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
     errors.EtagMismatchError: grpc.StatusCode.ABORTED,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.ResumeTokenError: grpc.StatusCode.OUT_OF_RANGE,
+    errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
 }
 
 log = structlog.get_logger()
@@ -72,7 +73,7 @@ async def abort(context: Any, exc: Exception) -> NoReturn:
         info.metadata.update(exc.metadata)
     else:
         log.error("request_failed", exc_info=exc)
-        is_database = code is grpc.StatusCode.UNAVAILABLE
+        is_database = isinstance(exc, SQLAlchemyError)
         info.reason = "DATABASE_UNAVAILABLE" if is_database else "INTERNAL"
         status.message = (
             "the registry cannot use its database now; try again" if is_database else "internal error; see the log"

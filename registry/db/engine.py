@@ -25,6 +25,7 @@ class ChangeBell:
 
     def __init__(self) -> None:
         self.revision = 0
+        self.is_closed = False
         self._rung = asyncio.Event()
 
     def ring(self, revision: int) -> None:
@@ -32,16 +33,21 @@ class ChangeBell:
         self._rung.set()
         self._rung = asyncio.Event()
 
+    def close(self) -> None:
+        """Wake everybody for the last time: the registry is about to leave."""
+        self.is_closed = True
+        self._rung.set()
+
     async def wait(self, after: int, timeout_s: float) -> bool:
-        """Return True as soon as there is a revision above `after`, False when the time is up."""
-        if self.revision > after:
-            return True
+        """Return True as soon as there is a revision above `after`, False when the time is up or the bell is closed."""
+        if self.revision > after or self.is_closed:
+            return self.revision > after
         try:
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
         except TimeoutError:
             return False
-        return True
+        return self.revision > after
 
 
 class Database:

@@ -40,6 +40,11 @@ class RunningRegistry:
         return (("authorization", f"Bearer {self.internal_token}"),)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
 
@@ -49,20 +54,12 @@ class RunningRegistry:
 
     def start(self) -> None:
         """Start it again after stop() or kill(), on the port that it had."""
-        port = self.address.rpartition(":")[2] or "0"
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("CITYFLEET_")}
-        environ |= {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}",
-            "CITYFLEET_REGISTRY__LISTEN__PORT": port,
-            "CITYFLEET_REGISTRY__HTTP__PORT": "0",
-            # Nothing listens there, unless the test brings a store.
-            "CITYFLEET_STORE__LISTEN__PORT": "1",
-        }
+        environ = self._environment(self.address.rpartition(":")[2] or "0")
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "registry", "--data", str(self.data_dir)],
                 cwd=ROOT,
-                env=environ | self._environ,
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -75,6 +72,30 @@ class RunningRegistry:
                 return
             if self._process.poll() is not None:
                 raise AssertionError(f"the registry did not start:\n{self.log}")
+
+    def run_cli(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run `cityfleet ARGUMENTS` to its end; without --data and --registry it finds this registry."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=ROOT,
+            env=self._environment("0") | {"CITYFLEET_DATA_DIR": str(self.data_dir)} | environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def _environment(self, port: str) -> dict[str, str]:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("CITYFLEET_")}
+        return {
+            **environ,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}",
+            "CITYFLEET_REGISTRY__LISTEN__PORT": port,
+            "CITYFLEET_REGISTRY__HTTP__PORT": "0",
+            # Nothing listens there, unless the test brings a store.
+            "CITYFLEET_STORE__LISTEN__PORT": "1",
+            **self._environ,
+        }
 
     def stop(self) -> int:
         """SIGTERM, wait for the end, return the exit status."""

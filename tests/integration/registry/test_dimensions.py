@@ -1,0 +1,164 @@
+"""Devices, metrics and wards reach ClickHouse, whatever happens to the store or the registry meanwhile."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cityfleet.registry.v1 import device_pb2
+from runtime import runfile
+from runtime.secrets import secret
+from tests.support.provision import Provisioner
+from tests.support.registry import ROOT, running_registry, wait_until
+
+
+class Store:
+    """`cityfleet store` on the data folder of a registry, on a port that is known before it starts."""
+
+    def __init__(self, data_dir: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.data_dir = data_dir
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"CITYFLEET_STORE__LISTEN__PORT": str(self.port), "CITYFLEET_STORE__HTTP__PORT": "0"}
+
+    def start(self) -> None:
+        environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}"} | self.environ
+        command = [sys.executable, "-m", "cli.main", "store", "--data", str(self.data_dir)]
+        with (self.data_dir / "store.log").open("a") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+        for _ in wait_until("the store listens", 60):
+            found = runfile.read(self.data_dir, "store")
+            if found is not None and found.pid == self._process.pid:
+                return
+            assert self._process.poll() is None, (self.data_dir / "store.log").read_text()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=40)
+            finally:
+                process.kill()
+                process.wait()
+
+    def ask(self, sql: str) -> str:
+        """The answer, tab-separated, without the last line's end."""
+        headers = {"X-ClickHouse-User": "admin", "X-ClickHouse-Key": secret(self.data_dir, "store-admin")}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode(), headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.read().decode().rstrip("\n")
+        except urllib.error.HTTPError as exc:
+            raise AssertionError(exc.read().decode()) from exc
+
+    def wait_for(self, sql: str, answer: str) -> None:
+        for _ in wait_until(f"{sql} gives {answer}", 60):
+            if self.ask(sql) == answer:
+                return
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    try:
+        yield store
+    finally:
+        store.stop()
+
+
+def ready(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
+        assert answer.status == 200
+        return answer.read().decode()
+
+
+def update(fleet: Provisioner, device_id: str, **fields: object) -> None:
+    device = device_pb2.Device(name=f"devices/{device_id}", **fields)
+    fleet.devices.UpdateDevice(device_pb2.UpdateDeviceRequest(device=device))
+
+
+def test_every_column_arrives_and_follows(store, tmp_path):
+    store.start()
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        fleet.type("gauge", {"rain_mm": None})
+        fleet.type("gateway", {}, is_gateway=True)
+        fleet.device("gw-1", "gateway")
+        fleet.device("wl-1", "gauge", gateway="gw-1", ward="00070")
+        store.wait_for("SELECT count() FROM cityfleet.devices FINAL", "2")
+        assert store.ask("SELECT count(), countIf(length(ward_code) = 5) FROM cityfleet.wards FINAL") == "126\t126"
+        assert store.ask("SELECT metric_num, unit FROM cityfleet.metrics FINAL WHERE metric = 'rain_mm'") == "3\tmm"
+        columns = "device_num, device_type, ward_code, gateway_id, state, expected_interval_s, latitude"
+        row = f"SELECT {columns} FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'"
+        assert store.ask(row) == "2\tgauge\t00070\tgw-1\tactive\t60\t\\N"
+        update(fleet, "wl-1", latitude=21.0287, longitude=105.8525, labels={"owner": "tnmt"}, site="Cầu Long Biên")
+        store.wait_for(
+            "SELECT latitude, longitude, labels['owner'], site FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'",
+            "21.0287\t105.8525\ttnmt\tCầu Long Biên",
+        )
+        device = fleet.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/wl-1"))
+        times = "toUnixTimestamp64Milli(create_time), toUnixTimestamp64Milli(update_time)"
+        assert store.ask(f"SELECT {times} FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'") == (
+            f"{device.create_time.ToMilliseconds()}\t{device.update_time.ToMilliseconds()}"
+        )
+        fleet.devices.DecommissionDevice(device_pb2.DecommissionDeviceRequest(name="devices/wl-1"))
+        store.wait_for("SELECT state FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'", "decommissioned")
+
+
+def test_a_types_interval_reaches_its_devices(store, tmp_path):
+    store.start()
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        registry.run_cli("type", "apply", "-f", "-", stdin="{device_type: gauge, expected_interval_s: 60}")
+        fleet.device("wl-1", "gauge")
+        store.wait_for("SELECT expected_interval_s FROM cityfleet.devices FINAL", "60")
+        registry.run_cli("type", "apply", "-f", "-", stdin="{device_type: gauge, expected_interval_s: 7}")
+        store.wait_for("SELECT expected_interval_s FROM cityfleet.devices FINAL", "7")
+
+
+def test_the_registry_goes_on_without_a_store_and_catches_up(store, tmp_path):
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        fleet.type("gauge", {"rain_mm": None})
+        fleet.device("wl-1", "gauge")
+        for _ in wait_until("the registry says that the store is away"):
+            if ready(registry.http).startswith("ok\ndegraded: dimensions in the store: "):
+                break
+        store.start()
+        store.wait_for("SELECT device_id FROM cityfleet.devices FINAL", "wl-1")
+        for _ in wait_until("the registry says that all is well"):
+            if ready(registry.http) == "ok\n":
+                break
+        store.stop()
+        fleet.device("wl-2", "gauge")
+        registry.kill()
+        registry.start()
+        store.start()
+        store.wait_for("SELECT count() FROM cityfleet.devices FINAL", "2")
+
+
+def test_a_store_that_lost_everything_is_filled_again(store, tmp_path):
+    store.start()
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        fleet.type("gauge", {"rain_mm": None})
+        for number in range(3):
+            fleet.device(f"wl-{number}", "gauge")
+        store.wait_for("SELECT count() FROM cityfleet.devices FINAL", "3")
+        store.stop()
+        shutil.rmtree(tmp_path / "store")
+        store.start()
+        fleet.device("wl-3", "gauge")
+        store.wait_for("SELECT count() FROM cityfleet.devices FINAL", "4")
+        store.wait_for("SELECT count() FROM cityfleet.wards FINAL", "126")
+        store.wait_for("SELECT count() FROM cityfleet.metrics FINAL", "13")
