@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from cli import device, import_, metric, type_
+from cli import device, import_, metric, store, type_
 from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
+from cli.query import query
 from cli.registry import registry
 from cli.replay import replay
 from cli.up import up
@@ -23,7 +24,9 @@ app = typer.Typer(
 app.command()(up)
 app.command()(ingest)
 app.command()(registry)
+app.command()(query)
 app.command()(replay)
+app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")

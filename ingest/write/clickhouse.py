@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import aiohttp
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -38,7 +39,7 @@ class ClickHouseWriter:
             if isinstance(code, int) and code in _POISON_CODES:
                 raise PoisonError(text, code) from exc
             raise UnavailableError(text) from exc
-        except (OSError, TimeoutError) as exc:
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise UnavailableError(f"{type(exc).__name__}: {exc}") from exc
 
     async def close(self) -> None:

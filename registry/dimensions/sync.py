@@ -28,10 +28,6 @@ from store.settings import StoreSettings
 CHUNK_ROWS = 20_000
 # How often a store that nothing was written to is asked whether it still has what it got.
 CHECK_PERIOD_S = 60.0
-# Before writing it is asked too, if that was longer ago: it may have come back empty, and the new rows would hide it.
-CHECK_AGE_S = 2.0
-# Changes are gathered for so long before they are written, so that many small ones are one insert.
-GATHER_S = 0.2
 _BACKOFF_S = (0.5, 15.0)
 _UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
 log = structlog.get_logger()
@@ -75,18 +71,16 @@ class DimensionSync:
     async def _follow(self, client: AsyncClient) -> None:
         self._position = await self._database.read(db.position)
         await self._insert(client, WARDS, list(wards().values()))
-        checked_at = -CHECK_PERIOD_S
         while True:
-            if time.monotonic() - checked_at > CHECK_AGE_S:
-                await self._check_store(client)
-                checked_at = time.monotonic()
+            await self._check_store(client)
             await self._catch_up(client)
             if self.problem:
                 log.info("dimensions_in_step", revision=self._position)
             self.problem = ""
             self._even_at = time.monotonic()
-            if await self._database.bell.wait(self._position, CHECK_PERIOD_S):
-                await asyncio.sleep(GATHER_S)
+            while await self._database.bell.wait(self._position, CHECK_PERIOD_S):
+                await self._catch_up(client)
+                self._even_at = time.monotonic()
 
     async def _check_store(self, client: AsyncClient) -> None:
         """Start from the beginning if the store has lost what it got, for instance with its folder."""
