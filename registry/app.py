@@ -7,6 +7,10 @@ from pathlib import Path
 
 import grpc
 import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
 from cityfleet.registry.v1 import (
     device_index_pb2,
     device_index_pb2_grpc,
@@ -17,11 +21,6 @@ from cityfleet.registry.v1 import (
     metric_pb2,
     metric_pb2_grpc,
 )
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
-from sqlalchemy.exc import ArgumentError, DBAPIError
-
 from registry import metrics
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer

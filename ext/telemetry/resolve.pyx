@@ -20,6 +20,7 @@ from ext.telemetry.frames cimport (
     FrameChunk,
 )
 from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Ward
+from ext.telemetry.topic cimport TOPIC_FOREIGN, Topic, parse_topic
 from ext.telemetry.readings cimport (
     OWN_DEVICE,
     DeviceName,
@@ -214,12 +215,16 @@ cdef int put_quarantine(QuarantineBlock block, FrameChunk chunk, size_t at, Devi
                         unsigned char reason, unsigned int count, Detail* detail) except -1:
     cdef Frame* frame = &chunk.frames[at]
     cdef QuarantineRow row
+    cdef Topic topic
     row.received_ms = frame.received_ms
     row.device_id = NULL
     row.device_id_size = 0
     if 0 <= frame.sender < index.count:
         row.device_id = index.arena + index.keys[frame.sender].at
         row.device_id_size = index.keys[frame.sender].size
+    elif parse_topic(chunk.data + frame.topic_at, frame.topic_size, &topic) != TOPIC_FOREIGN:
+        row.device_id = topic.id        # who it says it is: nobody that the index knows
+        row.device_id_size = topic.id_size
     row.topic = chunk.data + frame.topic_at
     row.topic_size = frame.topic_size
     row.payload = chunk.data + frame.payload_at

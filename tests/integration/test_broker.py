@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import aiomqtt
 import pytest
@@ -36,7 +35,7 @@ def consuming(broker, tmp_path_factory):
         running_platform(
             tmp_path_factory.mktemp("consumer"), f'ingest.broker.host = "127.0.0.1"\ningest.broker.port = {broker}\n'
         ) as platform,
-        Provisioner(platform.registry) as fleet,
+        Provisioner(platform.registry, platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         fleet.type("gateway", {}, is_gateway=True)
@@ -60,7 +59,6 @@ def stored(device):
 async def test_what_the_broker_has_is_stored_by_the_topics_device(broker, consuming):
     platform, fleet = consuming
     fleet.device("wl-broker-01", "gauge", ward="00070")
-    time.sleep(0.5)
     await send(broker, "cf/v1/d/wl-broker-01/telemetry", range(100))
     await send(broker, "cf/v1/d/wl-broker-01/telemetry/senml-json", range(100, 150), qos=0)
     platform.wait_for(stored("wl-broker-01"), [["150", str(sum(range(150)))]])
@@ -78,7 +76,6 @@ async def test_an_unknown_device_behind_the_broker_goes_to_quarantine(broker, co
 async def test_what_was_not_acknowledged_when_ingest_was_killed_comes_again(broker, consuming):
     platform, fleet = consuming
     fleet.device("wl-broker-02", "gauge")
-    time.sleep(0.5)
     await send(broker, "cf/v1/d/wl-broker-02/telemetry", range(200))
     killed = platform.pid("ingest")
     os.kill(killed, signal.SIGKILL)

@@ -33,7 +33,7 @@ async def test_a_reading_over_mqtt_is_in_the_views(platform, fleet):
     platform.wait_for(
         "SELECT device_id, device_type, metric, unit, value, quality, ward_code, ward_name, toUnixTimestamp64Milli(ts)"
         " FROM ioc.readings WHERE device_id = 'wl-views-01'",
-        [["wl-views-01", "gauge", "water_level_m", "m", "9.62", "1", "00070", "Hoàn Kiếm", str(now_ms)]],
+        [["wl-views-01", "gauge", "water_level_m", "m", "9.62", "1", "00070", "Phường Hoàn Kiếm", str(now_ms)]],
     )
     platform.wait_for(
         "SELECT metric, value FROM ioc.latest WHERE device_id = 'wl-views-01'", [["water_level_m", "9.62"]]

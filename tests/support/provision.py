@@ -1,5 +1,9 @@
 """Types and devices for tests, created through the registry's public API."""
 
+import socket
+import struct
+import time
+
 import grpc
 
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
@@ -10,7 +14,9 @@ from cityfleet.registry.v1.device_type_pb2 import DeviceType, DeviceTypeMetric
 class Provisioner:
     """`with Provisioner(address) as fleet: token = fleet.device("wl-1", "gauge")`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, mqtt_port: int = 0) -> None:
+        """With `mqtt_port`, a device is given out only when ingest accepts its token there."""
+        self._mqtt_port = mqtt_port
         self._channel = grpc.insecure_channel(address)
         self._types = device_type_pb2_grpc.DeviceTypeServiceStub(self._channel)
         self.devices = device_pb2_grpc.DeviceServiceStub(self._channel)
@@ -50,4 +56,20 @@ class Provisioner:
                 device_id=device_id, device=Device(device_type=device_type, gateway=gateway, ward_code=ward)
             )
         )
+        if self._mqtt_port:
+            self._wait_accepted(device_id, answer.token)
         return str(answer.token)
+
+    def _wait_accepted(self, device_id: str, token: str) -> None:
+        connect = b"".join(
+            struct.pack(">H", len(part)) + part for part in (b"probe", device_id.encode(), token.encode())
+        )
+        connect = struct.pack(">H", 4) + b"MQTT\x04\xc2\x00\x00" + connect
+        deadline = time.monotonic() + 10
+        while True:
+            with socket.create_connection(("127.0.0.1", self._mqtt_port), timeout=10) as link:
+                link.sendall(bytes([0x10, len(connect)]) + connect)
+                if link.recv(4) == b"\x20\x02\x00\x00":
+                    return
+            assert time.monotonic() < deadline, f"ingest does not know {device_id}"
+            time.sleep(0.02)
