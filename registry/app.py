@@ -29,6 +29,7 @@ from registry.api.metric import MetricServicer
 from registry.db import devices as db_devices
 from registry.db.engine import Database, sqlite_url
 from registry.devices.catalogue import plant_starter_catalogue
+from registry.dimensions.sync import DimensionSync
 from registry.settings import RegistrySettings
 from runtime.endpoint import Endpoint
 from runtime.secrets import secret
@@ -80,7 +81,8 @@ async def run(
             raise OSError(f"the registry's database cannot be used: {exc.orig}") from exc
         if await database.write(plant_starter_catalogue):
             log.info("starter_catalogue_created")
-        await _serve(settings, data_dir, database, stop, on_listening)
+        sync = DimensionSync(database, store, data_dir)
+        await _serve(settings, data_dir, database, sync, stop, on_listening)
     finally:
         database.close()
 
@@ -89,6 +91,7 @@ async def _serve(
     settings: RegistrySettings,
     data_dir: Path,
     database: Database,
+    sync: DimensionSync,
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
@@ -108,12 +111,17 @@ async def _serve(
     except RuntimeError as exc:
         text = f"cannot listen on {host}:{settings.listen.port} (registry.listen): the address is taken or not ours"
         raise OSError(errno.EADDRINUSE, text) from exc
-    async with Endpoint(settings.http, dict) as endpoint, asyncio.TaskGroup() as tasks:
+
+    def degraded() -> dict[str, str]:
+        return {"dimensions in the store": sync.problem} if sync.problem else {}
+
+    async with Endpoint(settings.http, dict, degraded=degraded) as endpoint, asyncio.TaskGroup() as tasks:
         await server.start()
         for name in ("", *SERVICES):
             await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
         keepers = [
             tasks.create_task(_keep_gauges(database), name="gauges"),
+            tasks.create_task(sync.run(), name="dimensions"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)

@@ -22,6 +22,7 @@ from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
 from registry.dimensions.tables import DEVICES, METRICS, WARDS, Table
+from runtime.settings import SettingsError
 from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
 
@@ -33,7 +34,8 @@ CHECK_AGE_S = 2.0
 # Changes are gathered for so long before they are written, so that many small ones are one insert.
 GATHER_S = 0.2
 _BACKOFF_S = (0.5, 15.0)
-_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
+# A wrong store.url is among them: it must be mended, but devices can be registered meanwhile.
+_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError)
 log = structlog.get_logger()
 
 
