@@ -22,6 +22,7 @@ from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
 from registry.dimensions.tables import DEVICES, METRICS, WARDS, Table
+from runtime.settings import SettingsError
 from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
 
@@ -29,7 +30,8 @@ CHUNK_ROWS = 20_000
 # How often a store that nothing was written to is asked whether it still has what it got.
 CHECK_PERIOD_S = 60.0
 _BACKOFF_S = (0.5, 15.0)
-_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
+# A wrong store.url is among them: it must be mended, but devices can be registered meanwhile.
+_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError)
 log = structlog.get_logger()
 
 

@@ -1,12 +1,7 @@
 """Devices, metrics and wards reach ClickHouse, whatever happens to the store or the registry meanwhile."""
 
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,56 +9,22 @@ from pathlib import Path
 import pytest
 
 from cityfleet.registry.v1 import device_pb2
-from runtime import runfile
-from runtime.secrets import secret
 from tests.support.provision import Provisioner
-from tests.support.registry import ROOT, running_registry, wait_until
+from tests.support.registry import running_registry, wait_until
+from tests.support.store import StoreHandle
 
 
-class Store:
-    """`cityfleet store` on the data folder of a registry, on a port that is known before it starts."""
+class Store(StoreHandle):
+    """A store on the data folder of a registry, on a port that is known before it starts."""
 
     def __init__(self, data_dir: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.data_dir = data_dir
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"CITYFLEET_STORE__LISTEN__PORT": str(self.port), "CITYFLEET_STORE__HTTP__PORT": "0"}
-
-    def start(self) -> None:
-        environ = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}"} | self.environ
-        command = [sys.executable, "-m", "cli.main", "store", "--data", str(self.data_dir)]
-        with (self.data_dir / "store.log").open("a") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
-        for _ in wait_until("the store listens", 60):
-            found = runfile.read(self.data_dir, "store")
-            if found is not None and found.pid == self._process.pid:
-                return
-            assert self._process.poll() is None, (self.data_dir / "store.log").read_text()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            process, self._process = self._process, None
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=40)
-            finally:
-                process.kill()
-                process.wait()
+            port = free.getsockname()[1]
+        super().__init__(data_dir, {"CITYFLEET_STORE__LISTEN__PORT": str(port)})
 
     def ask(self, sql: str) -> str:
-        """The answer, tab-separated, without the last line's end."""
-        headers = {"X-ClickHouse-User": "admin", "X-ClickHouse-Key": secret(self.data_dir, "store-admin")}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode(), headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.read().decode().rstrip("\n")
-        except urllib.error.HTTPError as exc:
-            raise AssertionError(exc.read().decode()) from exc
+        return self.query(sql, "admin").rstrip("\n")
 
     def wait_for(self, sql: str, answer: str) -> None:
         for _ in wait_until(f"{sql} gives {answer}", 60):
@@ -76,8 +37,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path)
     try:
         yield store
-    finally:
         store.stop()
+    finally:
+        store.kill()
 
 
 def ready(url: str) -> str:
