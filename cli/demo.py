@@ -119,7 +119,7 @@ class _Demo:
                     wait_until_stored, self._reader, self._ledger, runner.tally.bad_acked, 0, VISIBLE_WITHIN_S
                 )
             ledger = balance(self._members, self._ledger, runner.tally, stored, differences)
-            console.print()
+            _heading("What arrived (readings, by identity: device, metric, time)")
             console.print(ledger.table())
             ledger.say(console)
             await asyncio.to_thread(self._answers)
@@ -169,15 +169,15 @@ class _Demo:
     def _answers(self) -> None:
         for question in QUESTIONS:
             rows = complete(question, self._reader.rows(question.sql), self._by_id)
-            table = Table(*question.columns, title=question.title, title_justify="left", box=None, pad_edge=False)
+            table = Table(*question.columns, box=None, pad_edge=False, header_style="bold")
             for row in rows[:10]:
                 table.add_row(
                     *(f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in question.columns)
                 )
             if len(rows) > 10:
                 table.add_row(f"... and {len(rows) - 10} more")
-            console.print()
-            console.print(table)
+            _heading(question.title)
+            console.print(table if rows else "  none")
 
     def _next_steps(self) -> None:
         platform = self._platform
@@ -185,8 +185,7 @@ class _Demo:
         topic = f"cf/v1/d/{device.device_id}/telemetry"
         account = f"{platform.store_url}/?user=reader&password={secret(platform.data_dir, 'store-reader')}"
         asked = "SELECT * FROM ioc.latest WHERE metric = 'water_level_m' FORMAT PrettyCompact"
-        console.print()
-        console.print("What to try next" + (" (after starting it without --exit)" if self._ends else ""), style="bold")
+        _heading("What to try next" + (" (after starting it without --exit)" if self._ends else ""))
         for line in (
             f"export CITYFLEET_CONFIG={platform.config}",
             'cityfleet query "SELECT ward_name, max(value) AS mm FROM ioc.latest '
@@ -291,3 +290,12 @@ def _done(text: str, began: float) -> None:
     console.print(
         f"[green]✓[/green] {text} [dim]({time.monotonic() - began:.0f} s)[/dim]", highlight=False, soft_wrap=True
     )
+
+
+def _heading(text: str) -> None:
+    console.print()
+    console.print(text, style="bold underline", soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

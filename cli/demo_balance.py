@@ -29,8 +29,7 @@ class Balance:
         return not self.faults
 
     def table(self) -> Table:
-        title = "What arrived (readings, by identity: device, metric, time)"
-        table = Table("device type", title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table("device type", box=None, pad_edge=False, header_style="bold")
         for name in ("sent", "stored", "in quarantine", "lost"):
             table.add_column(name, justify="right")
         for kind in METRICS:
@@ -42,7 +41,7 @@ class Balance:
     def say(self, console: Console) -> None:
         if self.is_even:
             text = f"The ledger balances: {self.sent.total():,} readings acknowledged, each is stored or in quarantine."
-            console.print(text, style="bold green", highlight=False)
+            console.print(text, style="bold green", highlight=False, soft_wrap=True)
             return
         console.print(f"The ledger does NOT balance, {len(self.faults)} differences:", style="bold red")
         for fault in self.faults[:SHOWN]:
