@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import device, import_, metric, type_
+from cli import device, import_, metric, store, type_
 from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
@@ -24,6 +24,7 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(replay)
+app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")

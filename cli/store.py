@@ -1,14 +1,179 @@
-"""`cityfleet store`: the store role, its migrations, and what is in it."""
+"""`cityfleet store`: the store role, its schema and its state."""
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.errors import CommandError
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.role import run_role
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
-from store.client import open_client
+from store import migrate as migrations
+from store.client import open_client, store_url
 
-app = typer.Typer(help="The store role; its migrations and what is in it.", invoke_without_command=True)
+app = typer.Typer(help="Run the store, see its state, bring its schema up to date.")
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context, config: ConfigOption = None, data: DataOption = None) -> None:
+    """Run the store role: the embedded ClickHouse engine behind ClickHouse's HTTP interface.
+
+    Pending migrations are applied at start. Stops cleanly on SIGTERM or Ctrl-C: running queries end first.
+
+    Examples:
+        cityfleet store --data /var/lib/cityfleet
+        cityfleet store status
+    """
+    if context.invoked_subcommand is None:
+        _run(load_settings(config, data))
+    else:
+        context.obj = (config, data)
+
+
+@app.command()
+def run(context: typer.Context, config: ConfigOption = None, data: DataOption = None) -> None:
+    """Run the store role (the same as `cityfleet store`)."""
+    _run(_settings(context, config, data))
+
+
+@app.command()
+def migrate(
+    context: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be applied.")] = False,
+) -> None:
+    """Apply pending migrations to the store; the embedded store does so itself at every start.
+
+    Example: cityfleet store migrate --dry-run
+    """
+    settings = _settings(context, config, data)
+    store = _Remote(settings)
+    try:
+        pending = migrations.status(store.ask).pending
+        if dry_run:
+            for migration in pending:
+                print(f"-- {migration.number:04} {migration.name}")
+                print(";\n\n".join(migration.statements(settings.store.profile)) + ";\n")
+        else:
+            migrations.apply(
+                store.ask,
+                settings.store.profile,
+                on_applied=lambda migration: print(f"applied {migration.number:04} {migration.name}"),
+            )
+    except migrations.MigrationError as exc:
+        raise CommandError(str(exc)) from exc
+    finally:
+        store.close()
+    if not pending:
+        print("Nothing to apply: the schema is up to date.")
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    output: OutputOption = OutputFormat.TABLE,
+) -> None:
+    """Show whether the store answers, its migrations and its tables.
+
+    Example: cityfleet store status -o json
+    """
+    settings = _settings(context, config, data)
+    store = _Remote(settings)
+    try:
+        version = store.ask("SELECT version()")
+        try:
+            found = migrations.status(store.ask)
+        except migrations.MigrationError as exc:
+            raise CommandError(str(exc)) from exc
+        rows: list[Mapping[str, Any]] = []
+        for line in store.ask(_TABLES).splitlines():
+            name, table_rows, size, parts = line.split("\t")
+            rows.append({"table": name, "rows": int(table_rows), "bytes": int(size), "active_parts": int(parts)})
+    finally:
+        store.close()
+    applied = [f"{migration.number:04}_{migration.name}" for migration in found.applied]
+    pending = [f"{migration.number:04}_{migration.name}" for migration in found.pending]
+    if output in (OutputFormat.JSON, OutputFormat.YAML):
+        document = {"url": store.url, "version": version, "applied": applied, "pending": pending, "tables": rows}
+        show_document(document, output)
+        return
+    if output is OutputFormat.TABLE:
+        print(
+            f"store      {store.url}\nversion    {version}\nmigrations {len(applied)} applied, {len(pending)} pending\n"
+        )
+    show(rows, ["table", "rows", "bytes", "active_parts"], output, name="table")
+
+
+_TABLES = (
+    "SELECT t.name, sum(p.rows), sum(p.bytes_on_disk), countIf(p.active) FROM system.tables AS t "
+    "LEFT JOIN (SELECT * FROM system.parts WHERE active) AS p ON p.database = t.database AND p.table = t.name "
+    "WHERE t.database = 'cityfleet' AND t.engine LIKE '%MergeTree' GROUP BY t.name ORDER BY t.name"
+)
+
+
+class _Remote:
+    """The store over HTTP, as admin, for statements one after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = store_url(settings.store, settings.data_path)
+        self._runner = asyncio.Runner()
+        try:
+            self._client = self._runner.run(open_client(settings.store, settings.data_path, "admin"))
+        except (ClickHouseError, OSError) as exc:
+            self._runner.close()
+            raise self._away(exc) from exc
+
+    def ask(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        try:
+            answer = self._runner.run(self._client.raw_query(sql, dict(params or {}), fmt="TabSeparated"))
+        except ClickHouseError as exc:
+            raise CommandError(str(exc).strip()) from exc
+        except OSError as exc:
+            raise self._away(exc) from exc
+        assert isinstance(answer, bytes)
+        return answer.decode().rstrip("\n")
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+    def _away(self, exc: Exception) -> CommandError:
+        reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+        return CommandError(
+            f"the store at {self.url} does not answer: {reason}",
+            remedy="start it with `cityfleet store` or `cityfleet up`",
+        )
+
+
+def _settings(context: typer.Context, config: Path | None, data: Path | None) -> Settings:
+    """Options may stand before or after the subcommand."""
+    before_config, before_data = context.obj or (None, None)
+    return load_settings(config or before_config, data or before_data)
+
+
+def _run(settings: Settings) -> None:
+    from store.app import run as run_store
+    from store.embedded.engine import EngineLockedError
+
+    if settings.store.url:
+        raise CommandError(
+            f"store.url is set ({settings.store.url}): that server is the store, there is none to run here",
+            remedy="remove store.url from the settings to run the embedded store",
+        )
+    try:
+        run_role(
+            "store",
+            settings,
+            lambda stop, on_listening: run_store(settings.store, settings.data_path, stop, on_listening),
+        )
+    except EngineLockedError as exc:
+        raise CommandError(str(exc), remedy="stop that process, or use another folder with --data") from exc
+    except migrations.MigrationError as exc:
+        raise CommandError(str(exc)) from exc

@@ -7,6 +7,31 @@ import msgspec
 from runtime.settings import ListenSettings
 
 
+class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of the embedded engine."""
+
+    # Queries at once, per account; as many again wait up to `queue_wait_s`.
+    writer_queries: int = 8
+    admin_queries: int = 4
+    reader_queries: int = 8
+    queue_wait_s: float = 5.0
+    # A request's body, as it comes over the wire.
+    max_body_bytes: int = 1 << 30
+    # An answer asked for with wait_end_of_query=1 is held back up to this size.
+    buffered_answer_bytes: int = 64 << 20
+    # A client that takes no data for so long is let go.
+    send_timeout_s: float = 120.0
+    # Running queries get so long at shutdown.
+    drain_s: float = 20.0
+    # 0: nine tenths of the machine's memory.
+    max_memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("writer_queries", "admin_queries", "reader_queries", "max_body_bytes", "buffered_answer_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With `url` empty the store is the embedded engine at `listen`; with a URL it is that ClickHouse server."""
 
@@ -21,3 +46,4 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: ListenSettings = ListenSettings(port=8123)
     http: ListenSettings = ListenSettings(port=9101)
     profile: Literal["single", "cluster"] = "single"
+    embedded: EmbeddedSettings = EmbeddedSettings()

@@ -1,0 +1,94 @@
+"""The store role: the embedded engine, its HTTP interface, its metrics."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from runtime.endpoint import Endpoint
+from store import metrics, migrate
+from store.accounts import ACCOUNTS, credentials
+from store.embedded.accounts import Account, Accounts
+from store.embedded.engine import Engine
+from store.embedded.errors import StoreError
+from store.embedded.http import Interface
+from store.embedded.slots import Slots
+from store.settings import StoreSettings
+
+log = structlog.get_logger()
+_PARTS = (
+    "SELECT max(n), sum(b) FROM (SELECT count() AS n, sum(bytes_on_disk) AS b FROM system.parts WHERE active "
+    "AND database = 'cityfleet' GROUP BY table, partition)"
+)
+_MEASURE_EVERY_S = 5.0
+
+
+async def run(
+    settings: StoreSettings, data_dir: Path, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]
+) -> None:
+    """Serve until `stop`; `on_listening` gets the addresses once the store takes queries.
+
+    Raises: EngineLockedError if another process has the folder; MigrationError; OSError for a port that is taken.
+    """
+    embedded = settings.embedded
+    limits = {"writer": embedded.writer_queries, "admin": embedded.admin_queries, "reader": embedded.reader_queries}
+    known = []
+    for role in ACCOUNTS:
+        user, password = credentials(settings, data_dir, role)
+        known.append(Account(role, user, password, limits[role]))
+    engine = await asyncio.to_thread(
+        Engine, data_dir / "store", sum(limits.values()) + 2, max_memory_bytes=embedded.max_memory_bytes
+    )
+    try:
+        await asyncio.to_thread(migrate.apply, engine.ask, "single")
+        await _serve(settings, engine, Accounts(known), stop, on_listening)
+    finally:
+        await asyncio.to_thread(engine.close)
+        log.info("store_closed")
+
+
+async def _serve(
+    settings: StoreSettings,
+    engine: Engine,
+    known: Accounts,
+    stop: asyncio.Event,
+    on_listening: Callable[[dict[str, str]], None],
+) -> None:
+    interface = Interface(engine, known, Slots(settings.embedded.queue_wait_s), settings.embedded)
+    runner = web.AppRunner(
+        interface.application(),
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        read_bufsize=1 << 20,
+        shutdown_timeout=1.0,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.listen.host, settings.listen.port, backlog=1024)
+        await site.start()
+        async with Endpoint(settings.http, lambda: {"store": "is closing"} if interface.closing else {}) as endpoint:
+            url = f"http://{settings.listen.host}:{runner.addresses[0][1]}"
+            on_listening({"http": url, "metrics": f"http://{settings.http.host}:{endpoint.port}"})
+            measuring = asyncio.create_task(_measure(engine), name="measure")
+            await stop.wait()
+            log.info("store_closing")
+            measuring.cancel()
+            await site.stop()
+            interface.closing = True
+            await interface.drain(settings.embedded.drain_s)
+    finally:
+        await runner.cleanup()
+
+
+async def _measure(engine: Engine) -> None:
+    while True:
+        try:
+            most, size = (await engine.control(_PARTS)).split("\t")
+            metrics.active_parts_max.set(int(most))
+            metrics.disk_bytes.set(int(size))
+        except StoreError as error:
+            log.warning("measure_failed", reason=str(error))
+        await asyncio.sleep(_MEASURE_EVERY_S)

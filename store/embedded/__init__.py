@@ -1,0 +1,1 @@
+"""chDB in a process of its own behind ClickHouse's HTTP interface."""

@@ -1,0 +1,188 @@
+"""Who may do what: three accounts, and what each session is told before it runs anything."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Literal
+
+from store.embedded import errors
+from store.embedded.engine import Session
+from store.embedded.statement import Statement, tokens
+
+Role = Literal["writer", "admin", "reader"]
+
+# What a reader may set: nothing here can widen access or change what another query sees.
+_READER_SETTINGS = frozenset(
+    {
+        "cancel_http_readonly_queries_on_client_close",
+        "connect_timeout",
+        "count_distinct_implementation",
+        "date_time_input_format",
+        "date_time_output_format",
+        "do_not_merge_across_partitions_select_final",
+        "enable_http_compression",
+        "extremes",
+        "final",
+        "group_by_use_nulls",
+        "http_headers_progress_interval_ms",
+        "http_zlib_compression_level",
+        "input_format_null_as_default",
+        "join_use_nulls",
+        "limit",
+        "log_comment",
+        "log_queries",
+        "max_block_size",
+        "max_bytes_to_read",
+        "max_execution_time",
+        "max_result_bytes",
+        "max_result_rows",
+        "max_rows_to_read",
+        "max_threads",
+        "offset",
+        "optimize_read_in_order",
+        "output_format_json_named_tuples_as_objects",
+        "priority",
+        "read_overflow_mode",
+        "receive_timeout",
+        "result_overflow_mode",
+        "send_progress_in_http_headers",
+        "send_timeout",
+        "session_timezone",
+        "timeout_overflow_mode",
+        "transform_null_in",
+        "use_query_cache",
+        "use_skip_indexes",
+    }
+)
+_READER_PREFIXES = ("output_format_", "input_format_", "format_csv_", "format_custom_", "format_tsv_", "bool_")
+_READER_VERBS = frozenset(
+    {"SELECT", "WITH", "(", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "SET", "USE"}
+)
+_WRITER_VERBS = _READER_VERBS | {"INSERT"}
+
+# Functions of the embedded engine that reach the host whatever is granted: `file()` reads any path the process can.
+_FORBIDDEN_NAMES = frozenset({"file", "executable", "catboostevaluate", "reversednsquery", "python", "eval"})
+# Their column declarations are strings, and a string can hold a DEFAULT with any of those functions. For readers the
+# engine refuses them itself.
+_FORBIDDEN_CALLS = frozenset({"format", "input", "null", "fuzzjson"})
+_SUSPECT = ("file", "execut", "catboost", "python", "eval", "dns", "format", "input", "null", "fuzz", "function", "\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    role: Role
+    user: str
+    password: str
+    max_queries: int
+
+    def is_password(self, given: str) -> bool:
+        return hmac.compare_digest(self.password.encode(), given.encode(errors="surrogateescape"))
+
+
+class Accounts:
+    """The accounts by user name."""
+
+    def __init__(self, accounts: list[Account]) -> None:
+        self._by_user = {account.user: account for account in accounts}
+
+    def authenticate(self, user: str, password: str) -> Account:
+        """Raises StoreError: 194 without any user, 516 for an unknown one or a wrong password."""
+        if not user:
+            raise errors.refused(194, "Give a user and a password (writer, reader or admin)", "REQUIRED_PASSWORD")
+        account = self._by_user.get(user)
+        known = account or next(iter(self._by_user.values()))  # an unknown user takes as long as a known one
+        if not known.is_password(password) or account is None:
+            raise errors.refused(
+                516,
+                f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
+                "AUTHENTICATION_FAILED",
+            )
+        return account
+
+
+def prepare(session: Session, account: Account, settings: dict[str, str], tag: str, is_get: bool) -> None:
+    """Tell a new session what its account may do, then the caller's settings. Raises StoreError.
+
+    Order matters: what locks a session comes last, and cannot be undone from SQL (the engine sees to that).
+    """
+    if account.role == "reader":
+        for name in settings:
+            if name not in _READER_SETTINGS and not name.startswith(_READER_PREFIXES):
+                raise errors.refused(
+                    errors.READONLY, f"{account.user}: Cannot modify '{name}' setting in readonly mode", "READONLY"
+                )
+        session.set({**settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"})
+        return
+    session.set(settings | {"log_comment": tag})
+    if account.role == "writer":
+        session.set({"allow_ddl": "0"})
+    if is_get and not {"readonly"} & settings.keys():
+        session.set({"readonly": "2"})  # as ClickHouse: GET changes nothing
+
+
+def check(session: Session, account: Account, statement: Statement, canonical: "Canonical") -> None:
+    """Refuse what the engine would let through. Raises StoreError."""
+    role = account.role
+    if role == "reader" and statement.verb not in _READER_VERBS:
+        raise errors.refused(errors.READONLY, f"{account.user}: Cannot execute query in readonly mode", "READONLY")
+    if role == "writer" and statement.verb not in _WRITER_VERBS:
+        raise errors.refused(
+            errors.ACCESS_DENIED,
+            f"{account.user}: Not enough privileges: the writer inserts and selects",
+            "ACCESS_DENIED",
+        )
+    found = session.classify(statement.sql)
+    if found["statement_count"] > 1:
+        raise errors.refused(62, "Syntax error: Multi-statements are not allowed", "SYNTAX_ERROR")
+    if statement.is_query and found["query_class"].name != "READ_ONLY":
+        raise _denied(account, "INTO OUTFILE")
+    lower = statement.sql.lower()
+    if "outfile" in lower or "infile" in lower or any(part in lower for part in _SUSPECT):
+        _check_words(account, canonical(statement.sql))
+
+
+def _check_words(account: Account, text: bytes) -> None:
+    """`text` is the engine's own rendering: comments gone, quoting and escapes plain."""
+    words = tokens(text)
+    for at, token in enumerate(words):
+        if token.kind == "word":
+            name = token.text.decode().lower()
+        elif token.kind == "quoted":
+            name = token.text[1:-1].decode(errors="replace").lower()
+        else:
+            continue
+        following = words[at + 1].text if at + 1 < len(words) else b""
+        before = words[at - 1].upper if at else b""
+        if name in _FORBIDDEN_NAMES and before != b".":
+            raise _denied(account, f"{name}()")
+        if name in _FORBIDDEN_CALLS and following == b"(" and account.role != "reader" and before != b"NOT":
+            raise _denied(account, f"{name}()")
+        if token.kind == "word" and name in ("outfile", "infile"):
+            raise _denied(account, name.upper())
+        if token.kind == "word" and name == "function" and before == b"INTO":
+            raise _denied(account, "INSERT INTO FUNCTION")
+
+
+def _denied(account: Account, what: str) -> errors.StoreError:
+    return errors.refused(
+        errors.ACCESS_DENIED, f"{account.user}: Not enough privileges: {what} is out of reach here", "ACCESS_DENIED"
+    )
+
+
+class Canonical:
+    """Renders a statement with the engine's formatter, on a session of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __call__(self, sql: str) -> bytes:
+        rendered: bytes = self._session.query(
+            "SELECT formatQuerySingleLine({statement:String})", "RawBLOB", {"statement": _escaped(sql)}
+        ).bytes()
+        return rendered
+
+
+def _escaped(value: str) -> str:
+    """A query parameter's text form: tab-separated escaping."""
+    return (
+        value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\\0")
+    )

@@ -1,0 +1,87 @@
+"""The engine's configuration: what its only user may touch at all. Everything not granted here is out of reach."""
+
+from pathlib import Path
+
+_ON_DATA = (
+    "SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP, TRUNCATE, OPTIMIZE, SHOW, dictGet, "
+    "SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM VIEWS"
+)
+DATABASES = ("cityfleet", "ioc", "default")
+
+# No FILE, URL, REMOTE, S3 and the like, no functions, users or backups; no dictionaries, whose source can be a command.
+_ENGINES = (
+    *(
+        f"{shared}{kind}MergeTree"
+        for shared in ("", "Replicated")
+        for kind in ("", "Replacing", "Aggregating", "Summing", "Collapsing", "VersionedCollapsing", "Coalescing")
+    ),
+    "Memory",
+    "Null",
+    "Log",
+    "View",
+    "MaterializedView",
+)
+
+# Settings that name files, hosts or code, with the value they keep: no account can change them, neither in the URL nor
+# in `SETTINGS` nor in a table's definition. None: the engine's default.
+FIXED_SETTINGS: dict[str, str | None] = {
+    "ai_function_allow_insecure_endpoint": None,
+    "allow_experimental_eval_table_function": "0",
+    "allow_introspection_functions": "0",
+    "allow_python_table_function": "0",
+    "dynamic_disk_allow_from_env": "0",
+    "dynamic_disk_allow_from_zk": "0",
+    "dynamic_disk_allow_include": "0",
+    "enable_time_series_table": "0",
+    "filesystem_cache_name": None,
+    "format_avro_schema_registry_url": None,
+    "format_schema": None,
+    "format_schema_message_name": None,
+    "format_schema_source": None,
+    "format_template_resultset": None,
+    "format_template_resultset_format": None,
+    "format_template_row": None,
+    "format_template_row_format": None,
+    "implicit_select": "0",
+    "input_format_record_errors_file_path": None,
+    "merge_tree_disk": None,
+    "merge_tree_storage_policy": None,
+    "merge_tree_table_disk": None,
+    "output_format_schema": None,
+    "rename_files_after_processing": None,
+    "storage_file_read_method": None,
+    "url_base": None,
+}
+
+
+def write(folder: Path, max_memory_bytes: int) -> Path:
+    """Write config.xml and users.xml below `folder` and return the first; rewritten at every start."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    grants = [
+        *(f"GRANT {_ON_DATA} ON {database}.*" for database in DATABASES),
+        "GRANT SELECT ON system.*",
+        "GRANT KILL QUERY ON *.*",
+        "GRANT CREATE TEMPORARY TABLE ON *.*",
+        *(f"GRANT TABLE ENGINE ON {engine}" for engine in _ENGINES),
+    ]
+    users = folder / "users.xml"
+    users.write_text(
+        "<clickhouse>\n<profiles><default>\n"
+        + "".join(f"<{name}>{value}</{name}>\n" for name, value in FIXED_SETTINGS.items() if value is not None)
+        + "<constraints>\n"
+        + "".join(f"<{name}><const/></{name}>\n" for name in FIXED_SETTINGS)
+        + "</constraints></default></profiles>\n<quotas><default/></quotas>\n"
+        "<users><default><no_password/><profile>default</profile><quota>default</quota>"
+        "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks>\n<grants>\n"
+        + "".join(f"<query>{grant}</query>\n" for grant in grants)
+        + "</grants></default></users>\n</clickhouse>\n",
+        encoding="utf-8",
+    )
+    config = folder / "config.xml"
+    memory = f"<max_server_memory_usage>{max_memory_bytes}</max_server_memory_usage>" if max_memory_bytes else ""
+    config.write_text(
+        f"<clickhouse>\n<users_config>{users}</users_config>\n{memory}\n"
+        "<mark_cache_size>268435456</mark_cache_size>\n</clickhouse>\n",
+        encoding="utf-8",
+    )
+    return config

@@ -1,0 +1,188 @@
+"""The embedded engine: one chDB per process and folder, one short-lived session per query."""
+
+import asyncio
+import fcntl
+import importlib
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import structlog
+
+from store.embedded import config, errors
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class EngineLockedError(Exception):
+    """Another process has this folder open."""
+
+
+def quote(value: str) -> str:
+    """A string literal."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+class Session:
+    """One connection, used for one query and closed: no setting and no temporary table outlives it.
+
+    Every method blocks; the interpreter lock is free meanwhile.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def set(self, settings: Mapping[str, str]) -> None:
+        """Raises StoreError for an unknown or forbidden setting."""
+        if settings:
+            self.query("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()))
+
+    def use(self, database: str) -> None:
+        self.query("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+
+    def query(self, sql: str, output_format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Any:
+        """The engine's result object (bytes(), rows_read(), storage_rows_read() ...). Raises StoreError."""
+        try:
+            return self._connection.query(_raw(sql), output_format, params=dict(params or {}))
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+
+    def classify(self, sql: str) -> dict[str, Any]:
+        """What the engine's parser says the text would do. Raises StoreError if it does not parse."""
+        try:
+            found: dict[str, Any] = self._connection.classify_query(_raw(sql))
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+        return found
+
+    def insert(self, sql: str, input_format: str) -> "Insert":
+        try:
+            return Insert(self._connection, self._connection.send_insert(_raw(sql), input_format))
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Insert:
+    """An open INSERT; nothing of the last block is committed before `finish`."""
+
+    def __init__(self, connection: Any, handle: Any) -> None:
+        self._connection = connection
+        self._handle = handle
+        self._open = True
+
+    def append(self, data: bytes) -> None:
+        try:
+            self._connection.insert_append(self._handle, data)
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+
+    def finish(self) -> Any:
+        self._open = False
+        try:
+            return self._connection.insert_done(self._handle)
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+
+    def cancel(self) -> None:
+        if self._open:
+            self._open = False
+            try:
+                self._connection.insert_cancel(self._handle)
+            except RuntimeError as exc:
+                log.debug("insert_cancel_failed", reason=str(exc))
+
+
+def _raw(sql: str) -> bytes:
+    return sql.encode("utf-8", errors="surrogateescape")
+
+
+class Engine:
+    """Opens the folder; hands out sessions and threads to run them in.
+
+    `threads` bounds how many engine calls run at once. Raises: EngineLockedError.
+    """
+
+    def __init__(self, folder: Path, threads: int, max_memory_bytes: int = 0) -> None:
+        os.environ["TZ"] = "UTC"  # the engine's time zone is the process's
+        _chdb: Any = importlib.import_module("chdb._chdb")  # the engine starts with its import
+
+        _chdb.set_signal_handlers_enabled(False)
+        self._connect_to = _chdb.connect
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        data = folder / "data"
+        configuration = config.write(folder / "config", max_memory_bytes)
+        self._target = f"{data}?config-file={configuration}"
+        try:
+            self._anchor = self._connect_to(self._target)  # the engine lives as long as one connection is open
+        except RuntimeError as exc:
+            self._lock.close()
+            raise errors.from_engine(exc) from exc
+        self._control = Session(self._connect_to(self._target))
+        self._control_lock = threading.Lock()
+        self._prepare()
+        self.version = self.ask("SELECT version()")
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="query")
+        self._control_pool = ThreadPoolExecutor(1, thread_name_prefix="control")
+
+    def _prepare(self) -> None:
+        """The `default` database of the embedded engine shows the file system as tables; replace it by a plain one."""
+        if self.ask("SELECT engine FROM system.databases WHERE name = 'default'") != "Atomic":
+            self.ask("DROP DATABASE IF EXISTS default SYNC")
+            self.ask("CREATE DATABASE default ENGINE = Atomic")
+
+    def session(self) -> Session:
+        """A new session. Raises StoreError."""
+        try:
+            return Session(self._connect_to(self._target))
+        except RuntimeError as exc:
+            raise errors.from_engine(exc) from exc
+
+    def ask(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        """Run a statement of ours on the control session; the answer as tab-separated text. Blocks."""
+        with self._control_lock:
+            answer: str = self._control.query(sql, "TabSeparated", params).bytes().decode().rstrip("\n")
+        return answer
+
+    async def control(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        """`ask`, off the loop and ahead of queries that wait for a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._control_pool, self.ask, sql, params)
+
+    async def run(self, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, call, *args)
+
+    async def kill(self, tag: str) -> None:
+        """Stop the queries whose `log_comment` is `tag`."""
+        await self.control(f"KILL QUERY WHERE Settings['log_comment'] = {quote(tag)} ASYNC")
+
+    def close(self) -> None:
+        """Close the engine; the caller has ended every query."""
+        self.pool.shutdown(wait=True)
+        self._control_pool.shutdown(wait=True)
+        self._control.close()
+        self._anchor.close()
+        self._lock.close()
+
+
+def _lock(folder: Path) -> IO[str]:
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise EngineLockedError(
+            f"the store's folder {folder} is open in another process{f' (pid {holder})' if holder else ''}"
+        ) from exc
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
