@@ -8,6 +8,7 @@ from cli import device, import_, metric, store, type_
 from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
+from cli.query import query
 from cli.registry import registry
 from cli.replay import replay
 from cli.up import up
@@ -24,6 +25,7 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(replay)
+app.command()(query)
 app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")

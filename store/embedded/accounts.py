@@ -121,6 +121,7 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical") -> None:
     """Refuse what the engine would let through. Raises StoreError."""
+    found = session.classify(statement.sql)
     role = account.role
     if role == "reader" and statement.verb not in _READER_VERBS:
         raise errors.refused(errors.READONLY, f"{account.user}: Cannot execute query in readonly mode", "READONLY")
@@ -130,7 +131,6 @@ def check(session: Session, account: Account, statement: Statement, canonical: "
             f"{account.user}: Not enough privileges: the writer inserts and selects",
             "ACCESS_DENIED",
         )
-    found = session.classify(statement.sql)
     if found["statement_count"] > 1:
         raise errors.refused(62, "Syntax error: Multi-statements are not allowed", "SYNTAX_ERROR")
     if statement.is_query and found["query_class"].name != "READ_ONLY":
