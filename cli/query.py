@@ -16,7 +16,7 @@ from rich.text import Text
 from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, load_settings
 from store.accounts import credentials
-from store.client import READ_SETTINGS, store_url
+from store.client import store_url
 
 
 class QueryFormat(StrEnum):
@@ -75,7 +75,7 @@ async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat) 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        session.post(url, data=sql.encode(), params=READ_SETTINGS, headers=headers) as answer,
+        session.post(url, data=sql.encode(), headers=headers) as answer,
     ):
         if answer.status != 200:
             code = ExitCode.PERMISSION if answer.status in (401, 403) else ExitCode.ERROR

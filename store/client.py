@@ -26,9 +26,6 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "throw_on_max_partitions_per_insert_block": 0,
 }
 
-# FINAL looks for copies of a reading within its partition only: the identity holds the time that partitions are cut by.
-READ_SETTINGS: dict[str, str | int] = {"do_not_merge_across_partitions_select_final": 1}
-
 
 def store_url(settings: StoreSettings, data_dir: Path) -> str:
     """The store's HTTP address; a port that the embedded store chose itself is in its run file."""
@@ -59,5 +56,4 @@ async def open_client(settings: StoreSettings, data_dir: Path, account: AccountN
         username=user,
         password=password,
         autogenerate_session_id=False,
-        settings=READ_SETTINGS,
     )
