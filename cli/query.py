@@ -1,65 +1,133 @@
-"""`cityfleet query`: SQL on the store, as the reader."""
+"""`cityfleet query`: SQL to the store as the reader account, the answer as it comes."""
 
+import asyncio
 import sys
+from collections.abc import AsyncIterator
+from enum import StrEnum
 from typing import Annotated
 
 import aiohttp
+import msgspec
 import typer
-import uvloop
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from cli.errors import CommandError, ExitCode
-from cli.output import OutputFormat, OutputOption
-from cli.settings import ConfigOption, DataOption, Settings, load_settings
-from store.client import open_client, store_url
+from cli.settings import ConfigOption, DataOption, load_settings
+from store.accounts import credentials
+from store.client import store_url
 
+
+class QueryFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    TSV = "tsv"
+
+
+# What ClickHouse is asked for; a FORMAT clause in the SQL wins.
 _FORMATS = {
-    OutputFormat.TABLE: "PrettyCompactMonoBlock",
-    OutputFormat.JSON: "JSONEachRow",
-    OutputFormat.CSV: "CSVWithNames",
-    OutputFormat.NAME: "TabSeparatedRaw",
+    QueryFormat.TABLE: "JSONCompactStringsEachRowWithNames",
+    QueryFormat.JSON: "JSON",
+    QueryFormat.NDJSON: "JSONEachRow",
+    QueryFormat.CSV: "CSVWithNames",
+    QueryFormat.TSV: "TabSeparatedWithNames",
 }
+_TABLE_ROWS = 10_000
+# What a ClickHouse server appends to an answer that breaks off.
+_MARK = b"\r\n__exception__\r\n"
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT; `-` reads it from standard input.")],
-    output: OutputOption = OutputFormat.TABLE,
+    sql: Annotated[str, typer.Argument(help="The statement, or - to read it from standard input.", metavar="SQL")],
     config: ConfigOption = None,
     data: DataOption = None,
+    output: Annotated[QueryFormat, typer.Option("--output", "-o", help="How to print the answer.")] = QueryFormat.TABLE,
 ) -> None:
-    """Ask the store in SQL, as the account that can only read.
+    """Ask the store a question in SQL, as the reader account.
 
-    The answer streams: `-o json` (an object per line), `-o csv`, `-o name` (bare, tab-separated) may be of any length.
+    The views are ioc.readings, ioc.latest and ioc.devices. A FORMAT clause in the SQL wins over -o.
 
     Examples:
-        cityfleet query "SELECT device_id, metric, value, age_s FROM ioc.latest ORDER BY age_s DESC LIMIT 10"
-        cityfleet query "SELECT * FROM ioc.readings WHERE metric = 'water_level_m'" -o csv > levels.csv
-        cityfleet query - -o json < question.sql
+        cityfleet query "SELECT * FROM ioc.latest LIMIT 10"
+        cityfleet query - -o csv < question.sql > answer.csv
     """
-    if output not in _FORMATS:
-        raise CommandError(f"-o {output} is not for queries", ExitCode.USAGE, remedy="table, json, csv or name")
     settings = load_settings(config, data)
     text = sys.stdin.read() if sql == "-" else sql
-    uvloop.run(_stream(settings, text, _FORMATS[output]))
-
-
-async def _stream(settings: Settings, sql: str, output_format: str) -> None:
+    if not text.strip():
+        raise CommandError("the SQL is empty", ExitCode.USAGE)
     url = store_url(settings.store, settings.data_path)
+    login = credentials(settings.store, settings.data_path, "reader")
     try:
-        client = await open_client(settings.store, settings.data_path, "reader")
-        try:
-            answer = await client.raw_stream(sql, fmt=output_format)
-            async with answer:
-                async for part in answer:
-                    sys.stdout.buffer.write(part)
-            sys.stdout.buffer.flush()
-        finally:
-            await client.close()
-    except ClickHouseError as exc:
-        raise CommandError(str(exc).strip()) from exc
-    except (aiohttp.ClientError, OSError) as exc:
-        if isinstance(exc, BrokenPipeError):
-            raise
+        asyncio.run(_ask(url, login, text, output))
+    except (aiohttp.ClientConnectionError, TimeoutError) as exc:
         raise CommandError(
-            f"the store at {url} does not answer: {exc}", remedy="start it with `cityfleet up` or `cityfleet store`"
+            f"the store at {url} does not answer: {exc}", remedy="start it with `cityfleet store` or `cityfleet up`"
         ) from exc
+    except BrokenPipeError:
+        sys.stderr.close()  # `| head` has seen enough
+
+
+async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat) -> None:
+    headers = {"X-ClickHouse-User": login[0], "X-ClickHouse-Key": login[1], "X-ClickHouse-Format": _FORMATS[output]}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(url, data=sql.encode(), headers=headers) as answer,
+    ):
+        if answer.status != 200:
+            code = ExitCode.PERMISSION if answer.status in (401, 403) else ExitCode.ERROR
+            raise CommandError((await answer.text(errors="replace")).strip(), code)
+        if output is QueryFormat.TABLE and answer.headers.get("X-ClickHouse-Format") == _FORMATS[output]:
+            await _print_table(answer)
+        else:
+            async for part in _parts(answer):
+                sys.stdout.buffer.write(part)
+            sys.stdout.buffer.flush()
+
+
+async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The answer's bytes. Raises CommandError with ClickHouse's text if the query fails on the way."""
+    held = b""
+    try:
+        async for chunk in answer.content.iter_any():
+            held += chunk
+            at = held.find(_MARK)
+            if at < 0:
+                keep = len(_MARK) - 1
+                yield held[:-keep]
+                held = held[-keep:]
+    except aiohttp.ClientPayloadError as exc:
+        text, mark, failure = held.partition(_MARK)
+        yield text
+        reason = failure.decode(errors="replace").split("\r\n", 1)[-1].split("\n")[0] if mark else str(exc)
+        raise CommandError(f"the answer broke off: {reason}") from exc
+    yield held
+
+
+async def _print_table(answer: aiohttp.ClientResponse) -> None:
+    names: list[str] = []
+    rows: list[list[str]] = []
+    held = b""
+    cut = False
+    async for part in _parts(answer):
+        *lines, held = (held + part).split(b"\n")
+        for line in lines:
+            values = msgspec.json.decode(line, type=list[str])
+            if not names:
+                names = values
+            elif len(rows) < _TABLE_ROWS:
+                rows.append(values)
+            else:
+                cut = True
+        if cut:
+            break
+    if names:
+        table = Table(*(Column(Text(name)) for name in names), box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(Text(value) for value in row))
+        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    if cut:
+        print(f"The first {_TABLE_ROWS} rows; -o csv prints all.", file=sys.stderr)

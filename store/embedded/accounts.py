@@ -10,6 +10,9 @@ from store.embedded.statement import Statement, tokens
 
 Role = Literal["writer", "admin", "reader"]
 
+# FINAL looks for copies of a reading within its partition only: the identity holds the time that partitions are cut by.
+_BASE = {"do_not_merge_across_partitions_select_final": "1"}
+
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(
     {
@@ -110,9 +113,9 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
                 raise errors.refused(
                     errors.READONLY, f"{account.user}: Cannot modify '{name}' setting in readonly mode", "READONLY"
                 )
-        session.set({**settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"})
+        session.set({**_BASE, **settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"})
         return
-    session.set(settings | {"log_comment": tag})
+    session.set({**_BASE, **settings, "log_comment": tag})
     if account.role == "writer":
         session.set({"allow_ddl": "0"})
     if is_get and not {"readonly"} & settings.keys():
@@ -121,6 +124,7 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical") -> None:
     """Refuse what the engine would let through. Raises StoreError."""
+    found = session.classify(statement.text)
     role = account.role
     if role == "reader" and statement.verb not in _READER_VERBS:
         raise errors.refused(errors.READONLY, f"{account.user}: Cannot execute query in readonly mode", "READONLY")
@@ -130,14 +134,13 @@ def check(session: Session, account: Account, statement: Statement, canonical: "
             f"{account.user}: Not enough privileges: the writer inserts and selects",
             "ACCESS_DENIED",
         )
-    found = session.classify(statement.sql)
     if found["statement_count"] > 1:
         raise errors.refused(62, "Syntax error: Multi-statements are not allowed", "SYNTAX_ERROR")
     if statement.is_query and found["query_class"].name != "READ_ONLY":
         raise _denied(account, "INTO OUTFILE")
-    lower = statement.sql.lower()
+    lower = statement.text.lower()
     if "outfile" in lower or "infile" in lower or any(part in lower for part in _SUSPECT):
-        _check_words(account, canonical(statement.sql))
+        _check_words(account, canonical(statement.text))
 
 
 def _check_words(account: Account, text: bytes) -> None:

@@ -22,8 +22,8 @@ _ENGINES = (
     "MaterializedView",
 )
 
-# Settings that name files, hosts or code, with the value they keep: no account can change them, neither in the URL nor in
-# `SETTINGS` nor in a table's definition. None: the engine's default.
+# Settings that name files, hosts or code, with the value they keep: no account can change them, neither in the URL nor
+# in `SETTINGS` nor in a table's definition. None: the engine's default.
 FIXED_SETTINGS: dict[str, str | None] = {
     "ai_function_allow_insecure_endpoint": None,
     "allow_experimental_eval_table_function": "0",
@@ -54,11 +54,6 @@ FIXED_SETTINGS: dict[str, str | None] = {
 }
 
 
-# What the engine's own defaults are not. FINAL looks for copies of a reading within its partition only: the identity
-# holds the time that the partition is cut by.
-_DEFAULTS = {"do_not_merge_across_partitions_select_final": "1"}
-
-
 def write(folder: Path, max_memory_bytes: int) -> Path:
     """Write config.xml and users.xml below `folder` and return the first; rewritten at every start."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,7 +67,6 @@ def write(folder: Path, max_memory_bytes: int) -> Path:
     users = folder / "users.xml"
     users.write_text(
         "<clickhouse>\n<profiles><default>\n"
-        + "".join(f"<{name}>{value}</{name}>\n" for name, value in _DEFAULTS.items())
         + "".join(f"<{name}>{value}</{name}>\n" for name, value in FIXED_SETTINGS.items() if value is not None)
         + "<constraints>\n"
         + "".join(f"<{name}><const/></{name}>\n" for name in FIXED_SETTINGS)

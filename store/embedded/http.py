@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import structlog
 from aiohttp import web
 
@@ -86,10 +87,15 @@ class Interface:
         except errors.StoreError as error:
             outcome = "refused" if error.status in (401, 403, 503) or error.code == errors.READONLY else "failed"
             return envelope.failure(error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError, TimeoutError, aiohttp.ClientPayloadError) as gone:
+            # The client left, or takes no data any more.
             outcome = "cancelled"
             metrics.cancelled.labels(role).inc()
-            raise
+            if isinstance(gone, asyncio.CancelledError):
+                raise
+            if request.transport is not None:
+                request.transport.close()
+            return web.Response(status=499)
         finally:
             metrics.queries.labels(role, outcome).inc()
             metrics.query_seconds.labels(role, kind).observe(time.monotonic() - started)
@@ -109,7 +115,8 @@ class Interface:
             body.push_back(text[found.data_at :])
         elif found.verb == "INSERT" and prefix and head and parse(prefix).sql and not _has_select(prefix):
             body.push_back(head)  # INSERT without FORMAT: the data is in the default format
-            found = Statement("INSERT", parse(prefix).sql, call.default_format or "Values", "", 0)
+            sql = parse(prefix).sql
+            found = Statement("INSERT", sql, sql, call.default_format or "Values", "", 0)
         return found, ended
 
     def _register(self, call: Call, account: Account) -> contextlib.AbstractContextManager[None]:

@@ -38,13 +38,15 @@ class Statement:
 
     Attributes:
         verb: its first word, in upper case.
-        sql: the statement without FORMAT clause, trailing semicolons and data.
+        text: the whole statement, without trailing semicolons and data.
+        sql: the same without its FORMAT clause.
         format: the format named in it, or "".
         tail: what followed the FORMAT clause (SETTINGS ...), or "".
         data_at: for an INSERT with data, the offset of the first data byte in the request's text; else -1.
     """
 
     verb: str
+    text: str
     sql: str
     format: str
     tail: str
@@ -86,14 +88,19 @@ def parse(text: bytes) -> Statement:
     while found and found[-1].text == b";":
         found.pop()
     if not found:
-        return Statement(first, "", "", "", -1)
+        return Statement(first, "", "", "", "", -1)
     end = found[-1].end
     at = _format_clause(found)
     if at < 0:
-        return Statement(first, _decode(text[:end]), "", "", -1)
+        return Statement(first, _decode(text[:end]), _decode(text[:end]), "", "", -1)
     name = found[at + 1]
     return Statement(
-        first, _decode(text[: found[at].start]).rstrip(), _decode(name.text), _decode(text[name.end : end]).strip(), -1
+        verb=first,
+        text=_decode(text[:end]),
+        sql=_decode(text[: found[at].start]).rstrip(),
+        format=_decode(name.text),
+        tail=_decode(text[name.end : end]).strip(),
+        data_at=-1,
     )
 
 
@@ -117,13 +124,7 @@ def _parse_insert(text: bytes) -> Statement | None:
         token = Token(kind, match.group(), match.start(), match.end())
         if pending is not None:
             if token.kind == "word":
-                return Statement(
-                    "INSERT",
-                    _decode(text[: pending.start]).rstrip(),
-                    _decode(token.text),
-                    "",
-                    _data_at(text, token.end),
-                )
+                return _with_data(text, pending.start, _decode(token.text), _data_at(text, token.end))
             pending = None
         if token.text in (b"(", b"["):
             depth += 1
@@ -134,11 +135,16 @@ def _parse_insert(text: bytes) -> Statement | None:
             if word in (b"SELECT", b"WITH"):
                 selects = True
             elif word == b"VALUES" and not selects and not _names(before):
-                return Statement("INSERT", _decode(text[: token.start]).rstrip(), "Values", "", token.end)
+                return _with_data(text, token.start, "Values", token.end)
             elif word == b"FORMAT" and not _names(before):
                 pending = token
         before = token
     return None
+
+
+def _with_data(text: bytes, end: int, input_format: str, data_at: int) -> Statement:
+    sql = _decode(text[:end]).rstrip()
+    return Statement("INSERT", sql, sql, input_format, "", data_at)
 
 
 def _names(before: Token | None) -> bool:

@@ -36,7 +36,7 @@ ENGINE = {replacing}(ts)
 ORDER BY (device_num, metric_num)
 SETTINGS {durable};
 
--- argMax by a plain column: by a tuple it would cost four times the insert itself.
+-- argMax by one plain column: by a tuple it would cost four times the insert itself.
 CREATE MATERIALIZED VIEW IF NOT EXISTS cityfleet.latest_from_readings {on_cluster} TO cityfleet.latest AS
 SELECT
     device_num,
