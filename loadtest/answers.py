@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from loadtest.ledger import Fingerprint, SentLedger, Series, SeriesDifference
 
-
 DEVICE_ID = re.compile(r"[a-z0-9-]{1,63}")
 MAX_NAMED_DEVICES = 2_000
 
