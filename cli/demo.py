@@ -171,9 +171,7 @@ class _Demo:
             rows = complete(question, self._reader.rows(question.sql), self._by_id)
             table = Table(*question.columns, box=None, pad_edge=False, header_style="bold")
             for row in rows[:10]:
-                table.add_row(
-                    *(f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in question.columns)
-                )
+                table.add_row(*(_cell(row[name]) for name in question.columns))
             if len(rows) > 10:
                 table.add_row(f"... and {len(rows) - 10} more")
             _heading(question.title)

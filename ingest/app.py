@@ -116,7 +116,7 @@ class _Ingest:
                 consumer = helpers.create_task(self._broker.run(), name="broker") if settings.broker.host else None
                 on_listening(
                     {
-                        "mqtt": f"mqtt://{settings.mqtt.host}:{mqtt_port}",
+                        "mqtt": f"{settings.mqtt.host}:{mqtt_port}",
                         "grpc": f"{settings.grpc.host}:{grpc_port}",
                         "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics",
                     }

@@ -9,7 +9,11 @@ import urllib.request
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+<<<<<<< HEAD
 from loadtest.ledger import Fingerprint, SentLedger, Series, SeriesDifference
+=======
+from loadtest.ledger import NOTHING, Fingerprint, SentLedger, Series, SeriesDifference
+>>>>>>> 5837fc54fd44daf98f26e7d6275be07b1c1fb2d0
 
 DEVICE_ID = re.compile(r"[a-z0-9-]{1,63}")
 MAX_NAMED_DEVICES = 2_000
@@ -109,4 +113,21 @@ def wait_until_stored(
         differences = ledger.differences(found.series)
         if (not differences and found.quarantined == dict(quarantined)) or time.monotonic() > deadline:
             return found, differences
+        time.sleep(0.3)
+
+
+def wait_until_present(reader: StoreReader, ledger: SentLedger, since_ms: int, timeout_s: float) -> tuple[Stored, int]:
+    """As `wait_until_stored`, where others may write too: the ledger's series, and how many readings they lack.
+
+    More than was sent is somebody else's, in the same span of time.
+    """
+    span_ms = ledger.span_ms()
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = stored(reader, ledger.devices, span_ms, since_ms)
+        sent = dict(ledger.fingerprints())
+        ours = Stored({series: found.series.get(series, NOTHING) for series in sent}, found.quarantined)
+        missing = sum(max(0, print_.readings - ours.series[series].readings) for series, print_ in sent.items())
+        if not missing or time.monotonic() > deadline:
+            return ours, missing
         time.sleep(0.3)
