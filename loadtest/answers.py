@@ -9,11 +9,7 @@ import urllib.request
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-<<<<<<< HEAD
-from loadtest.ledger import Fingerprint, SentLedger, Series, SeriesDifference
-=======
 from loadtest.ledger import NOTHING, Fingerprint, SentLedger, Series, SeriesDifference
->>>>>>> 5837fc54fd44daf98f26e7d6275be07b1c1fb2d0
 
 DEVICE_ID = re.compile(r"[a-z0-9-]{1,63}")
 MAX_NAMED_DEVICES = 2_000
