@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
-from registry.db import sequence
 from registry.db.schema import device_types, devices, metrics, sync_positions
 
 CONSUMER = "clickhouse"
@@ -45,12 +44,17 @@ class DimensionRow(msgspec.Struct, frozen=True):
     revision: int
 
 
-def rows_since(connection: Connection, revision: int, limit: int) -> tuple[int, list[DimensionRow]]:
-    """The newest revision, and devices changed after `revision` in the order of their change."""
-    head = sequence.head(connection).revision
-    return head, _rows(
-        connection, _SELECT.where(devices.c.revision > revision).order_by(devices.c.revision).limit(limit)
-    )
+class Expected(msgspec.Struct, frozen=True):
+    """Numbers of rows."""
+
+    devices: int
+    metrics: int
+
+
+def rows_between(connection: Connection, after: int, until: int, limit: int) -> list[DimensionRow]:
+    """Devices changed after the revision `after`, up to and with `until`, in the order of their change."""
+    query = _SELECT.where(devices.c.revision > after, devices.c.revision <= until)
+    return _rows(connection, query.order_by(devices.c.revision).limit(limit))
 
 
 def rows_of_changed_types(connection: Connection, revision: int, after_num: int, limit: int) -> list[DimensionRow]:
@@ -67,13 +71,14 @@ def position(connection: Connection) -> int:
     return connection.execute(query).scalar_one_or_none() or 0
 
 
-def newest_written(connection: Connection, revision: int) -> int:
-    """The newest version among the rows that ClickHouse must have got once everything up to `revision` was written."""
-    found = [
-        connection.execute(select(func.max(column)).where(column <= revision)).scalar_one_or_none()
-        for column in (devices.c.revision, metrics.c.revision)
-    ]
-    return max(value or 0 for value in found)
+def expected(connection: Connection, revision: int) -> Expected:
+    """What ClickHouse has at least, once everything up to `revision` was written."""
+    return Expected(
+        *(
+            connection.execute(select(func.count()).where(column <= revision)).scalar_one()
+            for column in (devices.c.revision, metrics.c.revision)
+        )
+    )
 
 
 def set_position(connection: Connection, revision: int) -> None:

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from registry import metrics
-from registry.db import catalogue
+from registry.db import catalogue, sequence
 from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
@@ -27,11 +27,19 @@ from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
 
 CHUNK_ROWS = 20_000
-# How often a store that nothing was written to is asked whether it still has what it got.
-CHECK_PERIOD_S = 60.0
+# How often the store is asked whether it still has what it got, when there is nothing to write, and when there is.
+IDLE_CHECK_S = 15.0
+BUSY_CHECK_S = 2.0
+# Changes are gathered for so long before they are written, so that many small ones are one insert.
+GATHER_S = 0.2
 _BACKOFF_S = (0.5, 15.0)
 # A wrong store.url is among them: it must be mended, but devices can be registered meanwhile.
 _UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError)
+_HELD = (
+    "SELECT devices, metrics, greatest(device_version, metric_version) FROM "
+    "(SELECT uniqExact(device_num) AS devices, max(version) AS device_version FROM cityfleet.devices) AS d, "
+    "(SELECT uniqExact(metric_num) AS metrics, max(version) AS metric_version FROM cityfleet.metrics) AS m"
+)
 log = structlog.get_logger()
 
 
@@ -73,27 +81,28 @@ class DimensionSync:
     async def _follow(self, client: AsyncClient) -> None:
         self._position = await self._database.read(db.position)
         await self._insert(client, WARDS, list(wards().values()))
+        checked_at = -IDLE_CHECK_S
         while True:
-            await self._check_store(client)
+            if time.monotonic() - checked_at > BUSY_CHECK_S:
+                await self._check_store(client)
+                checked_at = time.monotonic()
             await self._catch_up(client)
             if self.problem:
                 log.info("dimensions_in_step", revision=self._position)
             self.problem = ""
             self._even_at = time.monotonic()
-            while await self._database.bell.wait(self._position, CHECK_PERIOD_S):
-                await self._catch_up(client)
-                self._even_at = time.monotonic()
+            if await self._database.bell.wait(self._position, IDLE_CHECK_S):
+                await asyncio.sleep(GATHER_S)
 
     async def _check_store(self, client: AsyncClient) -> None:
-        """Start from the beginning if the store has lost what it got, for instance with its folder."""
-        query = (
-            "SELECT max(version) FROM "
-            "(SELECT version FROM cityfleet.devices UNION ALL SELECT version FROM cityfleet.metrics)"
-        )
-        newest = int((await client.query(query)).result_rows[0][0])
-        expected = await self._database.read(db.newest_written, self._position)
-        if newest < expected:
-            log.warning("dimensions_lost", store_has=newest, expected=expected)
+        """Start from the beginning if the store has lost what it got, for instance with its folder.
+
+        Rows are counted, because a newer version may have been written after the loss.
+        """
+        devices, kinds, newest = (await client.query(_HELD)).result_rows[0]
+        expected = await self._database.read(db.expected, self._position)
+        if devices < expected.devices or kinds < expected.metrics:
+            log.warning("dimensions_lost", store_has=devices + kinds, expected=expected.devices + expected.metrics)
             self._position = 0
             await self._insert(client, WARDS, list(wards().values()))
         if newest > self._database.bell.revision:
@@ -101,22 +110,27 @@ class DimensionSync:
             log.error("dimensions_of_another_registry", store_has=newest, registry_has=self._database.bell.revision)
 
     async def _catch_up(self, client: AsyncClient) -> None:
-        """Write everything after the position. Types go before devices, so that the position never skips a type."""
+        """Write everything after the position up to what is the newest revision now.
+
+        A type that changes meanwhile waits for the next time, or the position would pass it by.
+        """
+        head = (await self._database.read(sequence.head)).revision
+        if head == self._position:
+            return
         await self._insert(client, METRICS, await self._database.read(catalogue.metrics_since, self._position))
         last_num = 0
         while rows := await self._database.read(db.rows_of_changed_types, self._position, last_num, CHUNK_ROWS):
             await self._insert(client, DEVICES, rows)
             last_num = rows[-1].device_num
-        while True:
-            head, rows = await self._database.read(db.rows_since, self._position, CHUNK_ROWS)
+        while rows := await self._database.read(db.rows_between, self._position, head, CHUNK_ROWS):
             await self._insert(client, DEVICES, rows)
-            is_last = len(rows) < CHUNK_ROWS
-            reached = head if is_last else rows[-1].revision
-            if reached != self._position:
-                await self._database.write(db.set_position, reached)
-                self._position = reached
-            if is_last:
-                return
+            await self._reach(rows[-1].revision if len(rows) == CHUNK_ROWS else head)
+        await self._reach(head)
+
+    async def _reach(self, revision: int) -> None:
+        if revision != self._position:
+            await self._database.write(db.set_position, revision)
+            self._position = revision
 
     async def _insert(self, client: AsyncClient, table: Table, rows: Sequence[Any]) -> None:
         if not rows:
