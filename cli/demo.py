@@ -192,7 +192,7 @@ class _Demo:
             f"cityfleet device get {device.device_id}",
             f"mosquitto_pub -p {platform.mqtt_port} -u {device.device_id} -P {self._tokens[device.device_id]} "
             f'-t {topic} -q 1 -m \'[{{"n":"street_flood_depth_mm","v":420}}]\'',
-            f"curl '{account}' -d \"{asked}\"",
+            f"curl -s '{account}' -d \"{asked}\"",
         ):
             console.print(f"  {line}", style="cyan", soft_wrap=True, highlight=False, markup=False)
 
