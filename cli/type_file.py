@@ -28,7 +28,7 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: str = ""
     description: str = ""
     is_gateway: bool = False
-    default_encoding: str = "senml+json"
+    default_encoding: str = "senml-json"
     expected_interval_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     metrics: list[str | TypeFileMetric] = []
     etag: str = ""

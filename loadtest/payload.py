@@ -13,7 +13,7 @@ SENML_ABSOLUTE_S = 2**28
 
 
 class Encoding(StrEnum):
-    SENML_JSON = "senml+json"
+    SENML_JSON = "senml-json"
     BATCH = "batch"
 
 
@@ -35,7 +35,7 @@ def telemetry_topic(sender: str, encoding: Encoding, *, as_gateway: bool = False
 
 def content_type(encoding: Encoding) -> str:
     """The MQTT 5 Content Type that names the encoding."""
-    return "application/senml+json" if encoding is Encoding.SENML_JSON else "application/x-protobuf"
+    return "application/senml+json" if encoding is Encoding.SENML_JSON else "application/x-cityfleet-batch"
 
 
 def encode(readings: Sequence[Reading], encoding: Encoding, sender: str) -> bytes:

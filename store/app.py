@@ -63,6 +63,7 @@ async def _serve(
         handler_cancellation=True,
         auto_decompress=False,
         read_bufsize=1 << 20,
+        max_line_size=1 << 20,  # ClickHouse's http_max_uri_size: parameters may be long lists
         shutdown_timeout=1.0,
     )
     await runner.setup()

@@ -4,7 +4,7 @@
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-ENCODING_NAMES = {"senml+json": ENCODING_SENML_JSON, "batch": ENCODING_BATCH}
+ENCODING_NAMES = {"senml-json": ENCODING_SENML_JSON, "batch": ENCODING_BATCH}
 SCOPES = {"device": SCOPE_DEVICE, "gateway": SCOPE_GATEWAY}
 
 REASON_NAMES = (

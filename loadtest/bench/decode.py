@@ -38,7 +38,7 @@ def make_index() -> DeviceIndex:
     index = DeviceIndex()
     index.put_metric(1, "water_level_m", "m")
     index.put_unit(1, "cm", 0.01, 0.0)
-    index.put_type(1, "gauge", False, "senml+json", [(1, -2.0, 20.0)])
+    index.put_type(1, "gauge", False, "senml-json", [(1, -2.0, 20.0)])
     index.put_type(2, "gateway", True, "batch", [])
     for number in range(DEVICES):
         gateway = number // PER_BATCH
@@ -189,7 +189,7 @@ def measure() -> dict[str, dict[str, float]]:
     """CPU-ns per reading by kind of payload: each stage, all, baseline, their ratio."""
     index = make_index()
     kinds: tuple[tuple[str, list[Message], str, int, Baseline], ...] = (
-        ("senml_single", single_payloads(), "senml+json", 5, json_baseline),
+        ("senml_single", single_payloads(), "senml-json", 5, json_baseline),
         ("batch_100_devices", batch_payloads(), "batch", 20, protobuf_baseline),
         ("batch_100_samples", series_payloads(), "batch", 20, protobuf_baseline),
     )

@@ -54,7 +54,7 @@ async def _serve(control: "Pipe[object, object]", devices: int) -> None:
     loop = asyncio.get_running_loop()
     index = DeviceIndex()
     index.put_metric(1, "water_level_m", "m")
-    index.put_type(1, "water_level", False, "senml+json", [(1, None, None)])
+    index.put_type(1, "water_level", False, "senml-json", [(1, None, None)])
     for number in range(devices):
         index.put_device(
             number + 1, device(number).decode(), 1, "00070", 0, [hashlib.sha256(device(number) + TOKEN).digest()], True

@@ -58,7 +58,7 @@ def _spec(given: pb.DeviceType) -> TypeSpec:
         display_name=given.display_name,
         description=given.description,
         is_gateway=given.is_gateway,
-        default_encoding=given.default_encoding or "senml+json",
+        default_encoding=given.default_encoding or "senml-json",
         expected_interval_s=given.expected_interval_s,
         metrics=tuple(
             TypeMetric(

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-Encoding = Literal["senml+json", "batch"]
+Encoding = Literal["senml-json", "batch"]
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class TypeSpec(msgspec.Struct, frozen=True):
     display_name: str = ""
     description: str = ""
     is_gateway: bool = False
-    default_encoding: str = "senml+json"
+    default_encoding: str = "senml-json"
     expected_interval_s: int = 0
     metrics: tuple[TypeMetric, ...] = ()
 

@@ -13,7 +13,7 @@ METRIC_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 # Terminal symbols and operators of the UCUM syntax (https://ucum.org/ucum, section 2): no spaces, brackets in pairs.
 UNIT = re.compile(r"[!-~]{1,63}")
-ENCODINGS = ("senml+json", "batch")
+ENCODINGS = ("senml-json", "batch")
 MAX_LABELS = 32
 MAX_LABEL_VALUE = 255
 MAX_TEXT = 255

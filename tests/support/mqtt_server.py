@@ -23,8 +23,8 @@ def fleet(extra: int = 0) -> DeviceIndex:
     """Two sensors, a gateway with a child, a decommissioned sensor; `extra` sensors `s-00000` and up."""
     index = DeviceIndex()
     index.put_metric(1, "water_level_m", "m")
-    index.put_type(1, "water_level", False, "senml+json", [(1, None, None)])
-    index.put_type(2, "gateway", True, "senml+json", [(1, None, None)])
+    index.put_type(1, "water_level", False, "senml-json", [(1, None, None)])
+    index.put_type(2, "gateway", True, "senml-json", [(1, None, None)])
 
     def put(num: int, device: bytes, type_num: int = 1, gateway_num: int = 0, is_active: bool = True) -> None:
         digests = [hashlib.sha256(token_of(device)).digest()] if is_active else []

@@ -17,7 +17,7 @@ class Message(NamedTuple):
     payload: bytes
     sender: str | None = "wl-1"
     scope: str = "device"
-    encoding: str = "senml+json"
+    encoding: str = "senml-json"
     received_ms: int = NOW_MS
     reason: int = 0
 

@@ -29,7 +29,7 @@ METRICS = {
 }
 # type_num: name, is gateway, encoding, metrics with their ranges
 TYPES: dict[int, tuple[str, bool, str, list[tuple[int, float | None, float | None]]]] = {
-    1: ("gauge", False, "senml+json", [(1, -2.0, 12.5), (2, None, None), (4, 0.0, None)]),
+    1: ("gauge", False, "senml-json", [(1, -2.0, 12.5), (2, None, None), (4, 0.0, None)]),
     2: ("counter", False, "batch", [(3, None, 100.0)]),
     3: ("gateway", True, "batch", [(2, -40.0, 85.0)]),
 }

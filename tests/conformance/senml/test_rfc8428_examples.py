@@ -19,7 +19,7 @@ Row = tuple[str | None, str, str, int, float, str]
 def decode(payload: bytes) -> tuple[list[Row], list[str]]:
     """Readings as (device, metric, unit, time_ms, value, reason), and details of refused payloads."""
     chunk = FrameChunk("test")
-    chunk.add(b"", payload, encoding=ENCODING_NAMES["senml+json"], received_ms=NOW_MS)
+    chunk.add(b"", payload, encoding=ENCODING_NAMES["senml-json"], received_ms=NOW_MS)
     readings = Readings()
     Decoder(DeviceIndex()).decode(chunk, readings)
     assert all(reason == "malformed_payload" for _, reason, _, _ in readings.refusals_list())

@@ -9,7 +9,7 @@ from tests.support import mqtt_packets as mq
 from tests.support.mqtt_client import RawClient
 from tests.support.mqtt_server import CHILD, GATEWAY, GONE, OTHER, SENSOR, serve
 
-SENML, BATCH, UNKNOWN = ENCODING_NAMES["senml+json"], ENCODING_NAMES["batch"], 255
+SENML, BATCH, UNKNOWN = ENCODING_NAMES["senml-json"], ENCODING_NAMES["batch"], 255
 UNSUPPORTED = REASON_NAMES.index("unsupported_topic")
 NOT_AUTHORIZED = 0x87
 

@@ -74,7 +74,7 @@ def test_pages_of_the_catalogue_are_complete(stubs):
 def test_applying_a_type_creates_updates_and_then_rests(stubs):
     first = stubs.apply_type("air", metrics=[{"metric": "pm10_ug_m3"}], expected_interval_s=300)
     assert (first.outcome, first.device_type.version) == (Outcome.OUTCOME_CREATED, 1)
-    assert first.device_type.default_encoding == "senml+json"
+    assert first.device_type.default_encoding == "senml-json"
     again = stubs.apply_type("air", metrics=[{"metric": "pm10_ug_m3"}], expected_interval_s=300)
     assert again.outcome == Outcome.OUTCOME_UNCHANGED
     assert again.device_type == first.device_type

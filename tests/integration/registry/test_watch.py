@@ -102,7 +102,7 @@ def test_a_snapshot_has_everything_that_ingest_needs(registry, fleet):
     assert (device.ward_code, device.is_active) == ("00070", True)
     assert device.gateway_num == watch.devices["s-gw"].device_num
     kind = watch.types[device.type_num]
-    assert (kind.device_type, kind.default_encoding, kind.is_gateway) == ("gauge", "senml+json", False)
+    assert (kind.device_type, kind.default_encoding, kind.is_gateway) == ("gauge", "senml-json", False)
     level, rain = kind.metrics
     assert (watch.metrics[level.metric_num].metric, watch.metrics[level.metric_num].unit) == ("water_level_m", "m")
     assert (level.min_value, level.max_value) == (-5, 20)

@@ -160,7 +160,7 @@ def test_index_may_change_between_chunks(pipeline: Pipeline) -> None:
     pipeline.index.put_device(12, "wl-2", 1, "00777", 31, [], True)
     rows, _ = pipeline.run([Message(moved, "gw-1", "gateway")])
     assert rows[0]["ward_code"] == "00777"
-    pipeline.index.put_type(1, "gauge", False, "senml+json", [(1, None, None)])
+    pipeline.index.put_type(1, "gauge", False, "senml-json", [(1, None, None)])
     assert pipeline.run([Message(moved, "gw-1", "gateway")])[1][0]["reason"] == "unknown_metric"
 
 

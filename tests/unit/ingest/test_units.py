@@ -48,7 +48,7 @@ CASES = [
 def test_readings_are_stored_in_the_canonical_unit(canonical: str, unit: str, value: float, wanted: float) -> None:
     index = DeviceIndex(conversions)
     index.put_metric(1, "metric", canonical)
-    index.put_type(1, "type", False, "senml+json", [(1, None, None)])
+    index.put_type(1, "type", False, "senml-json", [(1, None, None)])
     index.put_device(1, "d", 1, "", 0, [], True)
     rows, _ = Pipeline(index).run([Message(f'[{{"n":"metric","u":"{unit}","v":{value!r}}}]'.encode(), "d")])
     assert rows[0]["value"] == pytest.approx(wanted, rel=1e-15, abs=1e-13)
@@ -57,7 +57,7 @@ def test_readings_are_stored_in_the_canonical_unit(canonical: str, unit: str, va
 def test_decimal_scales_round_once() -> None:
     index = DeviceIndex(conversions)
     index.put_metric(1, "metric", "m")
-    index.put_type(1, "type", False, "senml+json", [(1, None, None)])
+    index.put_type(1, "type", False, "senml-json", [(1, None, None)])
     index.put_device(1, "d", 1, "", 0, [], True)
     pipeline = Pipeline(index)
     for hundredths in range(1, 3000):
@@ -89,7 +89,7 @@ def test_units_of_different_quantities_do_not_mix() -> None:
 def test_metric_with_an_unknown_canonical_unit_takes_only_that() -> None:
     index = DeviceIndex(conversions)
     index.put_metric(1, "metric", "[NTU]")
-    index.put_type(1, "type", False, "senml+json", [(1, None, None)])
+    index.put_type(1, "type", False, "senml-json", [(1, None, None)])
     index.put_device(1, "d", 1, "", 0, [], True)
     pipeline = Pipeline(index)
     assert len(pipeline.run([Message(b'[{"n":"metric","u":"[NTU]","v":1}]', "d")])[0]) == 1

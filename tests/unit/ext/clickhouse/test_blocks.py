@@ -69,7 +69,7 @@ def test_clickhouse_reads_the_readings_that_were_put_in(tmp_path: Path) -> None:
 def test_clickhouse_reads_any_number_of_wards(wards: int, tmp_path: Path) -> None:
     index = DeviceIndex()
     index.put_metric(1, "m", "m")
-    index.put_type(1, "t", False, "senml+json", [(1, None, None)])
+    index.put_type(1, "t", False, "senml-json", [(1, None, None)])
     for number in range(wards):
         index.put_device(number + 1, f"d-{number}", 1, f"{number:05}", 0, [], True)
     pipeline = Pipeline(index)
@@ -93,7 +93,7 @@ def test_clickhouse_reads_quarantine_rows_byte_by_byte(tmp_path: Path) -> None:
     texts = [{**row, "payload": row["payload"].hex().upper().encode()} for row in rows]
     wanted = [[item.decode() if isinstance(item, bytes) else item for item in row.values()] for row in texts]
     assert [bytes.fromhex(row[-1]) for row in wanted] == [*payloads, b"\xff", b"?"]
-    assert wanted[0][:6] == [NOW_MS, "wl-1", "cf/v1/d/telemetry", "mqtt", "senml+json", "malformed_payload"]
+    assert wanted[0][:6] == [NOW_MS, "wl-1", "cf/v1/d/telemetry", "mqtt", "senml-json", "malformed_payload"]
     assert wanted[-1][1:6] == ["", "cf/v1/d/telemetry", "grpc", "unknown", "unknown_encoding"]
     assert sorted(stored(QUARANTINE, sealed.blocks[1], tmp_path, select)) == sorted(wanted)
 

@@ -22,7 +22,7 @@ def digest(token: bytes) -> bytes:
 def index() -> DeviceIndex:
     index = DeviceIndex()
     index.put_metric(1, "water_level_m", "m")
-    index.put_type(1, "gauge", False, "senml+json", [(1, -1.0, 12.5)])
+    index.put_type(1, "gauge", False, "senml-json", [(1, -1.0, 12.5)])
     index.put_type(2, "gateway", True, "batch", [])
     index.put_device(11, "wl-1", 1, "00070", 12, [digest(b"one"), digest(b"two")], True)
     index.put_device(12, "gw-1", 2, "", 0, [digest(b"gw")], True)

@@ -5,7 +5,7 @@ import pytest
 from ext.telemetry.frames import ENCODING_NAMES
 from ext.telemetry.topic import content_type_encoding, parse
 
-SENML, BATCH = ENCODING_NAMES["senml+json"], ENCODING_NAMES["batch"]
+SENML, BATCH = ENCODING_NAMES["senml-json"], ENCODING_NAMES["batch"]
 
 
 @pytest.mark.parametrize(
