@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Literal
 
-from store.embedded import errors
+from store.embedded import config, errors
 from store.embedded.engine import Session
 from store.embedded.statement import Statement, tokens
 
@@ -63,11 +63,27 @@ _READER_VERBS = frozenset(
 _WRITER_VERBS = _READER_VERBS | {"INSERT"}
 
 # Functions of the embedded engine that reach the host whatever is granted: `file()` reads any path the process can.
-_FORBIDDEN_NAMES = frozenset({"file", "executable", "catboostevaluate", "reversednsquery", "python", "eval"})
+_FORBIDDEN_NAMES = frozenset(
+    {"file", "executable", "executablepool", "catboostevaluate", "reversednsquery", "python", "eval"}
+)
 # Their column declarations are strings, and a string can hold a DEFAULT with any of those functions. For readers the
 # engine refuses them itself.
 _FORBIDDEN_CALLS = frozenset({"format", "input", "null", "fuzzjson"})
-_SUSPECT = ("file", "execut", "catboost", "python", "eval", "dns", "format", "input", "null", "fuzz", "function", "\\")
+_SUSPECT = (
+    "file",
+    "execut",
+    "catboost",
+    "python",
+    "eval",
+    "dns",
+    "format",
+    "input",
+    "null",
+    "fuzz",
+    "function",
+    "engine",
+    "\\",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,12 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical") -> None:
     """Refuse what the engine would let through. Raises StoreError."""
-    found = session.classify(statement.text)
+    # Data is parsed as data; its statement is looked at with its FORMAT clause, without which it would be incomplete.
+    text = f"{statement.text}\nFORMAT {statement.format}\n" if statement.takes_data else statement.text
+    found = session.classify(text)
+    if found["query_class"].name == "UNKNOWN":
+        canonical(text)  # says what is wrong
+        raise errors.refused(62, "Syntax error: this statement is not known here", "SYNTAX_ERROR")
     role = account.role
     if role == "reader" and statement.verb not in _READER_VERBS:
         raise errors.refused(errors.READONLY, f"{account.user}: Cannot execute query in readonly mode", "READONLY")
@@ -138,9 +159,9 @@ def check(session: Session, account: Account, statement: Statement, canonical: "
         raise errors.refused(62, "Syntax error: Multi-statements are not allowed", "SYNTAX_ERROR")
     if statement.is_query and found["query_class"].name != "READ_ONLY":
         raise _denied(account, "INTO OUTFILE")
-    lower = statement.text.lower()
+    lower = text.lower()
     if "outfile" in lower or "infile" in lower or any(part in lower for part in _SUSPECT):
-        _check_words(account, canonical(statement.text))
+        _check_words(account, canonical(text))
 
 
 def _check_words(account: Account, text: bytes) -> None:
@@ -159,6 +180,10 @@ def _check_words(account: Account, text: bytes) -> None:
             raise _denied(account, f"{name}()")
         if name in _FORBIDDEN_CALLS and following == b"(" and account.role != "reader" and before != b"NOT":
             raise _denied(account, f"{name}()")
+        if token.text == b"ENGINE" and following == b"=" and at + 2 < len(words) and words[at + 2].kind == "word":
+            engine = words[at + 2].text.decode()
+            if engine not in (*config.ENGINES, "Atomic"):
+                raise _denied(account, f"ENGINE = {engine}")
         if token.kind == "word" and name in ("outfile", "infile"):
             raise _denied(account, name.upper())
         if token.kind == "word" and name == "function" and before == b"INTO":

@@ -9,7 +9,7 @@ _ON_DATA = (
 DATABASES = ("cityfleet", "ioc", "default")
 
 # No FILE, URL, REMOTE, S3 and the like, no functions, users or backups; no dictionaries, whose source can be a command.
-_ENGINES = (
+ENGINES = (
     *(
         f"{shared}{kind}MergeTree"
         for shared in ("", "Replicated")
@@ -44,6 +44,9 @@ FIXED_SETTINGS: dict[str, str | None] = {
     "format_template_row_format": None,
     "implicit_select": "0",
     "input_format_record_errors_file_path": None,
+    # VALUES would evaluate expressions in the data, which nobody has looked at.
+    "input_format_values_deduce_templates_of_expressions": "0",
+    "input_format_values_interpret_expressions": "0",
     "merge_tree_disk": None,
     "merge_tree_storage_policy": None,
     "merge_tree_table_disk": None,
@@ -60,9 +63,10 @@ def write(folder: Path, max_memory_bytes: int) -> Path:
     grants = [
         *(f"GRANT {_ON_DATA} ON {database}.*" for database in DATABASES),
         "GRANT SELECT ON system.*",
+        "GRANT SHOW DATABASES ON *.*",
         "GRANT KILL QUERY ON *.*",
         "GRANT CREATE TEMPORARY TABLE ON *.*",
-        *(f"GRANT TABLE ENGINE ON {engine}" for engine in _ENGINES),
+        *(f"GRANT TABLE ENGINE ON {engine}" for engine in ENGINES),
     ]
     users = folder / "users.xml"
     users.write_text(
