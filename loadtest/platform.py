@@ -91,10 +91,15 @@ class Platform:
                     return float(line.rsplit(" ", 1)[1])
         return 0.0
 
-    def pid(self, role: str) -> int:
+    def find_pid(self, role: str) -> int | None:
+        """The role's process, None while it is away."""
         found = runfile.read(self.data_dir, role)
+        return found.pid if found else None
+
+    def pid(self, role: str) -> int:
+        found = self.find_pid(role)
         assert found is not None, f"{role} does not run"
-        return found.pid
+        return found
 
     def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and the exit status."""
