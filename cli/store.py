@@ -161,6 +161,7 @@ def _settings(context: typer.Context, config: Path | None, data: Path | None) ->
 def _run(settings: Settings) -> None:
     from store.app import run as run_store
     from store.embedded.engine import EngineLockedError
+    from store.embedded.sandbox import SandboxError
 
     if settings.store.url:
         raise CommandError(
@@ -171,8 +172,12 @@ def _run(settings: Settings) -> None:
         run_role(
             "store",
             settings,
-            lambda stop, on_listening: run_store(settings.store, settings.data_path, stop, on_listening),
+            lambda stop, on_listening: run_store(
+                settings.store, settings.data_path, stop, on_listening, owns_process=True
+            ),
         )
+    except SandboxError as exc:
+        raise CommandError(str(exc), remedy='set store.embedded.sandbox = "auto" to run without it') from exc
     except EngineLockedError as exc:
         raise CommandError(str(exc), remedy="stop that process, or use another folder with --data") from exc
     except migrations.MigrationError as exc:

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from runtime.endpoint import Endpoint
 from store import metrics, migrate
-from store.accounts import ACCOUNTS, credentials
+from store.accounts import ACCOUNTS, AccountName, credentials
+from store.embedded import sandbox
 from store.embedded.accounts import Account, Accounts
 from store.embedded.engine import Engine
 from store.embedded.errors import StoreError
 from store.embedded.http import Interface
 from store.embedded.slots import Slots
-from store.settings import StoreSettings
+from store.settings import EmbeddedSettings, StoreSettings
 
 log = structlog.get_logger()
 _PARTS = (
@@ -26,18 +27,28 @@ _MEASURE_EVERY_S = 5.0
 
 
 async def run(
-    settings: StoreSettings, data_dir: Path, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]
+    settings: StoreSettings,
+    data_dir: Path,
+    stop: asyncio.Event,
+    on_listening: Callable[[dict[str, str]], None],
+    *,
+    owns_process: bool = False,
 ) -> None:
     """Serve until `stop`; `on_listening` gets the addresses once the store takes queries.
 
-    Raises: EngineLockedError if another process has the folder; MigrationError; OSError for a port that is taken.
+    Args:
+        owns_process: nothing else runs in this process, so it may be fenced in for good (`settings.embedded.sandbox`).
+    Raises: EngineLockedError if another process has the folder; MigrationError; OSError for a port that is taken;
+        SandboxError if the fence is required and the kernel has none.
     """
     embedded = settings.embedded
     limits = {"writer": embedded.writer_queries, "admin": embedded.admin_queries, "reader": embedded.reader_queries}
     known = []
     for role in ACCOUNTS:
         user, password = credentials(settings, data_dir, role)
-        known.append(Account(role, user, password, limits[role]))
+        known.append(Account(role, user, password, limits[role], _own_settings(role, embedded)))
+    if owns_process and embedded.sandbox != "off":
+        _confine(data_dir, is_required=embedded.sandbox == "require")
     engine = await asyncio.to_thread(
         Engine, data_dir / "store", sum(limits.values()) + 2, max_memory_bytes=embedded.max_memory_bytes
     )
@@ -47,6 +58,30 @@ async def run(
     finally:
         await asyncio.to_thread(engine.close)
         log.info("store_closed")
+
+
+def _own_settings(role: AccountName, embedded: EmbeddedSettings) -> dict[str, str]:
+    """What an account's sessions begin with."""
+    if role != "reader":
+        return {}
+    return {
+        "max_memory_usage": str(embedded.reader_memory_bytes),
+        "max_execution_time": str(embedded.reader_max_execution_s),
+    }
+
+
+def _confine(data_dir: Path, *, is_required: bool) -> None:
+    folders = [data_dir / "store", data_dir / "run"]
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        version = sandbox.confine(folders, ("store", "runtime"))
+    except sandbox.SandboxError as exc:
+        if is_required:
+            raise
+        log.warning("sandbox_unavailable", reason=str(exc))
+    else:
+        log.info("sandbox", landlock=version, network="closed" if version >= 4 else "open")
 
 
 async def _serve(

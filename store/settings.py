@@ -25,6 +25,11 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: float = 20.0
     # 0: nine tenths of the machine's memory.
     max_memory_bytes: int = 0
+    # One query of the reader: memory, and seconds unless it asks for others.
+    reader_memory_bytes: int = 4 << 30
+    reader_max_execution_s: float = 300.0
+    # The kernel's fence round the process: where it is offered, never, or refuse to start without.
+    sandbox: Literal["auto", "off", "require"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("writer_queries", "admin_queries", "reader_queries", "max_body_bytes", "buffered_answer_bytes"):

@@ -1,7 +1,8 @@
 """Who may do what: three accounts, and what each session is told before it runs anything."""
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from store.embedded import config, errors
@@ -92,6 +93,8 @@ class Account:
     user: str
     password: str
     max_queries: int
+    # What its sessions begin with.
+    own_settings: Mapping[str, str] = field(default_factory=dict)
 
     def is_password(self, given: str) -> bool:
         return hmac.compare_digest(self.password.encode(), given.encode(errors="surrogateescape"))
@@ -129,9 +132,11 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
                 raise errors.refused(
                     errors.READONLY, f"{account.user}: Cannot modify '{name}' setting in readonly mode", "READONLY"
                 )
-        session.set({**_BASE, **settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"})
+        session.set(
+            {**_BASE, **account.own_settings, **settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"}
+        )
         return
-    session.set({**_BASE, **settings, "log_comment": tag})
+    session.set({**_BASE, **account.own_settings, **settings, "log_comment": tag})
     if account.role == "writer":
         session.set({"allow_ddl": "0"})
     if is_get and not {"readonly"} & settings.keys():

@@ -1,9 +1,11 @@
 """The embedded engine: one chDB per process and folder, one short-lived session per query."""
 
 import asyncio
+import contextlib
 import fcntl
 import importlib
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -110,13 +112,18 @@ class Engine:
     """
 
     def __init__(self, folder: Path, threads: int, max_memory_bytes: int = 0) -> None:
-        os.environ["TZ"] = "UTC"  # the engine's time zone is the process's
-        _chdb: Any = importlib.import_module("chdb._chdb")  # the engine starts with its import
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        # The engine's time zone and its folder for temporary files are the process's.
+        os.environ["TZ"] = "UTC"
+        os.environ["TMPDIR"] = str(folder / "tmp")
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        (folder / "tmp").mkdir()
+        with contextlib.chdir(folder / "tmp"):  # its import opens an engine, which would take a config.xml it finds
+            _chdb: Any = importlib.import_module("chdb._chdb")
 
         _chdb.set_signal_handlers_enabled(False)
         self._connect_to = _chdb.connect
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(folder)
         data = folder / "data"
         configuration = config.write(folder / "config", max_memory_bytes)
         self._target = f"{data}?config-file={configuration}"

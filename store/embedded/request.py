@@ -6,7 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from store.embedded import compression, errors
 
@@ -45,14 +45,11 @@ async def read_call(request: web.Request) -> Call:
     values: dict[str, str] = dict(request.query)
     query = values.get("query", "")
     if request.content_type == "multipart/form-data":
-        form = await request.post()
-        for name, value in form.items():
-            if isinstance(value, web.FileField) or name.endswith(("_structure", "_types", "_format")):
-                raise errors.refused(48, "External tables in the request are not offered here", "NOT_IMPLEMENTED")
+        for name, value in (await _form(request)).items():
             if name == "query":
-                query += str(value)
+                query += value
             else:
-                values[name] = str(value)
+                values[name] = value
     for name in ("compress", "decompress"):
         if values.get(name, "0") not in ("0", "false"):
             raise errors.refused(
@@ -84,6 +81,30 @@ async def read_call(request: web.Request) -> Call:
         level = call.settings.get("http_zlib_compression_level", "3")
         call.zlib_level = int(level) if level.isdecimal() and 1 <= int(level) <= 9 else 3
     return call
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Fields of a multipart form; nothing of it goes to disk."""
+    fields: dict[str, str] = {}
+    total = 0
+    try:
+        parts = await request.multipart()
+        while (part := await parts.next()) is not None:
+            name = getattr(part, "name", None)
+            if not isinstance(part, BodyPartReader) or name is None:
+                raise errors.refused(48, "A form's parts need names", "NOT_IMPLEMENTED")
+            if part.filename is not None or name.endswith(("_structure", "_types", "_format")):
+                raise errors.refused(48, "External tables in the request are not offered here", "NOT_IMPLEMENTED")
+            value = b""
+            while chunk := await part.read_chunk():
+                value += chunk
+                total += len(chunk)
+                if total > STATEMENT_BYTES_MAX:
+                    raise errors.refused(307, "The form is too large", "TOO_MANY_BYTES")
+            fields[name] = value.decode("utf-8", errors="surrogateescape")
+    except (ValueError, AssertionError) as exc:
+        raise errors.refused(36, f"The form cannot be read: {exc}", "BAD_ARGUMENTS") from exc
+    return fields
 
 
 def _credentials(request: web.Request, values: dict[str, str]) -> tuple[str, str]:
