@@ -113,5 +113,5 @@ def test_it_stops_with_a_watcher_connected(tmp_path):
             for _ in watch:
                 pass
         except grpc.RpcError as exc:
-            assert exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)  # noqa: PT017
+            assert exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     assert "Traceback" not in registry.log

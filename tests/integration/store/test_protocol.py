@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface as clients use it: forms of a query, formats, headers, parameters, compression, errors."""
+"""ClickHouse's HTTP interface as clients use it: queries, formats, headers, parameters, compression, errors."""
 
 import gzip
 import json
