@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# A result without a table of its own is shown as it is.
+_SHORT = 600
 BENCHMARKS = ("decode", "mqtt_endpoint", "main_job")
 
 
@@ -21,6 +23,8 @@ def run(name: str) -> list[dict[str, object]]:
         for line in process.stdout:
             if line.startswith("{"):
                 lines.append(json.loads(line))
+                if len(line) < _SHORT:
+                    print(line, end="", flush=True)
             else:
                 print(line, end="", flush=True)
     if process.returncode:

@@ -224,7 +224,7 @@ def show(report: dict[str, Any]) -> None:
             f"{one['store_cpu_us_per_reading']:.2f}",
             f"{min(rates):,.0f} to {max(rates):,.0f}",
         )
-    Console().print(table)
+    Console(width=150).print(table)
     print(f"ratio to the baseline: packed {report['packed_ratio']}, single {report['single_ratio']}")
 
 
