@@ -1,4 +1,4 @@
-"""The store's life: clients that leave, too many at once, crashes, shutdown, a second instance, its metrics and commands."""
+"""The store's life: clients that leave, too many at once, crashes, shutdown, a second instance, its commands."""
 
 import json
 import os
