@@ -118,6 +118,16 @@ def test_questions_by_name_are_answered_right(city: StoreHandle) -> None:
     assert read_rows(city, "ward_name = 'Ward 100'")[0] == 3000
 
 
+def test_one_devices_readings_are_read_without_the_others(city: StoreHandle) -> None:
+    for source in (
+        "ioc.readings_of(device_id = 'dev-77')",
+        "ioc.readings WHERE device_num IN (SELECT device_num FROM ioc.devices WHERE device_id = 'dev-77')",
+    ):
+        found = json.loads(city.query(f"SELECT count() AS n, sum(value) FROM {source} FORMAT JSON"))
+        assert found["data"][0]["n"] == 3000
+        assert found["statistics"]["rows_read"] < 60_000
+
+
 def test_the_views_can_be_joined(city: StoreHandle) -> None:
     rows = city.rows(
         "SELECT d.ward_name, count() FROM ioc.latest AS l JOIN ioc.devices AS d USING device_id "
