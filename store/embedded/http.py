@@ -17,7 +17,7 @@ from store.embedded.answer import BUFFER_BYTES, Envelope, Outcome, Pipe, Streame
 from store.embedded.engine import Engine, Insert, Session
 from store.embedded.request import STATEMENT_BYTES_MAX, Body, Call, read_call
 from store.embedded.slots import Slots
-from store.embedded.statement import Statement, parse
+from store.embedded.statement import Statement, parse, tokens
 from store.settings import EmbeddedSettings
 
 log = structlog.get_logger()
@@ -333,6 +333,4 @@ class Interface:
 
 
 def _has_select(text: bytes) -> bool:
-    from store.embedded.statement import tokens
-
     return any(token.upper in (b"SELECT", b"WITH") for token in tokens(text) if token.kind == "word")

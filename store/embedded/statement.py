@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-# ClickHouse's lexer (src/Parsers/Lexer.cpp), as far as it matters for finding where words stand. What is not closed goes
-# on to the end of the text, so that each byte is looked at once.
+# ClickHouse's lexer (src/Parsers/Lexer.cpp), as far as it matters for finding where words stand. What is not closed
+# goes on to the end of the text, so that each byte is looked at once.
 _BLANK = rb"\s++|--[^\n]*+|\#[\ !][^\n]*+|/\*(?:.*?\*/|.*+)"
 _STRING = rb"'(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)"
 _HEREDOC = rb"(?P<mark>\$\w*+\$)(?:.*?(?P=mark)|.*+)"

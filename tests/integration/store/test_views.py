@@ -34,8 +34,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
     with running_store(tmp_path_factory.mktemp("city")) as store:
         store.query(
             "INSERT INTO cityfleet.devices (device_num, device_id, device_type, ward_code, state, version) "
-            "SELECT number + 1, concat('dev-', toString(number + 1)), 'gauge', leftPad(toString(number % 126), 5, '0'), "
-            "'active', 1 FROM numbers(200)",
+            "SELECT number + 1, concat('dev-', toString(number + 1)), 'gauge', "
+            "leftPad(toString(number % 126), 5, '0'), 'active', 1 FROM numbers(200)",
             "writer",
         )
         store.query(
