@@ -19,7 +19,8 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: int = 1 << 30
     # An answer asked for with wait_end_of_query=1 is held back up to this size.
     buffered_answer_bytes: int = 64 << 20
-    # A client that takes no data for so long is let go.
+    # A client that sends nothing of its body for so long is refused; one that takes no data is let go.
+    receive_timeout_s: float = 60.0
     send_timeout_s: float = 120.0
     # Running queries get so long at shutdown.
     drain_s: float = 20.0

@@ -171,7 +171,7 @@ def check(session: Session, account: Account, statement: Statement, canonical: "
 
 def _check_words(account: Account, text: bytes) -> None:
     """`text` is the engine's own rendering: comments gone, quoting and escapes plain."""
-    words = tokens(text)
+    words = tokens(text, is_canonical=True)
     for at, token in enumerate(words):
         if token.kind == "word":
             name = token.text.decode().lower()

@@ -20,7 +20,7 @@ class Encoder(Protocol):
     def finish(self) -> bytes: ...
 
 
-class _Plain:
+class Plain:
     def decode(self, data: bytes) -> bytes:
         return data
 
@@ -67,7 +67,7 @@ def decoder(encoding: str) -> Decoder:
     """Raises StoreError for an encoding nobody speaks."""
     name = {"x-gzip": "gzip"}.get(encoding.lower(), encoding.lower())
     if name in ("", "identity"):
-        return _Plain()
+        return Plain()
     if name in ("gzip", "deflate", "lz4", "zstd"):
         return _Stream(name)
     raise errors.refused(48, f"Unknown Content-Encoding {encoding}", "NOT_IMPLEMENTED")

@@ -17,11 +17,12 @@ from store.embedded.answer import BUFFER_BYTES, Envelope, Outcome, Pipe, Streame
 from store.embedded.engine import Engine, Insert, Session
 from store.embedded.request import STATEMENT_BYTES_MAX, Body, Call, read_call
 from store.embedded.slots import Slots
-from store.embedded.statement import Statement, parse
+from store.embedded.statement import Statement, parse, tokens
 from store.settings import EmbeddedSettings
 
 log = structlog.get_logger()
 _APPEND_BYTES = 1 << 20
+_OFF_LOOP_BYTES = 64 << 10
 _SERVER = "cityfleet"
 
 
@@ -63,18 +64,18 @@ class Interface:
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
         started = time.monotonic()
-        envelope = Envelope(request.query.get("query_id", ""), _SERVER, self._engine.version, "", 3, started)
+        envelope = Envelope("", _SERVER, self._engine.version, "", 3, started)
         role, kind, outcome = "none", "other", "ok"
         try:
             call = await read_call(request)
             envelope = Envelope(
                 call.query_id, _SERVER, self._engine.version, call.answer_encoding, call.zlib_level, started
             )
+            if call.is_get and not call.query:
+                return web.Response(text="Ok.\n")
             account = self._accounts.authenticate(call.user, call.password)
             role = account.role
-            if request.method == "GET" and not call.query:
-                return web.Response(text="Ok.\n")
-            body = Body(request, self._settings.max_body_bytes)
+            body = Body(request, self._settings.max_body_bytes, self._settings.receive_timeout_s)
             statement, head_done = await self._statement(call, body)
             kind = "insert" if statement.verb == "INSERT" else "select" if statement.is_query else "other"
             async with self._slots.of(account):
@@ -110,7 +111,8 @@ class Interface:
         text = prefix + b"\n" + head if prefix and head else prefix + head
         if not text.strip():
             raise errors.refused(62, "Syntax error: empty query", "SYNTAX_ERROR")
-        found = parse(text)
+        # A long one would hold up the loop.
+        found = await asyncio.to_thread(parse, text) if len(text) > _OFF_LOOP_BYTES else parse(text)
         if found.takes_data:
             body.push_back(text[found.data_at :])
         elif found.verb == "INSERT" and prefix and head and parse(prefix).sql and not _has_select(prefix):
@@ -331,6 +333,4 @@ class Interface:
 
 
 def _has_select(text: bytes) -> bool:
-    from store.embedded.statement import tokens
-
     return any(token.upper in (b"SELECT", b"WITH") for token in tokens(text) if token.kind == "word")

@@ -1,5 +1,6 @@
 """One request of ClickHouse's HTTP interface, taken apart."""
 
+import asyncio
 import base64
 import binascii
 import re
@@ -20,6 +21,7 @@ _OWN = frozenset(
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 STATEMENT_BYTES_MAX = 1 << 20
+_OFF_LOOP_BYTES = 64 << 10
 
 
 @dataclass(slots=True)
@@ -69,8 +71,15 @@ async def read_call(request: web.Request) -> Call:
         waits_for_end=values.get("wait_end_of_query", "0") not in ("0", "false")
         or values.get("http_wait_end_of_query", "0") not in ("0", "false"),
     )
+    # These become part of statements of ours.
+    if call.default_format and not _NAME.fullmatch(call.default_format):
+        raise errors.refused(73, f"Unknown format {call.default_format!a}", "UNKNOWN_FORMAT")
+    if not call.query_id.isprintable() or len(call.query_id) > 200:
+        raise errors.refused(36, "query_id: up to 200 printable characters", "BAD_ARGUMENTS")
     for name, value in values.items():
         if name.startswith("param_"):
+            if not _NAME.fullmatch(name):
+                raise errors.refused(36, f"Query parameter {name!a} has a bad name", "BAD_ARGUMENTS")
             call.params[name.removeprefix("param_")] = value
         elif name not in _OWN:
             if not _NAME.fullmatch(name):
@@ -124,12 +133,12 @@ def _credentials(request: web.Request, values: dict[str, str]) -> tuple[str, str
 class Body:
     """The request's body, decompressed, as a stream; `push_back` returns what was read too much."""
 
-    def __init__(self, request: web.Request, max_bytes: int) -> None:
+    def __init__(self, request: web.Request, max_bytes: int, timeout_s: float) -> None:
         encoding = "" if request.content_type == "multipart/form-data" else request.headers.get("Content-Encoding", "")
         self._content = request.content if request.content_type != "multipart/form-data" else None
         self._decoder = compression.decoder(encoding)
-        self.is_plain = encoding.lower() in ("", "identity")
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
         self._read_bytes = 0
         self._back = b""
         self._ended = False
@@ -137,14 +146,15 @@ class Body:
     def push_back(self, data: bytes) -> None:
         self._back = data + self._back
 
-    def decode(self, data: bytes) -> bytes:
-        return self._decoder.decode(data)
-
-    async def read_raw(self) -> bytes:
-        """What has arrived, still encoded; b"" at the end. Raises StoreError above the limit."""
+    async def _read_encoded(self) -> bytes:
+        """What has arrived; b"" at the end. Raises StoreError above the limit, or if nothing comes any more."""
         if self._content is None:
             return b""
-        data = await self._content.readany()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                data = await self._content.readany()
+        except TimeoutError as exc:
+            raise errors.refused(209, f"No data for {self._timeout_s:g} s", "SOCKET_TIMEOUT") from exc
         self._read_bytes += len(data)
         if self._read_bytes > self._max_bytes:
             raise errors.refused(307, f"The body is larger than {self._max_bytes} bytes", "TOO_MANY_BYTES")
@@ -156,12 +166,15 @@ class Body:
             data, self._back = self._back, b""
             return data
         while not self._ended:
-            raw = await self.read_raw()
+            raw = await self._read_encoded()
             if not raw:
                 self._ended = True
                 self._decoder.finish()
                 return b""
-            if data := self._decoder.decode(raw):
+            # Decoding a large piece would hold up the loop.
+            is_large = len(raw) > _OFF_LOOP_BYTES and not isinstance(self._decoder, compression.Plain)
+            data = await asyncio.to_thread(self._decoder.decode, raw) if is_large else self._decoder.decode(raw)
+            if data:
                 return data
         return b""
 

@@ -3,18 +3,16 @@
 import re
 from dataclasses import dataclass
 
-# ClickHouse's lexer (src/Parsers/Lexer.cpp), as far as it matters for finding where words stand.
-_TOKEN = re.compile(
-    rb"""
-    (?P<blank>\s++|--[^\n]*+|\#(?:[\ !])[^\n]*+|/\*.*?\*/)
-  | (?P<string>'(?:[^'\\]++|\\.|'')*+'|(?P<heredoc>\$\w*\$).*?(?P=heredoc))
-  | (?P<quoted>"(?:[^"\\]++|\\.|"")*+"|`(?:[^`\\]++|\\.|``)*+`)
-  | (?P<word>[A-Za-z_][A-Za-z0-9_]*+)
-  | (?P<number>[0-9][0-9A-Za-z_.]*+)
-  | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+# ClickHouse's lexer (src/Parsers/Lexer.cpp), as far as it matters for finding where words stand. What is not closed
+# goes on to the end of the text, so that each byte is looked at once.
+_BLANK = rb"\s++|--[^\n]*+|\#[\ !][^\n]*+|/\*(?:.*?\*/|.*+)"
+_STRING = rb"'(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)"
+_HEREDOC = rb"(?P<mark>\$\w*+\$)(?:.*?(?P=mark)|.*+)"
+_QUOTED = rb'"(?:[^"\\]++|\\.|"")*+(?:"|\\?\Z)|`(?:[^`\\]++|\\.|``)*+(?:`|\\?\Z)'
+_REST = rb"(?P<word>[A-Za-z_][A-Za-z0-9_]*+)|(?P<number>[0-9][0-9A-Za-z_.]*+)|(?P<other>.)"
+_HEAD = rb"(?P<blank>" + _BLANK + rb")|(?P<quoted>" + _QUOTED + rb")|(?P<string>" + _STRING
+_TOKEN = re.compile(_HEAD + rb"|" + _HEREDOC + rb")|" + _REST, re.DOTALL)
+_CANONICAL_TOKEN = re.compile(_HEAD + rb")|" + _REST, re.DOTALL)
 # Words after which FORMAT is a name, not the clause.
 _NAME_FOLLOWS = frozenset({b"FROM", b"JOIN", b"AS", b"SELECT", b",", b".", b"=", b"(", b"BY", b"AND", b"OR", b"IN"})
 _QUERIES = frozenset({"SELECT", "WITH", "FROM"})
@@ -62,19 +60,15 @@ class Statement:
         return self.data_at >= 0
 
 
-def tokens(text: bytes) -> list[Token]:
-    """All tokens of `text` but blanks and comments."""
-    return [token for token in _scan(text) if token.kind != "blank"]
+def tokens(text: bytes, *, is_canonical: bool = False) -> list[Token]:
+    """All tokens of `text` but blanks and comments; canonical text (the engine's formatter's) has no heredocs."""
+    found = (_token(match) for match in (_CANONICAL_TOKEN if is_canonical else _TOKEN).finditer(text))
+    return [token for token in found if token.kind != "blank"]
 
 
-def _scan(text: bytes) -> "list[Token]":
-    found = []
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "other"
-        if kind == "heredoc":
-            kind = "string"
-        found.append(Token(kind, match.group(), match.start(), match.end()))
-    return found
+def _token(match: re.Match[bytes]) -> Token:
+    kind = next(name for name in ("blank", "word", "other", "string", "quoted", "number") if match[name] is not None)
+    return Token(kind, match.group(), match.start(), match.end())
 
 
 def parse(text: bytes) -> Statement:
@@ -106,7 +100,7 @@ def parse(text: bytes) -> Statement:
 
 def _first_word(text: bytes) -> str:
     for match in _TOKEN.finditer(text):
-        if match.lastgroup != "blank":
+        if match["blank"] is None:
             return _decode(match.group()).upper()
     return ""
 
@@ -114,14 +108,12 @@ def _first_word(text: bytes) -> str:
 def _parse_insert(text: bytes) -> Statement | None:
     """INSERT with data: ends at VALUES or at FORMAT name, whichever comes first outside of parentheses."""
     depth = 0
-    selects = False
     before: Token | None = None
     pending: Token | None = None  # a FORMAT word that waits for its name
     for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "other"
-        if kind == "blank":
+        if match["blank"] is not None:
             continue
-        token = Token(kind, match.group(), match.start(), match.end())
+        token = _token(match)
         if pending is not None:
             if token.kind == "word":
                 return _with_data(text, pending.start, _decode(token.text), _data_at(text, token.end))
@@ -130,13 +122,13 @@ def _parse_insert(text: bytes) -> Statement | None:
             depth += 1
         elif token.text in (b")", b"]"):
             depth -= 1
-        elif token.kind == "word" and depth == 0:
+        elif token.kind == "word" and depth == 0 and not _names(before):
             word = token.upper
             if word in (b"SELECT", b"WITH"):
-                selects = True
-            elif word == b"VALUES" and not selects and not _names(before):
+                return None  # the rows come from a query; FORMAT then says nothing
+            if word == b"VALUES":
                 return _with_data(text, token.start, "Values", token.end)
-            elif word == b"FORMAT" and not _names(before):
+            if word == b"FORMAT":
                 pending = token
         before = token
     return None

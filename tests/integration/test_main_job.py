@@ -7,6 +7,7 @@ import time
 import aiomqtt
 import grpc
 import pytest
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from cityfleet.telemetry.v1 import downlink_pb2, downlink_pb2_grpc, telemetry_pb2, telemetry_pb2_grpc
 from runtime.secrets import secret
@@ -183,3 +184,17 @@ def test_a_second_instance_on_the_same_folder_is_refused(platform):
     done = platform.cli("up", check=False)
     assert done.returncode == 1
     assert f"already running on {platform.data_dir} (process {platform.process.pid})" in done.stderr
+
+
+def test_reflection_lists_the_services_of_registry_and_ingest(platform):
+    def services(address):
+        with grpc.insecure_channel(address) as channel:
+            return set(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+    assert {
+        "cityfleet.registry.v1.DeviceService",
+        "cityfleet.registry.v1.DeviceTypeService",
+        "cityfleet.registry.v1.MetricService",
+        "grpc.health.v1.Health",
+    } <= services(platform.registry)
+    assert {"cityfleet.telemetry.v1.TelemetryService", "grpc.health.v1.Health"} <= services(platform.grpc)

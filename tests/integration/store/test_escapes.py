@@ -322,11 +322,29 @@ def test_the_lock_cannot_be_opened_in_the_url(store: StoreHandle, account: Accou
             store.query("TRUNCATE TABLE cityfleet.wards", account, **{name: value})
 
 
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_names_in_the_url_are_not_statements(store: StoreHandle, account: Account) -> None:
+    for parameters in (
+        {"default_format": "TSV SETTINGS readonly = 0"},
+        {"default_format": "TSV; DROP TABLE cityfleet.wards"},
+        {"default_format": "TSV INTO OUTFILE '/tmp/x'"},
+        {"param_x = 1, readonly": "0"},
+        {"max_threads = 1, readonly": "0"},
+        {"database": "ioc`; DROP TABLE cityfleet.wards; --"},
+        {"query_id": "x\r\nX-Other: y"},
+    ):
+        with pytest.raises(QueryError) as caught:
+            store.query("SELECT 1", account, **parameters)
+        assert caught.value.code in (36, 73, 81, 115, 164), parameters
+    assert store.query("SELECT 1", account, query_id="x' OR 1 --") == "1\n"
+    assert store.query("EXISTS cityfleet.wards") == "1\n"
+
+
 def test_reader_may_ask_the_views_and_the_tables(store: StoreHandle) -> None:
     for name in ("ioc.readings", "ioc.latest", "ioc.devices", "cityfleet.readings", "cityfleet.quarantine"):
         store.query(f"SELECT * FROM {name} LIMIT 1")
         store.query(f"DESCRIBE {name}")
-    assert store.query("SHOW TABLES FROM ioc") == "devices\nlatest\nreadings\n"
+    assert store.query("SHOW TABLES FROM ioc") == "devices\nlatest\nreadings\nreadings_of\n"
 
 
 def test_harmless_words_are_not_refused(store: StoreHandle) -> None:

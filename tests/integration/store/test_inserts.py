@@ -180,6 +180,13 @@ def test_every_way_to_write_an_insert_works(store: StoreHandle, sql: str, data: 
     assert store.rows("SELECT ward_code, name FROM cityfleet.wards ORDER BY ward_code")[1] == ["f2", "it\\'s"]
 
 
+def test_data_without_a_format_clause_is_in_the_default_format(store: StoreHandle) -> None:
+    store.query("INSERT INTO cityfleet.wards", "writer", data=b"('d1', '', '', '', 1)")
+    store.query("INSERT INTO cityfleet.wards", "writer", data=b"d2,,,,1\n", default_format="CSV")
+    asked = "SELECT count() FROM cityfleet.wards WHERE ward_code IN ('d1', 'd2')"
+    assert store.query(asked) == "2\n"
+
+
 def test_a_bad_row_is_refused_with_the_engines_words(store: StoreHandle) -> None:
     with pytest.raises(QueryError) as caught:
         store.query("INSERT INTO cityfleet.wards FORMAT CSV", "writer", data=b"a,b,c,d,x\n")

@@ -1,5 +1,6 @@
-"""The store's life: clients that leave, too many at once, crashes, shutdown, a second instance, its commands."""
+"""The store's life: clients that leave, too many at once, crashes, shutdown, a second instance, metrics, commands."""
 
+import contextlib
 import json
 import os
 import signal
@@ -80,6 +81,26 @@ def test_an_insert_whose_client_leaves_half_way_commits_nothing(store: StoreHand
     assert store.query("SELECT count() FROM cityfleet.wards WHERE ward_code = 'half'") == "0\n"
 
 
+def test_a_body_that_stops_coming_is_refused(tmp_path: Path) -> None:
+    with (
+        running_store(tmp_path, CITYFLEET_STORE__EMBEDDED__RECEIVE_TIMEOUT_S="0.3") as store,
+        socket.create_connection(("127.0.0.1", store.port)) as wire,
+    ):
+        wire.sendall(
+            f"POST /?query=INSERT+INTO+cityfleet.wards+FORMAT+TSV HTTP/1.1\r\nHost: x\r\nX-ClickHouse-User: writer\r\n"
+            f"X-ClickHouse-Key: {store.writer_password}\r\nContent-Length: 1000\r\n\r\nhalf\t".encode()
+        )
+        assert b"X-ClickHouse-Exception-Code: 209" in wire.recv(4096)
+
+
+def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
+    with running_store(tmp_path, CITYFLEET_STORE__EMBEDDED__MAX_BODY_BYTES="1000") as store:
+        with pytest.raises(QueryError) as caught:
+            store.query("INSERT INTO cityfleet.wards FORMAT TSV", "writer", data=b"w\t\t\t\t1\n" * 200)
+        assert (caught.value.status, caught.value.code) == (413, 307)
+        assert store.query("SELECT count() FROM cityfleet.wards") == "0\n"
+
+
 def test_kill_query_stops_it(store: StoreHandle) -> None:
     errors: list[QueryError] = []
 
@@ -129,7 +150,12 @@ def test_sigterm_lets_running_queries_end(tmp_path: Path) -> None:
 
 def test_a_query_that_outlasts_the_deadline_is_stopped(tmp_path: Path) -> None:
     with running_store(tmp_path, CITYFLEET_STORE__EMBEDDED__DRAIN_S="0.3") as store:
-        send = threading.Thread(target=lambda: pytest.raises(QueryError, store.query, ENDLESS, query_id="endless"))
+
+        def ask() -> None:
+            with contextlib.suppress(QueryError):
+                store.query(ENDLESS, query_id="endless")
+
+        send = threading.Thread(target=ask)
         send.start()
         wait_for("it runs", lambda: is_running(store, "endless"))
         started = time.monotonic()
@@ -244,6 +270,16 @@ def test_status_tells_version_migrations_and_tables(store: StoreHandle) -> None:
 def test_migrate_finds_nothing_to_do(store: StoreHandle) -> None:
     assert "up to date" in run(store, "store", "migrate").stdout
     assert "up to date" in run(store, "store", "migrate", "--dry-run").stdout
+
+
+def test_migrate_builds_the_schema_over_http(tmp_path: Path) -> None:
+    with running_store(tmp_path) as store:
+        for database in ("ioc", "cityfleet"):
+            store.query(f"DROP DATABASE {database} SYNC", "admin")
+        assert "CREATE TABLE IF NOT EXISTS cityfleet.readings" in run(store, "store", "migrate", "--dry-run").stdout
+        assert "applied 0001 readings" in run(store, "store", "migrate").stdout
+        assert store.query("SELECT count() FROM ioc.readings") == "0\n"
+        assert "up to date" in run(store, "store", "migrate").stdout
 
 
 def test_status_of_a_store_that_is_away_says_so(store: StoreHandle, tmp_path: Path) -> None:

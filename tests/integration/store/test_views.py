@@ -34,8 +34,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
     with running_store(tmp_path_factory.mktemp("city")) as store:
         store.query(
             "INSERT INTO cityfleet.devices (device_num, device_id, device_type, ward_code, state, version) "
-            "SELECT number + 1, concat('dev-', toString(number + 1)), 'gauge', leftPad(toString(number%126), 5, '0'), "
-            "'active', 1 FROM numbers(200)",
+            "SELECT number + 1, concat('dev-', toString(number + 1)), 'gauge', "
+            "leftPad(toString(number % 126), 5, '0'), 'active', 1 FROM numbers(200)",
             "writer",
         )
         store.query(
@@ -116,6 +116,16 @@ def test_questions_by_name_are_answered_right(city: StoreHandle) -> None:
     assert read_rows(city, "device_id = 'dev-77' AND metric = 'rain_mm'")[0] == 1000
     assert read_rows(city, "metric = 'rain_mm' AND ts < '2026-09-01 01:00:00'")[0] == 2400
     assert read_rows(city, "ward_name = 'Ward 100'")[0] == 3000
+
+
+def test_one_devices_readings_are_read_without_the_others(city: StoreHandle) -> None:
+    for source in (
+        "ioc.readings_of(device_id = 'dev-77')",
+        "ioc.readings WHERE device_num IN (SELECT device_num FROM ioc.devices WHERE device_id = 'dev-77')",
+    ):
+        found = json.loads(city.query(f"SELECT count() AS n, sum(value) FROM {source} FORMAT JSON"))
+        assert found["data"][0]["n"] == 3000
+        assert found["statistics"]["rows_read"] < 60_000
 
 
 def test_the_views_can_be_joined(city: StoreHandle) -> None:
