@@ -125,7 +125,8 @@ class GrpcTransport:
                 if stream.durable > acked:
                     acked = stream.durable
                     yield telemetry_pb2.PublishResponse(acked_sequence=acked)
-                if stream.ended and stream.durable == stream.received:
+                # Against what was sent, not what is durable: while we yield, more becomes durable.
+                if stream.ended and acked == stream.received:
                     break
             await reader
         except _BadRequestError as exc:
