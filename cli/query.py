@@ -128,6 +128,7 @@ async def _print_table(answer: aiohttp.ClientResponse) -> None:
         table = Table(*(Column(Text(name)) for name in names), box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(Text(value) for value in row))
-        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        # As wide as it is: a value that was cut short is no answer, and a terminal wraps long lines by itself.
+        Console(width=10_000).print(table)
     if cut:
         print(f"The first {_TABLE_ROWS} rows; -o csv prints all.", file=sys.stderr)
