@@ -4,6 +4,14 @@ cdef enum Encoding:
     ENCODING_DEFAULT = 0        # the device type's default
     ENCODING_SENML_JSON = 1
     ENCODING_BATCH = 2
+    ENCODING_SENML_CBOR = 3
+    ENCODING_JSON = 4               # by the mapping of the device type
+    ENCODING_LPP = 5                # Cayenne Low Power Payload
+    ENCODING_LAYOUT = 6             # by the binary layout of the device type
+    ENCODING_SPARKPLUG = 7          # Sparkplug B 3.0
+    ENCODING_TTS_JSON = 8           # The Things Stack v3
+    ENCODING_CHIRPSTACK_JSON = 9    # ChirpStack v4
+    ENCODING_CHIRPSTACK_PROTOBUF = 10
     ENCODING_UNKNOWN = 255      # named by the sender, not known here: quarantine
 
 cdef enum Scope:
@@ -37,6 +45,7 @@ cdef struct Frame:
     unsigned char encoding      # Encoding
     unsigned char scope         # Scope
     unsigned char reason        # Reason: already refused by the transport, goes to quarantine undecoded
+    unsigned char is_trusted    # whoever delivered it vouches for the devices that its payload names
 
 cdef class FrameChunk:
     cdef unsigned char* data

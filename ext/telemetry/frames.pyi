@@ -24,5 +24,6 @@ class FrameChunk:
         reason: int = 0,
         received_ms: int = 0,
         ack_ref: int = 0,
+        is_trusted: bool = False,
     ) -> None: ...
     def ack_refs(self) -> list[int]: ...

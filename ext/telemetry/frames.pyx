@@ -4,7 +4,18 @@
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-ENCODING_NAMES = {"senml-json": ENCODING_SENML_JSON, "batch": ENCODING_BATCH}
+ENCODING_NAMES = {
+    "senml-json": ENCODING_SENML_JSON,
+    "batch": ENCODING_BATCH,
+    "senml-cbor": ENCODING_SENML_CBOR,
+    "json": ENCODING_JSON,
+    "lpp": ENCODING_LPP,
+    "layout": ENCODING_LAYOUT,
+    "sparkplug": ENCODING_SPARKPLUG,
+    "tts": ENCODING_TTS_JSON,
+    "chirpstack": ENCODING_CHIRPSTACK_JSON,
+    "chirpstack-protobuf": ENCODING_CHIRPSTACK_PROTOBUF,
+}
 SCOPES = {"device": SCOPE_DEVICE, "gateway": SCOPE_GATEWAY}
 
 REASON_NAMES = (
@@ -71,7 +82,7 @@ cdef class FrameChunk:
         self.count = 0
 
     def add(self, bytes topic not None, bytes payload not None, *, int sender=-1, int encoding=0, int scope=0,
-            int reason=0, long long received_ms=0, unsigned long long ack_ref=0) -> None:
+            int reason=0, long long received_ms=0, unsigned long long ack_ref=0, bint is_trusted=False) -> None:
         """Append one frame from Python: for transports that are not the hot path, and for tests."""
         cdef Frame* frame = self.append(topic, len(topic), payload, len(payload))
         if frame == NULL:
@@ -82,6 +93,7 @@ cdef class FrameChunk:
         frame.reason = <unsigned char>reason
         frame.received_ms = received_ms
         frame.ack_ref = ack_ref
+        frame.is_trusted = is_trusted
 
     def ack_refs(self) -> list:
         """The `ack_ref` of every frame, in order."""

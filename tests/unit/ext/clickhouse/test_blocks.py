@@ -83,7 +83,7 @@ def test_clickhouse_reads_quarantine_rows_byte_by_byte(tmp_path: Path) -> None:
     pipeline = Pipeline(make_index())
     payloads = [b"\x00\xff\xfe not JSON", b"", b"x" * 300, b"[" * 70_000, '[{"n":"é"}]'.encode()]
     pipeline.fill([Message(payload, "wl-1") for payload in payloads])
-    pipeline.fill([Message(b"\xff", "gw-1", "gateway", "batch"), Message(b"?", None, encoding="lpp")], "grpc")
+    pipeline.fill([Message(b"\xff", "gw-1", "gateway", "batch"), Message(b"?", None, encoding="xml")], "grpc")
     sealed = pipeline.batch.seal()
     select = (
         "toUnixTimestamp64Milli(received_at), device_id, topic, transport, encoding, reason, detail, readings, "
