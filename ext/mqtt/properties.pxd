@@ -1,4 +1,4 @@
-# MQTT 5.0 properties as a client may send them: section 2.2.2.
+# MQTT 5.0 properties, as clients and as servers may send them: section 2.2.2.
 
 from ext.mqtt.reason cimport ReasonCode
 from ext.wire.cursor cimport Cursor, Span
@@ -11,6 +11,11 @@ cdef enum Place:                    # which packet (or part) the properties stan
     IN_SUBSCRIBE = 16
     IN_UNSUBSCRIBE = 32
     IN_DISCONNECT = 64
+    # What a server sends; its PUBREC, PUBREL and PUBCOMP have what a PUBACK has, its UNSUBACK what a SUBACK has.
+    IN_CONNACK = 256
+    IN_SUBACK = 512
+    IN_SERVER_PUBLISH = 1024
+    IN_SERVER_DISCONNECT = 2048
 
 cdef enum:                         # property ids
     P_PAYLOAD_FORMAT = 1
@@ -27,6 +32,7 @@ cdef enum:                         # property ids
     P_REQUEST_PROBLEM_INFORMATION = 23
     P_WILL_DELAY = 24
     P_REQUEST_RESPONSE_INFORMATION = 25
+    P_RESPONSE_INFORMATION = 26
     P_SERVER_REFERENCE = 28
     P_REASON_STRING = 31
     P_RECEIVE_MAXIMUM = 33
@@ -36,6 +42,7 @@ cdef enum:                         # property ids
     P_RETAIN_AVAILABLE = 37
     P_USER_PROPERTY = 38
     P_MAXIMUM_PACKET_SIZE = 39
+    P_WILDCARD_SUBSCRIPTION_AVAILABLE = 40
     P_SUBSCRIPTION_IDENTIFIER_AVAILABLE = 41
     P_SHARED_SUBSCRIPTION_AVAILABLE = 42
 
