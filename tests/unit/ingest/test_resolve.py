@@ -50,7 +50,7 @@ REFUSED = [
     (Message(pack({"n": "wl-2:rain_mm", "v": 1}), "gw-1", "gateway"), "not_behind_gateway", "device wl-2, reading 1"),
     (Message(pack({"n": "wl-1:rain_mm", "v": 1}), "gw-2", "gateway"), "not_behind_gateway", "device wl-1, reading 1"),
     (Message(pack({"n": "wl-2:rain_mm", "v": 1}), "wl-1", "gateway"), "not_behind_gateway", "device wl-2, reading 1"),
-    (Message(pack(GOOD), encoding="lpp"), "unknown_encoding", ""),
+    (Message(pack(GOOD), encoding="xml"), "unknown_encoding", ""),
     (Message(pack(GOOD), None, encoding=""), "unknown_device", ""),
     (Message(b""), "empty_payload", ""),
     (Message(b"", encoding="batch"), "empty_payload", ""),

@@ -3,7 +3,7 @@
 import pytest
 
 from ext.telemetry.frames import ENCODING_NAMES
-from ext.telemetry.topic import content_type_encoding, parse
+from ext.telemetry.topic import content_type_encoding, foreign, parse
 
 SENML, BATCH = ENCODING_NAMES["senml-json"], ENCODING_NAMES["batch"]
 
@@ -15,7 +15,8 @@ SENML, BATCH = ENCODING_NAMES["senml-json"], ENCODING_NAMES["batch"]
         (b"cf/v1/d/wl-1/telemetry/senml-json", (0, b"wl-1", True, SENML)),
         (b"cf/v1/d/wl-1/telemetry/batch", (0, b"wl-1", True, BATCH)),
         (b"cf/v1/g/gw-1/telemetry/batch", (1, b"gw-1", True, BATCH)),
-        (b"cf/v1/d/wl-1/telemetry/lpp", (0, b"wl-1", True, 255)),
+        (b"cf/v1/d/wl-1/telemetry/lpp", (0, b"wl-1", True, ENCODING_NAMES["lpp"])),
+        (b"cf/v1/d/wl-1/telemetry/xml", (0, b"wl-1", True, 255)),
         (b"cf/v1/d/wl-1/telemetry/", (0, b"wl-1", True, 255)),
         (b"cf/v1/d/wl-1/telemetry/batch/x", (0, b"wl-1", False, 0)),
         (b"cf/v1/d/wl-1/telemetryx", (0, b"wl-1", False, 0)),
@@ -55,8 +56,55 @@ def test_other_topics_are_foreign(topic):
         (b"application/x-cityfleet-batch", BATCH),
         (b"application/x-protobuf", BATCH),
         (b"batch", BATCH),
+        (b"application/senml+cbor", ENCODING_NAMES["senml-cbor"]),
+        (b"application/json", ENCODING_NAMES["json"]),
         (b"application/cbor", 255),
     ],
 )
 def test_content_type_names_the_encoding(content_type, encoding):
     assert content_type_encoding(content_type) == encoding
+
+
+@pytest.mark.parametrize("name", ENCODING_NAMES)
+def test_every_encoding_is_a_suffix(name):
+    assert parse(b"cf/v1/d/wl-1/telemetry/" + name.encode()) == (0, b"wl-1", True, ENCODING_NAMES[name])
+
+
+@pytest.mark.parametrize(
+    ("topic", "family"),
+    [
+        (b"spBv1.0/city/NDATA/edge", "sparkplug"),
+        (b"spBv1.0/STATE/host", "sparkplug"),
+        (b"v3/app@tenant/devices/wl-1/up", "tts"),
+        (b"v3/app/devices/wl-1/up", "tts"),
+        (b"application/5f0c/device/0102030405060708/event/up", "chirpstack"),
+    ],
+)
+def test_foreign_topics_name_their_family(topic, family):
+    assert foreign(topic) == ENCODING_NAMES[family]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        b"",
+        b"spBv1.0",
+        b"v3/app@tenant/devices/wl-1/join",
+        b"v3/app@tenant/devices/wl-1/down/queued",
+        b"v3/app@tenant/devices/wl-1/up/x",
+        b"v3//devices/wl-1/up",
+        b"v3/app/devices//up",
+        b"v3/app/device/wl-1/up",
+        b"v3/up",
+        b"application/5f0c/device/01/event/join",
+        b"application/5f0c/device/01/event/ack",
+        b"application/5f0c/device/01/command/down",
+        b"application//device/01/event/up",
+        b"application/5f0c/device//event/up",
+        b"application/5f0c",
+        b"cf/v1/d/wl-1/telemetry",
+        b"zigbee2mqtt/x",
+    ],
+)
+def test_other_events_of_foreign_systems_are_not_consumed(topic):
+    assert foreign(topic) == 255
