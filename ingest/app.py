@@ -17,7 +17,6 @@ from ingest.metrics import IngestCollector, Ledger, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
 from ingest.resolve.feed import IndexFeed
 from ingest.resolve.resolver import Resolver, TimeWindow
-from ingest.resolve.units import conversions
 from ingest.settings import IngestSettings
 from ingest.spool.spool import Spool, read_bodies
 from ingest.spool.stage import spool_stage
@@ -30,6 +29,7 @@ from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
 from runtime.pipe import Pipe
 from runtime.secrets import secret
+from runtime.units import conversions
 from store.client import open_client
 from store.settings import StoreSettings
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from cityfleet.registry.v1 import device_index_pb2 as pb
 from cityfleet.registry.v1 import device_index_pb2_grpc
 from registry import metrics
+from registry.api.decoder import decoder_message
 from registry.api.status import abort
 from registry.db import catalogue, index, sequence
 from registry.db.engine import Database
@@ -162,9 +163,16 @@ def _type(kind: DeviceType, numbers: dict[str, int]) -> pb.IndexType:
         is_gateway=kind.spec.is_gateway,
         default_encoding=kind.spec.default_encoding,
         metrics=[
-            pb.IndexTypeMetric(metric_num=numbers[entry.metric], min_value=entry.min_value, max_value=entry.max_value)
+            pb.IndexTypeMetric(
+                metric_num=numbers[entry.metric],
+                min_value=entry.min_value,
+                max_value=entry.max_value,
+                source=entry.source,
+                source_unit=entry.source_unit,
+            )
             for entry in kind.spec.metrics
         ],
+        decoder=decoder_message(kind.spec.decoder),
     )
 
 

@@ -4,6 +4,7 @@ import grpc
 
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import device_type_pb2_grpc
+from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.api.names import id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
 from registry.api.status import answering
@@ -65,9 +66,13 @@ def _spec(given: pb.DeviceType) -> TypeSpec:
                 entry.metric,
                 entry.min_value if entry.HasField("min_value") else None,
                 entry.max_value if entry.HasField("max_value") else None,
+                entry.source,
+                entry.source_unit,
             )
             for entry in given.metrics
         ),
+        decoder=decoder_of(given.decoder),
+        vectors=tuple(map(vector_of, given.vectors)),
     )
 
 
@@ -83,9 +88,17 @@ def message(kind: DeviceType) -> pb.DeviceType:
         default_encoding=spec.default_encoding,
         expected_interval_s=spec.expected_interval_s,
         metrics=[
-            pb.DeviceTypeMetric(metric=entry.metric, min_value=entry.min_value, max_value=entry.max_value)
+            pb.DeviceTypeMetric(
+                metric=entry.metric,
+                min_value=entry.min_value,
+                max_value=entry.max_value,
+                source=entry.source,
+                source_unit=entry.source_unit,
+            )
             for entry in spec.metrics
         ],
+        decoder=decoder_message(spec.decoder),
+        vectors=map(vector_message, spec.vectors),
         version=kind.version,
         etag=etag(kind.revision) if is_stored else "",
         create_time=timestamp(kind.create_time_ms) if is_stored else None,

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from registry.db import sequence
 from registry.db.schema import device_type_metrics, device_types, devices, metrics
+from registry.devices.decoder import Decoder, TestVector
 from registry.devices.model import DeviceType, Metric, TypeMetric, TypeSpec
 
 
@@ -58,6 +60,11 @@ def metric_nums(connection: Connection) -> dict[str, int]:
     return {
         row.metric_id: row.metric_num for row in connection.execute(select(metrics.c.metric_id, metrics.c.metric_num))
     }
+
+
+def metric_units(connection: Connection) -> dict[str, str]:
+    """Canonical units by metric."""
+    return {row.metric_id: row.unit for row in connection.execute(select(metrics.c.metric_id, metrics.c.unit))}
 
 
 def insert_type(connection: Connection, spec: TypeSpec, now_ms: int) -> None:
@@ -144,7 +151,13 @@ def _type_columns(spec: TypeSpec) -> dict[str, object]:
         "is_gateway": spec.is_gateway,
         "default_encoding": spec.default_encoding,
         "expected_interval_s": spec.expected_interval_s,
+        "decoder": _json_or_empty(spec.decoder, Decoder()),
+        "vectors": _json_or_empty(spec.vectors, ()),
     }
+
+
+def _json_or_empty(value: object, default: object) -> str:
+    return "" if value == default else msgspec.json.encode(value).decode()
 
 
 def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) -> None:
@@ -160,6 +173,8 @@ def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) 
                 "metric_num": numbers[entry.metric],
                 "min_value": entry.min_value,
                 "max_value": entry.max_value,
+                "source": entry.source,
+                "source_unit": entry.source_unit,
             }
             for position, entry in enumerate(spec.metrics)
         ],
@@ -172,7 +187,9 @@ def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceTyp
     if len(rows) == 1:
         query = query.where(device_type_metrics.c.type_num == rows[0]["type_num"])
     for entry in connection.execute(query) if rows else ():
-        entries[entry.type_num].append(TypeMetric(entry.metric_id, entry.min_value, entry.max_value))
+        entries[entry.type_num].append(
+            TypeMetric(entry.metric_id, entry.min_value, entry.max_value, entry.source, entry.source_unit)
+        )
     return [
         DeviceType(
             type_num=row["type_num"],
@@ -184,6 +201,8 @@ def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceTyp
                 default_encoding=row["default_encoding"],
                 expected_interval_s=row["expected_interval_s"],
                 metrics=tuple(entries[row["type_num"]]),
+                decoder=msgspec.json.decode(row["decoder"], type=Decoder) if row["decoder"] else Decoder(),
+                vectors=msgspec.json.decode(row["vectors"], type=tuple[TestVector, ...]) if row["vectors"] else (),
             ),
             version=row["version"],
             dimension_revision=row["dimension_revision"],

@@ -54,6 +54,9 @@ device_types = Table(
     Column("is_gateway", Boolean, nullable=False),
     Column("default_encoding", String(31), nullable=False),
     Column("expected_interval_s", Integer, nullable=False),
+    # JSON; empty: none.
+    Column("decoder", Text, nullable=False),
+    Column("vectors", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("dimension_revision", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False, unique=True),
@@ -69,6 +72,8 @@ device_type_metrics = Table(
     Column("metric_num", ForeignKey("metrics.metric_num"), nullable=False),
     Column("min_value", Float(53)),
     Column("max_value", Float(53)),
+    Column("source", String(127), nullable=False),
+    Column("source_unit", String(63), nullable=False),
 )
 
 devices = Table(

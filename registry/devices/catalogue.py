@@ -1,5 +1,6 @@
 """Metrics and device types: create, update, apply. Each function runs in one write transaction."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -7,8 +8,10 @@ from sqlalchemy import Connection
 
 from registry.db import catalogue as db
 from registry.db import sequence
+from registry.devices.decoder_rules import check_decoder
 from registry.devices.model import DeviceType, Metric, TypeSpec
 from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_type, check_unit
+from registry.devices.vectors import check_vectors
 from registry.errors import (
     AlreadyExistsError,
     EtagMismatchError,
@@ -17,6 +20,7 @@ from registry.errors import (
     PreconditionError,
     Violation,
 )
+from runtime.units import conversions
 
 MAX_NUMBER = 65_535
 
@@ -35,6 +39,7 @@ STARTER_METRICS = (
     ("humidity_pct", "%", "Relative humidity"),
     ("battery_pct", "%", "Charge of the device's battery"),
     ("rssi_dbm", "dBm", "Strength of the received radio signal"),  # UCUM has no symbol for it; RFC 8798 does
+    ("snr_db", "dB", "Signal-to-noise ratio of the received radio signal"),
 )
 
 
@@ -119,7 +124,9 @@ def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applie
 
     Raises: InvalidError, EtagMismatchError, PreconditionError.
     """
-    if found := check_type(spec, db.metric_nums(connection)):
+    units = db.metric_units(connection)
+    found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec)]
+    if found := found or list(check_vectors(spec, units)):
         raise InvalidError(found)
     current = db.find_type(connection, spec.type_id)
     if current is None:
@@ -146,6 +153,18 @@ def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Appli
     elif plan.outcome == "updated":
         db.update_type(connection, get_type(connection, spec.type_id), spec, sequence.now_ms())
     return msgspec.structs.replace(plan, device_type=get_type(connection, spec.type_id))
+
+
+def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violation]:
+    """Args: units: canonical unit by metric, of the whole catalogue."""
+    found = []
+    for at, entry in enumerate(spec.metrics):
+        canonical = units[entry.metric]
+        known = {canonical, *(unit for unit, _, _ in conversions(canonical))}
+        if entry.source_unit and entry.source_unit not in known:
+            text = f"`{entry.source_unit}` cannot be converted to {canonical}; one of {', '.join(sorted(known))}"
+            found.append(Violation(f"metrics[{at}].source_unit", "UNIT_NOT_CONVERTIBLE", text))
+    return found
 
 
 def check_description(description: str) -> list[Violation]:

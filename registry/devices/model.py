@@ -1,10 +1,8 @@
 """The registry's plain data types. Times are UTC milliseconds since the epoch, by the registry's clock."""
 
-from typing import Literal
-
 import msgspec
 
-Encoding = Literal["senml-json", "batch"]
+from registry.devices.decoder import Decoder, TestVector
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -21,6 +19,9 @@ class TypeMetric(msgspec.Struct, frozen=True):
     metric: str
     min_value: float | None = None
     max_value: float | None = None
+    # What payloads call it and the unit it comes in; empty: as the metric.
+    source: str = ""
+    source_unit: str = ""
 
 
 class TypeSpec(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class TypeSpec(msgspec.Struct, frozen=True):
     default_encoding: str = "senml-json"
     expected_interval_s: int = 0
     metrics: tuple[TypeMetric, ...] = ()
+    decoder: Decoder = Decoder()
+    vectors: tuple[TestVector, ...] = ()
 
 
 class DeviceType(msgspec.Struct, frozen=True):

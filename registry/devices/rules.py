@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from registry.devices.decoder_rules import FOREIGN, PAYLOADS
 from registry.devices.model import DeviceSpec, TypeSpec
 from registry.devices.wards import wards
 from registry.errors import Violation
@@ -13,7 +14,7 @@ METRIC_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 # Terminal symbols and operators of the UCUM syntax (https://ucum.org/ucum, section 2): no spaces, brackets in pairs.
 UNIT = re.compile(r"[!-~]{1,63}")
-ENCODINGS = ("senml-json", "batch")
+ENCODINGS = (*PAYLOADS, *FOREIGN)
 MAX_LABELS = 32
 MAX_LABEL_VALUE = 255
 MAX_TEXT = 255
@@ -38,8 +39,8 @@ def check_unit(unit: str) -> list[Violation]:
     return [Violation("unit", "UNIT_INVALID", f"`{unit}` is not a UCUM unit, as in m, ug/m3, Cel, %, 1")]
 
 
-def check_type(spec: TypeSpec, metrics: Mapping[str, int]) -> list[Violation]:
-    """Args: metrics: the catalogue, numbers by name."""
+def check_type(spec: TypeSpec, metrics: Mapping[str, object]) -> list[Violation]:
+    """All but how payloads are decoded. Args: metrics: the catalogue, by name."""
     found: list[Violation] = []
     if not DEVICE_ID.fullmatch(spec.type_id):
         text = f"`{spec.type_id}` is not a device type: lowercase letters, digits and `-`, 1 to 63 characters"

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from ext.telemetry.index import DeviceIndex
-from ingest.resolve.units import conversions
+from runtime.units import conversions
 from tests.support.senml_twin import Reading
 
 NOW_MS = 1_700_000_000_000

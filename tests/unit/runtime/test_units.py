@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 
 from ext.telemetry.index import DeviceIndex
-from ingest.resolve import units
-from ingest.resolve.units import conversions
+from runtime import units
+from runtime.units import conversions
 from tests.support.pipeline import Message, Pipeline
 
 CASES = [
