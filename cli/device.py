@@ -25,6 +25,7 @@ CSV_COLUMNS = (
     "site",
     "latitude",
     "longitude",
+    "external_id",
     "labels",
     "create_time",
     "update_time",
@@ -39,6 +40,12 @@ GatewayOption = Annotated[str | None, typer.Option("--gateway", "-g", help="Id o
 SiteOption = Annotated[str | None, typer.Option("--site", help="Where it stands, in words.")]
 LatOption = Annotated[float | None, typer.Option("--lat", help="Latitude, WGS 84 degrees.")]
 LonOption = Annotated[float | None, typer.Option("--lon", help="Longitude, WGS 84 degrees.")]
+ExternalOption = Annotated[
+    str | None,
+    typer.Option(
+        "--external-id", "-x", help="What others call it: a DevEUI in lowercase, GROUP/EDGE/DEVICE of Sparkplug."
+    ),
+]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")]
 
 
@@ -51,6 +58,7 @@ def create(
     site: SiteOption = None,
     lat: LatOption = None,
     lon: LonOption = None,
+    external_id: ExternalOption = None,
     label: LabelOption = None,
     name: NameOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, but create nothing.")] = False,
@@ -64,8 +72,9 @@ def create(
     Examples:
         cityfleet device create wl-long-bien-01 --type gauge-river --ward 00097 --site "Cầu Long Biên"
         cityfleet device create rain-07 -t gauge-rain -w 00070 -g bts-0042 --lat 21.0287 --lon 105.8525 -l owner=tnmt
+        cityfleet device create aq-12 -t air-monitor --external-id 0004a30b001c0530
     """
-    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, _labels(label))
+    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, external_id, _labels(label))
     with connect(registry, config, data) as client:
         request = pb.CreateDeviceRequest(device_id=device_id, device=device, validate_only=dry_run)
         created = client.devices.CreateDevice(request, timeout=CALL_S)
@@ -96,6 +105,7 @@ def list_devices(
     device_type: TypeOption = None,
     ward: WardOption = None,
     gateway: GatewayOption = None,
+    external_id: ExternalOption = None,
     state: Annotated[str | None, typer.Option("--state", help="active or decommissioned.")] = None,
     label: LabelOption = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="At most this many; 0: all.")] = 0,
@@ -112,6 +122,7 @@ def list_devices(
         cityfleet device list -g bts-0042 -o name
     """
     given = {"device_type": device_type, "ward_code": ward, "gateway": gateway, "state": state}
+    given["external_id"] = external_id
     given |= {f"labels.{key}": value for key, value in _labels(label).items()}
     terms = [f"{field} = {_quoted(value)}" for field, value in given.items() if value is not None]
     text = " AND ".join(([filter_text] if filter_text.strip() else []) + terms)
@@ -128,6 +139,7 @@ def update(
     site: SiteOption = None,
     lat: LatOption = None,
     lon: LonOption = None,
+    external_id: ExternalOption = None,
     label: LabelOption = None,
     remove_label: Annotated[list[str] | None, typer.Option("--remove-label", metavar="KEY")] = None,
     name: NameOption = None,
@@ -144,7 +156,7 @@ def update(
         cityfleet device update rain-07 --gateway "" --label owner=cepa --remove-label pilot
     """
     labels = _labels(label)
-    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, labels)
+    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, external_id, labels)
     device.etag = etag
     given = {
         "display_name": name,
@@ -154,6 +166,7 @@ def update(
         "site": site,
         "latitude": lat,
         "longitude": lon,
+        "external_id": external_id,
     }
     paths = [field for field, value in given.items() if value is not None]
     paths += [f"labels.{key}" for key in (*labels, *(remove_label or ()))]
@@ -224,6 +237,7 @@ def _message(
     site: str | None,
     lat: float | None,
     lon: float | None,
+    external_id: str | None,
     labels: dict[str, str],
 ) -> pb.Device:
     return pb.Device(
@@ -235,6 +249,7 @@ def _message(
         site=site or "",
         latitude=lat,
         longitude=lon,
+        external_id=external_id or "",
         labels=labels,
     )
 
@@ -292,6 +307,7 @@ def _row(device: pb.Device) -> dict[str, Any]:
         "display_name": device.display_name,
         "latitude": device.latitude if device.HasField("latitude") else None,
         "longitude": device.longitude if device.HasField("longitude") else None,
+        "external_id": device.external_id,
         "labels": dict(sorted(device.labels.items())),
         "etag": device.etag,
         "create_time": device.create_time.ToJsonString(),

@@ -58,8 +58,8 @@ def import_devices(
         jq -c '.[]' fleet.json | cityfleet import devices - --tokens-out tokens.csv
 
     CSV has a head: device_id and device_type, then any of display_name, gateway, ward_code, site, latitude, longitude,
-    token, labels.KEY. NDJSON has the same keys, and `labels` as an object. Rows without a token get one, written to
-    --tokens-out.
+    external_id, token, labels.KEY. NDJSON has the same keys, and `labels` as an object. Rows without a token get one,
+    written to --tokens-out.
     """
     started = time.monotonic()
     counts: Counter[str] = Counter()

@@ -21,6 +21,7 @@ COLUMNS = (
     "site",
     "latitude",
     "longitude",
+    "external_id",
     "token",
 )
 LABEL_PREFIX = "labels."
@@ -47,6 +48,7 @@ class ImportLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    external_id: str = ""
     labels: dict[str, str] = {}
     token: str = ""
 
@@ -60,6 +62,7 @@ class ImportLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             site=self.site,
             latitude=self.latitude,
             longitude=self.longitude,
+            external_id=self.external_id,
             labels=self.labels,
         )
         return pb.ImportRow(row=row, device=device, token=self.token)

@@ -12,6 +12,7 @@ import typer
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from cityfleet.registry.v1.device_type_pb2_grpc import DeviceTypeServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
+from cityfleet.registry.v1.operator_pb2_grpc import OperatorServiceStub
 from cli.settings import load_settings
 from runtime import runfile
 
@@ -32,6 +33,7 @@ class RegistryClient:
     metrics: MetricServiceStub
     types: DeviceTypeServiceStub
     devices: DeviceServiceStub
+    operators: OperatorServiceStub
 
 
 @contextmanager
@@ -39,7 +41,12 @@ def connect(address: str, config: Path | None, data: Path | None) -> Iterator[Re
     """Open a channel; `address` is HOST:PORT, empty for the one that the settings lead to."""
     options = [("grpc.max_receive_message_length", 64 << 20)]
     with grpc.insecure_channel(address or _default_address(config, data), options=options) as channel:
-        yield RegistryClient(MetricServiceStub(channel), DeviceTypeServiceStub(channel), DeviceServiceStub(channel))
+        yield RegistryClient(
+            MetricServiceStub(channel),
+            DeviceTypeServiceStub(channel),
+            DeviceServiceStub(channel),
+            OperatorServiceStub(channel),
+        )
 
 
 def _default_address(config: Path | None, data: Path | None) -> str:

@@ -20,12 +20,15 @@ from cityfleet.registry.v1 import (
     device_type_pb2_grpc,
     metric_pb2,
     metric_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
 )
 from registry import metrics
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_type import DeviceTypeServicer
 from registry.api.metric import MetricServicer
+from registry.api.operator import OperatorServicer
 from registry.db import devices as db_devices
 from registry.db.engine import Database, sqlite_url
 from registry.devices.catalogue import plant_starter_catalogue
@@ -45,6 +48,7 @@ SERVICES = tuple(
         (device_type_pb2, "DeviceTypeService"),
         (device_pb2, "DeviceService"),
         (device_index_pb2, "DeviceIndexService"),
+        (operator_pb2, "OperatorService"),
     )
 )
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
@@ -99,6 +103,7 @@ async def _serve(
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(database), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(database), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(database), server)
+    operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(database), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
         DeviceIndexServicer(database, secret(data_dir, "internal")), server
     )

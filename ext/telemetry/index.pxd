@@ -78,11 +78,16 @@ cdef class DeviceIndex:
     cdef dict metric_units          # metric_num -> canonical unit
     cdef list tokens                # by slot: valid SHA-256 digests, one after the other
     cdef object conversions
+    cdef dict external_slots        # external id -> slot
+    cdef dict external_ids          # slot -> external id
+    cdef dict operators             # name -> (digest of its token, Operator, generation)
 
     # Slot of a device id, or -1. A slot stays the device's for the life of the process, decommissioned or not.
     cdef int find(self, const unsigned char* device_id, size_t size) noexcept
     # The same, for a caller that has the id's hash_bytes().
     cdef int find_hashed(self, const unsigned char* device_id, size_t size, unsigned int hash) noexcept
+    # Slot of the device that others call so, or -1.
+    cdef int find_external(self, const unsigned char* external_id, size_t size) noexcept
     # Whether this slot, given or not, is the device's.
     cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept
     # Valid until the next put; slot must come from find().
@@ -97,4 +102,5 @@ cdef class DeviceIndex:
     cdef Unit* add_unit(self, int metric_num, bytes unit, double factor, double offset) except NULL
     cdef int ward_slot(self, str ward_code) except -1
     cdef void take_from_type(self, int slot) noexcept
+    cdef int name_external(self, int slot, bytes external_id) except -1
     cdef int forget_metric(self, int metric_num) except -1

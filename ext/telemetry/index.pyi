@@ -1,7 +1,7 @@
 """The device index: a read-only copy of the registry's devices, updated in place by the thread that also reads it."""
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 AUTH_UNKNOWN_DEVICE: Final = -1
 AUTH_WRONG_TOKEN: Final = -2
@@ -14,16 +14,24 @@ class DeviceFacts(TypedDict):
     gateway_num: int
     type_num: int
     device_type: str
+    external_id: str
     ward_code: str
     is_active: bool
     is_gateway: bool
     default_encoding: int
+
+class Operator(NamedTuple):
+    name: str
+    subscribe_filters: tuple[bytes, ...]
+    publish_filters: tuple[bytes, ...]
 
 class DeviceIndex:
     awaits_snapshot: bool
     def __init__(self, conversions: Callable[[str], Iterable[tuple[str, float, float]]] | None = None) -> None: ...
     def __len__(self) -> int: ...
     def authenticate(self, device_id: bytes, token: bytes) -> int: ...
+    def authenticate_operator(self, name: bytes, token: bytes) -> Operator | None: ...
+    def find_external_id(self, external_id: str | bytes) -> int: ...
     def find_device(self, device_id: str | bytes) -> int: ...
     def device_id(self, slot: int) -> str: ...
     def device(self, slot: int) -> DeviceFacts: ...
@@ -47,5 +55,14 @@ class DeviceIndex:
         ward_code: str,
         gateway_num: int,
         token_sha256: list[bytes],
+        is_active: bool,
+        external_id: str = "",
+    ) -> bool: ...
+    def put_operator(
+        self,
+        operator: str,
+        token_sha256: bytes,
+        subscribe_filters: list[str],
+        publish_filters: list[str],
         is_active: bool,
     ) -> bool: ...

@@ -2,6 +2,7 @@
 """The device index: a read-only copy of the registry's devices, updated in place by the thread that also reads it."""
 
 import re
+from collections import namedtuple
 from hashlib import sha256
 from hmac import compare_digest
 
@@ -22,6 +23,10 @@ AUTH_NOT_LOADED = -4
 DEVICE_ID = re.compile(rb"[a-z0-9-]{1,63}")
 METRIC = re.compile(rb"[a-z0-9_]{1,63}")
 MAX_UNIT_BYTES = 15
+MAX_EXTERNAL_ID_BYTES = 191
+
+Operator = namedtuple("Operator", ("name", "subscribe_filters", "publish_filters"))
+Operator.__doc__ = "An account that is no device: its name, and bytes of the MQTT filters it may use."
 
 
 cdef int no_slot(HashEntry* table, unsigned int mask) noexcept nogil:
@@ -75,6 +80,9 @@ cdef class DeviceIndex:
         self.type_names = {}
         self.metric_units = {}
         self.tokens = []
+        self.external_slots = {}
+        self.external_ids = {}
+        self.operators = {}
         self.generation = 1
         self.device_mask = 1023
         self.metric_mask = 255
@@ -121,6 +129,11 @@ cdef class DeviceIndex:
             at = (at + 1) & self.device_mask
             entry = &self.device_table[at]
         return -1
+
+    cdef int find_external(self, const unsigned char* external_id, size_t size) noexcept:
+        if not self.external_slots or size == 0 or size > MAX_EXTERNAL_ID_BYTES:
+            return -1
+        return self.external_slots.get(external_id[:size], -1)
 
     cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept:
         cdef Key* key
@@ -200,6 +213,19 @@ cdef class DeviceIndex:
                 matches = True
         return slot if matches else AUTH_WRONG_TOKEN
 
+    def authenticate_operator(self, bytes name not None, bytes token not None):
+        """The operator whose token this is, or None. While `awaits_snapshot`, None may mean not yet known."""
+        found = self.operators.get(name)
+        digest = sha256(token).digest()
+        if found is None or not compare_digest(found[0], digest):
+            return None
+        return found[1]
+
+    def find_external_id(self, external_id: str | bytes) -> int:
+        """Slot of the device that others call so; -1: none."""
+        cdef bytes name = as_bytes(external_id)
+        return self.find_external(name, len(name))
+
     def find_device(self, device_id: str | bytes) -> int:
         """Slot of a device, decommissioned or not; -1 if the index never heard of it."""
         cdef bytes name = as_bytes(device_id)
@@ -224,6 +250,7 @@ cdef class DeviceIndex:
             "gateway_num": device.gateway_num,
             "type_num": device.type_num,
             "device_type": self.type_names.get(device.type_num, ""),
+            "external_id": self.external_ids.get(slot, b"").decode(),
             "ward_code": ward.code[: ward.size].decode(),
             "is_active": bool(device.flags & DEVICE_ACTIVE),
             "is_gateway": bool(device.flags & DEVICE_GATEWAY),
@@ -238,7 +265,7 @@ cdef class DeviceIndex:
         self.in_snapshot = 1
 
     def end_snapshot(self) -> None:
-        """Devices that the snapshot did not name become inactive and lose their tokens; metrics and types are gone.
+        """Devices that the snapshot did not name become inactive and lose their tokens; the rest is gone.
 
         Raises RuntimeError without begin_snapshot().
         """
@@ -250,6 +277,9 @@ cdef class DeviceIndex:
             if self.keys[slot].generation != self.generation:
                 self.devices[slot].flags &= <unsigned char>~DEVICE_ACTIVE
                 self.tokens[slot] = b""
+                self.name_external(slot, b"")
+        for name in [name for name, (_, _, generation) in self.operators.items() if generation != self.generation]:
+            del self.operators[name]
         for type_num in range(self.type_count):
             if self.types[type_num].is_known and self.types[type_num].generation != self.generation:
                 free(self.types[type_num].metrics)
@@ -377,17 +407,19 @@ cdef class DeviceIndex:
                 self.take_from_type(slot)
 
     def put_device(self, device_num, str device_id not None, int type_num, str ward_code not None, gateway_num,
-                   list token_sha256 not None, bint is_active) -> bool:
+                   list token_sha256 not None, bint is_active, str external_id not None="") -> bool:
         """Add or change a device. Its type should have been put before: until it is, the device has no metrics.
 
         Args:
             gateway_num: device_num of the gateway it is registered behind; 0: none.
             token_sha256: 32 bytes each, one for every valid token.
+            external_id: what payloads may call it too, at most 191 bytes; a device that had it before loses it.
         Returns: whether a token that was valid is so no more: then its connections should end.
         Raises: ValueError if the id is not [a-z0-9-]{1,63}, a number or the ward code is out of range, or a hash is
             not of 32 bytes.
         """
         cdef bytes name = device_id.encode()
+        cdef bytes external = external_id.encode()
         cdef int slot = self.find(name, len(name))
         cdef int room
         cdef int ward_slot
@@ -399,6 +431,8 @@ cdef class DeviceIndex:
             raise ValueError(f"a number of device {device_id} is out of range")
         if any(len(digest) != 32 for digest in token_sha256):
             raise ValueError(f"a token hash of device {device_id} is not of 32 bytes")
+        if len(external) > MAX_EXTERNAL_ID_BYTES:
+            raise ValueError(f"the external id of device {device_id} is longer than {MAX_EXTERNAL_ID_BYTES} bytes")
         ward_slot = self.ward_slot(ward_code)
         if slot < 0:
             if self.count == self.capacity:
@@ -427,11 +461,40 @@ cdef class DeviceIndex:
         device.ward_slot = <unsigned short>ward_slot
         device.flags = DEVICE_ACTIVE if is_active else 0
         self.take_from_type(slot)
+        self.name_external(slot, external)
         before = self.tokens[slot]
         self.tokens[slot] = b"".join(token_sha256) if is_active else b""
         return any(before[at : at + 32] not in token_sha256 or not is_active for at in range(0, len(before), 32))
 
+    def put_operator(self, str operator not None, bytes token_sha256 not None, list subscribe_filters not None,
+                     list publish_filters not None, bint is_active) -> bool:
+        """Add, change or (not active) take away an operator.
+
+        Args:
+            subscribe_filters, publish_filters: MQTT topic filters as str.
+        Returns: whether it was there and is another now: then its connections should end.
+        """
+        cdef bytes name = operator.encode()
+        before = self.operators.pop(name, None)
+        if is_active:
+            account = Operator(operator, tuple(map(as_bytes, subscribe_filters)), tuple(map(as_bytes, publish_filters)))
+            self.operators[name] = (token_sha256, account, self.generation)
+        return before is not None and before[:2] != self.operators.get(name, (b"", None, 0))[:2]
+
     # --- the parts that allocate
+
+    cdef int name_external(self, int slot, bytes external_id) except -1:
+        cdef bytes before = self.external_ids.get(slot, b"")
+        if before == external_id:
+            return 0
+        if before and self.external_slots.get(before) == slot:
+            del self.external_slots[before]
+        self.external_ids.pop(slot, None)
+        if external_id:
+            self.external_ids.pop(self.external_slots.get(external_id, -1), None)
+            self.external_slots[external_id] = slot
+            self.external_ids[slot] = external_id
+        return 0
 
     cdef int ward_slot(self, str ward_code) except -1:
         """Slot of a ward code in the index; a new code gets a new slot. Raises ValueError above 15 bytes."""

@@ -139,19 +139,26 @@ cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
         for i in range(size):
             name = names[i]
             name.slot = index.find_hashed(readings.bytes_of(&name.name), name.name.size, hashes[i])
+            if name.slot < 0:
+                name.slot = index.find_external(readings.bytes_of(&name.name), name.name.size)
             next_slot = name.slot + 1
 
 
 cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* sender, DeviceIndex index) noexcept:
-    """The devices that a payload names: below d/ only the sender, below g/ also those registered behind it."""
+    """The devices that a payload names: below d/ only the sender, below g/ also those registered behind it.
+
+    Where whoever delivered the frame vouches for it, any.
+    """
     cdef DeviceName* name
     cdef Device* device
     for i in range(span.first_device, span.first_device + span.devices):
         name = &readings.devices[i]
         device = NULL if name.slot < 0 else &index.devices[name.slot]
         name.device = device
-        if sender == NULL or device == NULL or not device.flags & DEVICE_ACTIVE:
+        if device == NULL or not device.flags & DEVICE_ACTIVE or (sender == NULL and not frame.is_trusted):
             name.reason = REASON_UNKNOWN_DEVICE
+        elif frame.is_trusted:
+            name.reason = REASON_NONE
         elif name.slot == frame.sender or (frame.scope == SCOPE_GATEWAY and device.gateway_num == sender.device_num):
             name.reason = REASON_NONE
         else:

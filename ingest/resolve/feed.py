@@ -23,7 +23,8 @@ class IndexFeed:
     def __init__(
         self, index: DeviceIndex, registry: str, internal_token: str, on_revoked: Callable[[str], None]
     ) -> None:
-        """`on_revoked` is called with the id of a device that lost a token; its connections should end."""
+        """`on_revoked` is called with the MQTT user name of who lost a token (`{device_id}`) or, for an operator
+        (`operator:{name}`), a filter; the connections made under that name should end."""
         self._index = index
         self._registry = registry
         self._metadata = (("authorization", f"Bearer {internal_token}"),)
@@ -78,9 +79,19 @@ class IndexFeed:
                 device.gateway_num,
                 list(device.token_sha256),
                 device.is_active,
+                device.external_id,
             )
             if is_revoked:
                 self._on_revoked(device.device_id)
+        for operator in response.operators:
+            if index.put_operator(
+                operator.operator,
+                operator.token_sha256,
+                list(operator.subscribe_filters),
+                list(operator.publish_filters),
+                operator.is_active,
+            ):
+                self._on_revoked(f"operator:{operator.operator}")
         if response.phase == _Phase.PHASE_SNAPSHOT_COMPLETE:
             index.end_snapshot()
             self.is_loaded = True

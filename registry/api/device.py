@@ -91,6 +91,7 @@ def spec_of(device_id: str, given: pb.Device) -> DeviceSpec:
         latitude=given.latitude if given.HasField("latitude") else None,
         longitude=given.longitude if given.HasField("longitude") else None,
         labels=dict(given.labels),
+        external_id=given.external_id,
     )
 
 
@@ -107,6 +108,7 @@ def message(device: Device) -> pb.Device:
         latitude=spec.latitude,
         longitude=spec.longitude,
         labels=spec.labels,
+        external_id=spec.external_id,
         state=pb.Device.STATE_ACTIVE if device.is_active else pb.Device.STATE_DECOMMISSIONED,
         etag=etag(device.revision) if device.revision else "",
         create_time=timestamp(device.create_time_ms),

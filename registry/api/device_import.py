@@ -29,7 +29,7 @@ async def serve(
     try:
         async for request in requests:
             if is_first:
-                dry_run, is_first = DryRun(planned={}) if request.validate_only else None, False
+                dry_run, is_first = DryRun(planned={}, external_ids={}) if request.validate_only else None, False
             if len(request.rows) > MAX_ROWS:
                 text = f"at most {MAX_ROWS} rows a request, not {len(request.rows)}; send more requests"
                 raise InvalidError([Violation("rows", "TOO_MANY_ROWS", text)])
@@ -57,6 +57,7 @@ def _row(given: pb.ImportRow) -> Row:
         latitude=device.latitude if device.HasField("latitude") else None,
         longitude=device.longitude if device.HasField("longitude") else None,
         labels=dict(device.labels),
+        external_id=device.external_id,
     )
     return Row(given.row, spec, given.token)
 

@@ -17,10 +17,10 @@ from cityfleet.registry.v1 import device_index_pb2_grpc
 from registry import metrics
 from registry.api.decoder import decoder_message
 from registry.api.status import abort
-from registry.db import catalogue, index, sequence
+from registry.db import catalogue, index, operators, sequence
 from registry.db.engine import Database
 from registry.db.index import IndexRow
-from registry.devices.model import DeviceType, Metric
+from registry.devices.model import DeviceType, Metric, Operator
 from registry.errors import ResumeTokenError, StoppingError, UnauthenticatedError
 
 CHUNK_DEVICES = 5000
@@ -29,12 +29,13 @@ Response = pb.WatchDeviceIndexResponse
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """Metrics and types as of `revision`; `numbers` has every metric's number, changed or not."""
+    """Metrics, types and operators as of `revision`; `numbers` has every metric's number, changed or not."""
 
     registry_id: str
     revision: int
     metrics: list[Metric]
     types: list[DeviceType]
+    operators: list[Operator]
     numbers: dict[str, int]
 
 
@@ -95,6 +96,7 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
             is_first_of_snapshot=True,
             metrics=[_metric(metric) for metric in first.metrics],
             types=[_type(kind, first.numbers) for kind in first.types],
+            operators=[_operator(operator) for operator in first.operators if operator.is_active],
         )
         last_num = 0
         while rows := await self._database.read(index.rows_by_num, last_num, CHUNK_DEVICES):
@@ -104,8 +106,8 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
         yield Response(phase=Response.PHASE_SNAPSHOT_COMPLETE, resume_token=_token(head.registry_id, head.revision))
 
     async def _changes(self, revision: int) -> AsyncIterator[Response]:
-        """Everything after `revision`, in pieces; each has all metrics and types changed since it, because a device
-        may be of a type that changed again later. They may come twice, which is harmless."""
+        """Everything after `revision`, in pieces; each has all metrics, types and operators changed since it, because
+        a device may be of a type that changed again later. They may come twice, which is harmless."""
         while True:
             # Read together, so that a device never comes before its type.
             changed, rows = await self._database.read(_changes, revision)
@@ -118,6 +120,7 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
                 phase=Response.PHASE_CHANGES,
                 metrics=[_metric(metric) for metric in changed.metrics],
                 types=[_type(kind, changed.numbers) for kind in changed.types],
+                operators=[_operator(operator) for operator in changed.operators],
                 devices=[_device(row) for row in rows],
                 resume_token=_token(changed.registry_id, revision),
             )
@@ -132,6 +135,7 @@ def _catalogue(connection: Connection, revision: int) -> Catalogue:
         head.revision,
         catalogue.metrics_since(connection, revision),
         catalogue.types_since(connection, revision),
+        operators.operators_since(connection, revision),
         catalogue.metric_nums(connection),
     )
 
@@ -185,4 +189,16 @@ def _device(row: IndexRow) -> pb.IndexDevice:
         gateway_num=row.gateway_num,
         token_sha256=row.token_sha256,
         is_active=row.is_active,
+        external_id=row.external_id,
+    )
+
+
+def _operator(operator: Operator) -> pb.IndexOperator:
+    spec = operator.spec
+    return pb.IndexOperator(
+        operator=spec.operator_id,
+        token_sha256=operator.token_sha256 if operator.is_active else b"",
+        subscribe_filters=spec.subscribe_filters,
+        publish_filters=spec.publish_filters,
+        is_active=operator.is_active,
     )

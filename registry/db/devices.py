@@ -78,7 +78,7 @@ def update_device(
 def decommission(connection: Connection, device_num: int, now_ms: int) -> None:
     revision = sequence.take(connection, revisions=1).revision
     change = update(devices).where(devices.c.device_num == device_num)
-    connection.execute(change.values(is_active=False, revision=revision, update_time_ms=now_ms))
+    connection.execute(change.values(is_active=False, external_id=None, revision=revision, update_time_ms=now_ms))
     connection.execute(delete(device_tokens).where(device_tokens.c.device_num == device_num))
 
 
@@ -119,11 +119,17 @@ def find_gateways(connection: Connection, device_ids: Iterable[str]) -> dict[str
     return {row.device_id: Gateway(*row[1:]) for row in connection.execute(query)}
 
 
+def external_id_holders(connection: Connection, external_ids: Iterable[str]) -> dict[str, str]:
+    """The ids of the devices that have the given external ids, by external id. At most some thousands at once."""
+    query = select(devices.c.external_id, devices.c.device_id).where(devices.c.external_id.in_(list(external_ids)))
+    return {row.external_id: row.device_id for row in connection.execute(query)}
+
+
 def list_devices(connection: Connection, filters: dict[str, str], after_num: int, limit: int) -> list[Device]:
     """Devices with a number above `after_num`, in the order of their numbers.
 
     Args:
-        filters: exact matches by field: device_type, gateway, state, ward_code, labels.KEY.
+        filters: exact matches by field: device_type, external_id, gateway, state, ward_code, labels.KEY.
     """
     query = _SELECT.where(devices.c.device_num > after_num)
     for field, value in filters.items():
@@ -168,6 +174,8 @@ def _matching(query: Select[Any], field: str, value: str) -> Select[Any]:
         )
     if field == "state":
         return query.where(devices.c.is_active.is_(value == "active"))
+    if field == "external_id":
+        return query.where(devices.c.external_id == (value or None))
     if field == "ward_code":
         return query.where(devices.c.ward_code == value)
     label = device_labels.alias()
@@ -186,6 +194,7 @@ def _columns(spec: DeviceSpec, type_num: int, gateway_num: int) -> dict[str, obj
         "site": spec.site,
         "latitude": spec.latitude,
         "longitude": spec.longitude,
+        "external_id": spec.external_id or None,
         "labels": msgspec.json.encode(spec.labels, order="sorted").decode() if spec.labels else "{}",
     }
 
@@ -213,6 +222,7 @@ def _device(row: Row[Any]) -> Device:
             latitude=row.latitude,
             longitude=row.longitude,
             labels=_NO_LABELS if row.labels == "{}" else _labels_decoder.decode(row.labels),
+            external_id=row.external_id or "",
         ),
         type_num=row.type_num,
         gateway_num=row.gateway_num,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from registry.db.devices import tokens_of
 from registry.db.schema import devices
@@ -16,6 +16,7 @@ _COLUMNS = select(
     devices.c.ward_code,
     devices.c.gateway_num,
     devices.c.is_active,
+    func.coalesce(devices.c.external_id, "").label("external_id"),
     devices.c.revision,
 )
 
@@ -27,6 +28,7 @@ class IndexRow(msgspec.Struct, frozen=True):
     ward_code: str
     gateway_num: int
     is_active: bool
+    external_id: str
     revision: int
     token_sha256: list[bytes]
 

@@ -91,6 +91,8 @@ devices = Table(
     Column("longitude", Float(53)),
     # JSON object; device_labels is its index.
     Column("labels", Text, nullable=False),
+    # NULL: none.
+    Column("external_id", String(191)),
     Column("is_active", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False, unique=True),
     Column("create_time_ms", BigInteger, nullable=False),
@@ -100,6 +102,7 @@ devices = Table(
     Index("ix_devices_gateway", "gateway_num", "device_num"),
     Index("ix_devices_ward", "ward_code", "device_num"),
     Index("ix_devices_active", "is_active", "device_num"),
+    Index("ux_devices_external_id", "external_id", unique=True),
 )
 
 device_labels = Table(
@@ -127,4 +130,21 @@ sync_positions = Table(
     metadata,
     Column("consumer", String(31), primary_key=True),
     Column("revision", BigInteger, nullable=False),
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("operator_num", Integer, primary_key=True, autoincrement=False),
+    Column("operator_id", String(63), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    # JSON arrays.
+    Column("subscribe_filters", Text, nullable=False),
+    Column("publish_filters", Text, nullable=False),
+    Column("token_sha256", LargeBinary(32), nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("is_deleted", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
 )

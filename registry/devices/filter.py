@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from registry.errors import InvalidError, Violation
 
-FIELDS = ("device_type", "gateway", "state", "ward_code", "labels.KEY")
+FIELDS = ("device_type", "external_id", "gateway", "state", "ward_code", "labels.KEY")
 STATES = ("active", "decommissioned")
 _TERM = re.compile(
     r"""\s*(?P<field>[A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"=()]+))"""

@@ -15,7 +15,17 @@ from registry.devices.model import Device, DeviceSpec, DeviceType
 from registry.devices.rules import check_device
 from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
 
-UPDATABLE = ("display_name", "device_type", "gateway", "ward_code", "site", "latitude", "longitude", "labels")
+UPDATABLE = (
+    "display_name",
+    "device_type",
+    "gateway",
+    "ward_code",
+    "site",
+    "latitude",
+    "longitude",
+    "external_id",
+    "labels",
+)
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -63,7 +73,7 @@ def create_device(connection: Connection, spec: DeviceSpec, token: str, validate
     """
     found = check_device(spec) + (tokens.check_token(token) if token else [])
     types, gateways = _world(connection, spec)
-    found += check_references(spec, types, gateways)
+    found += check_references(spec, types, gateways) + _check_external_id_free(connection, spec)
     if found:
         raise InvalidError(found)
     if db.find_device(connection, spec.device_id):
@@ -120,6 +130,8 @@ def update_device(
     found = check_device(spec)
     if (spec.device_type, spec.gateway) != (device.spec.device_type, device.spec.gateway):
         found += check_references(spec, types, gateways)
+    if spec.external_id != device.spec.external_id:
+        found += _check_external_id_free(connection, spec)
     if found:
         raise InvalidError(found)
     kind = types[spec.device_type]
@@ -156,6 +168,18 @@ def rotate_token(connection: Connection, device_id: str, token: str, keep_previo
     digest = tokens.digest(token or made)
     db.replace_tokens(connection, device.device_num, digest, sequence.now_ms(), keep_newest=keep_previous)
     return Created(get_device(connection, device_id), made)
+
+
+def external_id_taken(external_id: str, holder: str) -> Violation:
+    text = f'`{external_id}` is the external id of {holder}; take it from there first (--external-id "")'
+    return Violation("external_id", "EXTERNAL_ID_TAKEN", text)
+
+
+def _check_external_id_free(connection: Connection, spec: DeviceSpec) -> list[Violation]:
+    if not spec.external_id:
+        return []
+    holder = db.external_id_holders(connection, [spec.external_id]).get(spec.external_id, spec.device_id)
+    return [] if holder == spec.device_id else [external_id_taken(spec.external_id, holder)]
 
 
 def _world(connection: Connection, spec: DeviceSpec) -> tuple[dict[str, DeviceType], dict[str, Gateway]]:

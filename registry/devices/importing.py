@@ -10,7 +10,7 @@ from registry.db import devices as db
 from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice
 from registry.devices import tokens
-from registry.devices.fleet import check_references
+from registry.devices.fleet import check_references, external_id_taken
 from registry.devices.model import Device, DeviceSpec, DeviceType
 from registry.devices.rules import check_device
 from registry.errors import Violation
@@ -44,6 +44,8 @@ class DryRun(msgspec.Struct):
     """The devices that earlier requests of the same stream would have created, by id."""
 
     planned: dict[str, Planned] = {}
+    # External ids they would have, and whose.
+    external_ids: dict[str, str] = {}
 
 
 def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None) -> list[Result]:
@@ -52,6 +54,10 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
     existing = db.find_devices(connection, {row.spec.device_id for row in rows})
     gateways = db.find_gateways(connection, {row.spec.gateway for row in rows if row.spec.gateway})
     held = db.tokens_of(connection, [device.device_num for device in existing.values()]) if existing else {}
+    external_ids = {row.spec.external_id for row in rows if row.spec.external_id}
+    holders = db.external_id_holders(connection, external_ids) if external_ids else {}
+    if dry_run is not None:
+        holders = {**dry_run.external_ids, **holders}
     fresh: dict[str, Row] = {}
     results: list[Result | None] = []
     waiting: list[int] = []
@@ -60,10 +66,12 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
         if device is not None:
             results.append(_compare(row, device, held.get(device.device_num, [])))
             continue
-        result = _judge(row, types, gateways, fresh, dry_run)
+        result = _judge(row, types, gateways, holders, fresh, dry_run)
         results.append(result)
         if result is None:
             fresh[row.spec.device_id] = row
+            if row.spec.external_id:
+                holders[row.spec.external_id] = row.spec.device_id
             waiting.append(at)
     made = _create(connection, [rows[at] for at in waiting], types, gateways, dry_run)
     for at, token in zip(waiting, made, strict=True):
@@ -75,10 +83,14 @@ def _judge(
     row: Row,
     types: dict[str, DeviceType],
     gateways: dict[str, Gateway],
+    holders: dict[str, str],
     fresh: dict[str, Row],
     dry_run: DryRun | None,
 ) -> Result | None:
-    """The verdict on a row whose device does not exist; None: create it."""
+    """The verdict on a row whose device does not exist; None: create it.
+
+    Args: holders: ids of the devices that have or will have an external id, by external id.
+    """
     spec = row.spec
     twin = fresh.get(spec.device_id)
     if twin is not None:
@@ -93,6 +105,8 @@ def _judge(
     if row.token:
         found += tokens.check_token(row.token)
     found += check_references(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
+    if (holder := holders.get(spec.external_id)) is not None:
+        found.append(external_id_taken(spec.external_id, holder))
     return Result(row.row, "failed", violations=tuple(found)) if found else None
 
 
@@ -125,6 +139,8 @@ def _create(
         for row in rows:
             is_gateway = types[row.spec.device_type].spec.is_gateway
             dry_run.planned[row.spec.device_id] = Planned(is_gateway, _content(row))
+            if row.spec.external_id:
+                dry_run.external_ids[row.spec.external_id] = row.spec.device_id
         return [""] * len(rows)
     now_ms = sequence.now_ms()
     made = ["" if row.token else tokens.new_token() for row in rows]

@@ -61,6 +61,7 @@ class DeviceSpec(msgspec.Struct, frozen=True):
     latitude: float | None = None
     longitude: float | None = None
     labels: dict[str, str] = {}
+    external_id: str = ""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -68,6 +69,28 @@ class Device(msgspec.Struct, frozen=True):
     spec: DeviceSpec
     type_num: int
     gateway_num: int
+    is_active: bool
+    revision: int
+    create_time_ms: int
+    update_time_ms: int
+
+
+class OperatorSpec(msgspec.Struct, frozen=True):
+    """What a person decides about an operator: an account for a live view over MQTT. Filters are MQTT topic filters."""
+
+    operator_id: str
+    display_name: str = ""
+    subscribe_filters: tuple[str, ...] = ()
+    publish_filters: tuple[str, ...] = ()
+    disabled: bool = False
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """`is_active`: neither disabled nor deleted."""
+
+    operator_num: int
+    spec: OperatorSpec
+    token_sha256: bytes
     is_active: bool
     revision: int
     create_time_ms: int

@@ -15,6 +15,9 @@ LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 # Terminal symbols and operators of the UCUM syntax (https://ucum.org/ucum, section 2): no spaces, brackets in pairs.
 UNIT = re.compile(r"[!-~]{1,63}")
 ENCODINGS = (*PAYLOADS, *FOREIGN)
+# A DevEUI in capitals: a Sparkplug name has a slash.
+DEVEUI = re.compile(r"[0-9A-Fa-f]{16}")
+MAX_EXTERNAL_ID_BYTES = 191
 MAX_LABELS = 32
 MAX_LABEL_VALUE = 255
 MAX_TEXT = 255
@@ -45,8 +48,8 @@ def check_type(spec: TypeSpec, metrics: Mapping[str, object]) -> list[Violation]
     if not DEVICE_ID.fullmatch(spec.type_id):
         text = f"`{spec.type_id}` is not a device type: lowercase letters, digits and `-`, 1 to 63 characters"
         found.append(Violation("name", "TYPE_ID_INVALID", text))
-    found += _check_text("display_name", spec.display_name, MAX_TEXT)
-    found += _check_text("description", spec.description, MAX_DESCRIPTION)
+    found += check_text("display_name", spec.display_name, MAX_TEXT)
+    found += check_text("description", spec.description, MAX_DESCRIPTION)
     if spec.default_encoding not in ENCODINGS:
         text = f"`{spec.default_encoding}` is not an encoding; one of {', '.join(ENCODINGS)}"
         found.append(Violation("default_encoding", "ENCODING_UNKNOWN", text))
@@ -85,9 +88,11 @@ def check_device(spec: DeviceSpec) -> list[Violation]:
         found.append(_bad_ward(spec.ward_code))
     if spec.gateway and spec.gateway == spec.device_id:
         found.append(Violation("gateway", "GATEWAY_ITSELF", "a device cannot be behind itself; leave it empty"))
-    found += _check_text("display_name", spec.display_name, MAX_TEXT)
-    found += _check_text("site", spec.site, MAX_TEXT)
+    found += check_text("display_name", spec.display_name, MAX_TEXT)
+    found += check_text("site", spec.site, MAX_TEXT)
     found += _check_place(spec.latitude, spec.longitude)
+    if spec.external_id:
+        found += _check_external_id(spec.external_id)
     if spec.labels:
         found += _check_labels(spec.labels)
     return found
@@ -98,6 +103,19 @@ def _bad_ward(code: str) -> Violation:
     if code.isdecimal() and code.zfill(5) in wards():
         text = f"`{code}` has lost its leading zeros: write {code.zfill(5)}"
     return Violation("ward_code", "WARD_UNKNOWN", text)
+
+
+def _check_external_id(external_id: str) -> list[Violation]:
+    found = []
+    if len(external_id.encode()) > MAX_EXTERNAL_ID_BYTES:
+        text = f"at most {MAX_EXTERNAL_ID_BYTES} bytes of UTF-8, not {len(external_id.encode())}"
+        found.append(Violation("external_id", "TEXT_TOO_LONG", text))
+    if external_id != external_id.strip() or not external_id.isprintable():
+        found.append(Violation("external_id", "EXTERNAL_ID_INVALID", "printable, without spaces around it"))
+    if DEVEUI.fullmatch(external_id) and external_id != external_id.lower():
+        text = f"a DevEUI is written in lowercase: {external_id.lower()}"
+        found.append(Violation("external_id", "DEVEUI_NOT_LOWERCASE", text))
+    return found
 
 
 def _check_place(latitude: float | None, longitude: float | None) -> list[Violation]:
@@ -125,11 +143,12 @@ def _check_labels(labels: Mapping[str, str]) -> list[Violation]:
                 "at most 63 characters"
             )
             found.append(Violation("labels", "LABEL_KEY_INVALID", text))
-        found += _check_text(f"labels.{key}", value, MAX_LABEL_VALUE)
+        found += check_text(f"labels.{key}", value, MAX_LABEL_VALUE)
     return found
 
 
-def _check_text(field: str, text: str, longest: int) -> list[Violation]:
+def check_text(field: str, text: str, longest: int) -> list[Violation]:
+    """Args: longest: in characters."""
     if len(text) > longest:
         return [Violation(field, "TEXT_TOO_LONG", f"at most {longest} characters, not {len(text)}")]
     if not text.isprintable() and any(ord(char) < 32 and char not in "\n\t" for char in text):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cityfleet.telemetry.v1 import telemetry_pb2
-from ext.telemetry.frames import REASON_NAMES
+from ext.telemetry.frames import REASON_NAMES, FrameChunk
 from ingest.resolve import TimeWindow
 from tests.support.pipeline import Message, Pipeline
 from tests.support.resolve_twin import AHEAD_MS, EARLIEST_MS, NOW_MS, make_index
@@ -184,3 +184,35 @@ def test_window_of_the_settings_is_utc_where_no_zone_is_named() -> None:
     assert TimeWindow.parse("2000-01-01T07:00:00+07:00", 0).earliest_ms == 946_684_800_000
     with pytest.raises(ValueError):
         TimeWindow.parse("yesterday", 0)
+
+
+def test_device_named_by_its_external_id_is_the_same_device(pipeline: Pipeline) -> None:
+    pipeline.index.put_device(11, "wl-1", 1, "00070", 31, [], True, "0004a30b001c0530")
+    rows, quarantine = pipeline.run([Message(pack({"n": "0004a30b001c0530:rain_mm", "v": 1}), "gw-1", "gateway")])
+    assert quarantine == []
+    assert [row["device_num"] for row in rows] == [11]
+
+
+def test_device_id_goes_before_another_devices_external_id(pipeline: Pipeline) -> None:
+    pipeline.index.put_device(21, "tc-1", 2, "", 31, [], True, "wl-1")
+    rows, _ = pipeline.run([Message(pack({"n": "wl-1:rain_mm", "v": 1}), "gw-1", "gateway")])
+    assert [row["device_num"] for row in rows] == [11]
+
+
+@pytest.mark.parametrize(("is_trusted", "sender"), [(True, -1), (False, -1), (True, 5), (False, 5)])
+def test_whom_a_payload_names_is_believed_only_if_its_deliverer_vouches(pipeline, is_trusted, sender):
+    chunk = FrameChunk("broker")
+    payload = batch(devices=["wl-1", "wl-old", "nobody"], metrics=["rain_mm"], device_index=[0, 1, 2], value=[1, 2, 3])
+    chunk.add(
+        b"v3/a/devices/b/up", payload, sender=sender, encoding=2, scope=1, received_ms=NOW_MS, is_trusted=is_trusted
+    )
+    pipeline.decoder.decode(chunk, pipeline.readings)
+    pipeline.resolver.resolve(pipeline.readings, pipeline.batch)
+    assert pipeline.batch.seal().rows == ((1, 1) if is_trusted else (0, 1))
+    refused = pipeline.resolver.counters.refused
+    if is_trusted:
+        assert refused == {"unknown_device": 2}
+    elif sender < 0:
+        assert refused == {"unknown_device": 3}
+    else:
+        assert refused == {"not_behind_gateway": 1, "unknown_device": 2}

@@ -26,7 +26,7 @@ def test_filters_are_understood(text, terms):
 @pytest.mark.parametrize(
     ("text", "reason", "says"),
     [
-        ("colour = red", "FILTER_FIELD_UNKNOWN", "device_type, gateway, state, ward_code, labels.KEY"),
+        ("colour = red", "FILTER_FIELD_UNKNOWN", "device_type, external_id, gateway, state, ward_code, labels.KEY"),
         ("labels. = x", "FILTER_FIELD_UNKNOWN", "labels.KEY"),
         ("state = broken", "FILTER_VALUE_INVALID", "active, decommissioned"),
         ("state = active OR state = decommissioned", "FILTER_SYNTAX", "AND only"),

@@ -58,6 +58,7 @@ def test_facts_of_a_device_come_from_it_and_its_type(index: DeviceIndex) -> None
         "gateway_num": 0,
         "type_num": 2,
         "device_type": "gateway",
+        "external_id": "",
         "ward_code": "",
         "is_active": True,
         "is_gateway": True,
@@ -168,3 +169,46 @@ def test_thousand_metrics_and_types_are_kept_apart() -> None:
     for num in (1, 500, 1000):
         index.put_device(num, f"d-{num}", num, "", 0, [], True)
         assert index.device(index.find_device(f"d-{num}"))["device_type"] == f"type-{num}"
+
+
+def test_external_id_finds_its_device_until_another_takes_it(index: DeviceIndex) -> None:
+    index.put_device(11, "wl-1", 1, "", 0, [], True, "0004a30b001c0530")
+    slot = index.find_device("wl-1")
+    assert index.find_external_id("0004a30b001c0530") == slot
+    assert index.device(slot)["external_id"] == "0004a30b001c0530"
+    index.put_device(13, "wl-3", 1, "", 0, [], True, "0004a30b001c0530")
+    assert index.find_external_id(b"0004a30b001c0530") == index.find_device("wl-3")
+    assert index.device(slot)["external_id"] == ""
+    # The first one's own change comes later: it must not take away what is the other's now.
+    index.put_device(11, "wl-1", 1, "", 0, [], True, "plant/edge")
+    assert index.find_external_id("0004a30b001c0530") == index.find_device("wl-3")
+    assert index.find_external_id("plant/edge") == slot
+    index.put_device(11, "wl-1", 1, "", 0, [], False)
+    assert index.find_external_id("plant/edge") == -1
+    assert index.find_external_id("") == -1
+    with pytest.raises(ValueError):
+        index.put_device(11, "wl-1", 1, "", 0, [], True, "x" * 192)
+
+
+def test_operator_is_known_by_its_token_alone_while_it_is_active(index: DeviceIndex) -> None:
+    assert not index.put_operator("desk", digest(b"one"), ["cf/v1/#"], [], True)
+    found = index.authenticate_operator(b"desk", b"one")
+    assert found is not None
+    assert (found.name, found.subscribe_filters, found.publish_filters) == ("desk", (b"cf/v1/#",), ())
+    assert index.authenticate_operator(b"desk", b"two") is None
+    assert index.authenticate_operator(b"nobody", b"one") is None
+    assert not index.put_operator("desk", digest(b"one"), ["cf/v1/#"], [], True)
+    assert index.put_operator("desk", digest(b"two"), ["cf/v1/#"], [], True)
+    assert index.authenticate_operator(b"desk", b"one") is None
+    assert index.put_operator("desk", b"", [], [], False)
+    assert index.authenticate_operator(b"desk", b"two") is None
+
+
+def test_snapshot_retires_operators_too(index: DeviceIndex) -> None:
+    index.put_operator("stays", digest(b"t"), [], [], True)
+    index.put_operator("goes", digest(b"t"), [], [], True)
+    index.begin_snapshot()
+    index.put_operator("stays", digest(b"t"), [], [], True)
+    index.end_snapshot()
+    assert index.authenticate_operator(b"stays", b"t") is not None
+    assert index.authenticate_operator(b"goes", b"t") is None

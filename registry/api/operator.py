@@ -1,0 +1,97 @@
+"""OperatorService."""
+
+import grpc
+
+from cityfleet.registry.v1 import operator_pb2 as pb
+from cityfleet.registry.v1 import operator_pb2_grpc
+from registry.api.names import created_id, id_of, timestamp
+from registry.api.paging import next_token, page_limit, page_start
+from registry.api.status import answering
+from registry.db import operators as db
+from registry.db.engine import Database
+from registry.devices import operators
+from registry.devices.catalogue import etag
+from registry.devices.model import Operator, OperatorSpec
+from registry.errors import InvalidError, Violation
+
+MAX_PAGE = 1000
+
+
+class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @answering
+    async def CreateOperator(
+        self, request: pb.CreateOperatorRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CreateOperatorResponse:
+        operator_id = created_id(request.operator_id, request.operator.name, "operators", "operator_id")
+        created = await self._database.write(
+            operators.create_operator, _spec(operator_id, request.operator), request.token
+        )
+        return pb.CreateOperatorResponse(operator=message(created.operator), token=created.token)
+
+    @answering
+    async def GetOperator(self, request: pb.GetOperatorRequest, context: grpc.aio.ServicerContext) -> pb.Operator:
+        return message(await self._database.read(operators.get_operator, id_of(request.name, "operators")))
+
+    @answering
+    async def ListOperators(
+        self, request: pb.ListOperatorsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListOperatorsResponse:
+        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
+        page = await self._database.read(db.list_operators, start, limit + 1)
+        token = next_token(page[limit - 1].operator_num) if len(page) > limit else ""
+        return pb.ListOperatorsResponse(operators=[message(found) for found in page[:limit]], next_page_token=token)
+
+    @answering
+    async def UpdateOperator(self, request: pb.UpdateOperatorRequest, context: grpc.aio.ServicerContext) -> pb.Operator:
+        given = request.operator
+        operator_id = id_of(given.name, "operators", "operator.name")
+        paths = frozenset(request.update_mask.paths) or {field.name for field, _ in given.ListFields()}
+        fields = frozenset(operators.UPDATABLE) if "*" in paths else frozenset(paths) & set(operators.UPDATABLE)
+        unknown = set(request.update_mask.paths) - {*operators.UPDATABLE, "*"}
+        if unknown:
+            text = f"`{min(unknown)}` cannot be updated; fields are {', '.join(operators.UPDATABLE)}, * for all"
+            raise InvalidError([Violation("update_mask", "FIELD_NOT_UPDATABLE", text)])
+        spec = _spec(operator_id, given)
+        return message(await self._database.write(operators.update_operator, spec, fields, given.etag))
+
+    @answering
+    async def DeleteOperator(
+        self, request: pb.DeleteOperatorRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DeleteOperatorResponse:
+        await self._database.write(operators.delete_operator, id_of(request.name, "operators"))
+        return pb.DeleteOperatorResponse()
+
+    @answering
+    async def RotateOperatorToken(
+        self, request: pb.RotateOperatorTokenRequest, context: grpc.aio.ServicerContext
+    ) -> pb.RotateOperatorTokenResponse:
+        operator_id = id_of(request.name, "operators")
+        rotated = await self._database.write(operators.rotate_token, operator_id, request.token)
+        return pb.RotateOperatorTokenResponse(operator=message(rotated.operator), token=rotated.token)
+
+
+def _spec(operator_id: str, given: pb.Operator) -> OperatorSpec:
+    return OperatorSpec(
+        operator_id=operator_id,
+        display_name=given.display_name,
+        subscribe_filters=tuple(given.subscribe_filters),
+        publish_filters=tuple(given.publish_filters),
+        disabled=given.disabled,
+    )
+
+
+def message(operator: Operator) -> pb.Operator:
+    spec = operator.spec
+    return pb.Operator(
+        name=f"operators/{spec.operator_id}",
+        display_name=spec.display_name,
+        subscribe_filters=spec.subscribe_filters,
+        publish_filters=spec.publish_filters,
+        disabled=spec.disabled,
+        etag=etag(operator.revision),
+        create_time=timestamp(operator.create_time_ms),
+        update_time=timestamp(operator.update_time_ms),
+    )
