@@ -48,7 +48,7 @@ def query(
 ) -> None:
     """Ask the store a question in SQL, as the reader account.
 
-    The views are ioc.readings, ioc.readings_of(device_id = ...), ioc.latest and ioc.devices.
+    The views are ioc.readings, ioc.readings_of(device_id = ...), ioc.readings_text, ioc.latest and ioc.devices.
     A FORMAT clause in the SQL wins over -o.
 
     Examples:

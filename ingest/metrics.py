@@ -10,6 +10,7 @@ from ingest.model import TABLES, SealedBatch, Segment
 
 # Of the transports' counters these say how many there are now.
 _OPEN_NOW = frozenset({"connections", "sockets"})
+_QUARANTINE = TABLES.index("quarantine")
 _DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 SPOOL_FSYNC_SECONDS = Histogram(
@@ -78,8 +79,8 @@ class Ledger:
         return {
             "received": self._received(),
             "recovered": self.recovered,
-            "stored": self._write.readings[0],
-            "quarantined": self._write.readings[1],
+            "stored": done - self._write.readings[_QUARANTINE] - self._write.set_aside_readings,
+            "quarantined": self._write.readings[_QUARANTINE],
             "set_aside": self._write.set_aside_readings,
             "in_spool": self.recovered + sum(self._spool.readings) - done,
         }
@@ -143,6 +144,12 @@ class IngestCollector(Collector):
         yield CounterMetricFamily(
             "cityfleet_ingest_write_segments", "Segments committed in ClickHouse.", self._write.segments
         )
+        written = CounterMetricFamily(
+            "cityfleet_ingest_write_readings", "Readings committed in ClickHouse, by table.", labels=["table"]
+        )
+        for table, readings in zip(TABLES, self._write.readings, strict=True):
+            written.add_metric([table], readings)
+        yield written
         yield CounterMetricFamily(
             "cityfleet_ingest_write_retries", "Inserts tried again after an error.", self._write.retries
         )

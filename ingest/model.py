@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 # The order is the tag in a spool record: never reorder, only append.
-TABLES = ("readings", "quarantine")
+TABLES = ("readings", "quarantine", "readings_text")
 
 
 class SealedBatch(msgspec.Struct, frozen=True):

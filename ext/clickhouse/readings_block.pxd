@@ -1,6 +1,6 @@
 # The columns of cityfleet.readings, filled row by row in C.
 
-from ext.clickhouse.native cimport Dictionary
+from ext.clickhouse.ward_column cimport WardColumn
 
 cdef struct Row:
     double value
@@ -9,7 +9,7 @@ cdef struct Row:
     unsigned int device_num
     unsigned short metric_num
     unsigned short quality_reasons
-    unsigned short ward             # index into the block's dictionary, see ward_index()
+    unsigned short ward             # from ward_index(&block.wards, ...)
     unsigned char quality
 
 cdef class ReadingsBlock:
@@ -21,13 +21,9 @@ cdef class ReadingsBlock:
     cdef unsigned char* quality
     cdef unsigned short* quality_reasons
     cdef long long* received_ms
-    cdef Dictionary wards           # its indices are the rows' wards
-    cdef int* ward_of_slot          # index into `wards` by the device index's ward slot; -1: not there yet
-    cdef int ward_slots
+    cdef WardColumn wards
     # Room for this many more rows; -1 if memory ran out.
     cdef int reserve(self, size_t more) noexcept
-    # The block's own number of a ward, by its slot in the device index; -1 if memory ran out.
-    cdef int ward_index(self, int ward_slot, const unsigned char* code, size_t size) noexcept
 
 
 cdef inline void put_row(ReadingsBlock block, Row* row) noexcept:
@@ -40,5 +36,5 @@ cdef inline void put_row(ReadingsBlock block, Row* row) noexcept:
     block.quality[at] = row.quality
     block.quality_reasons[at] = row.quality_reasons
     block.received_ms[at] = row.received_ms
-    (<unsigned short*>block.wards.indices.data)[at] = row.ward
+    (<unsigned short*>block.wards.dictionary.indices.data)[at] = row.ward
     block.count = at + 1

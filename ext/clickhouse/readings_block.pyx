@@ -7,8 +7,6 @@ from libc.stdlib cimport free, realloc
 from ext.clickhouse.native cimport (
     column_head_size,
     dictionary_size,
-    put_string,
-    release,
     varint_size,
     write_bytes,
     write_column_head,
@@ -16,6 +14,7 @@ from ext.clickhouse.native cimport (
     write_varint,
 )
 from ext.clickhouse.native cimport reserve as reserve_bytes
+from ext.clickhouse.ward_column cimport clear_wards, release_wards
 
 # (name, type, bytes of a value); the last two are written apart
 COLUMNS = (
@@ -53,9 +52,7 @@ cdef class ReadingsBlock:
         free(self.quality)
         free(self.quality_reasons)
         free(self.received_ms)
-        free(self.ward_of_slot)
-        release(&self.wards.keys)
-        release(&self.wards.indices)
+        release_wards(&self.wards)
 
     def __len__(self) -> int:
         return self.count
@@ -70,39 +67,20 @@ cdef class ReadingsBlock:
         if self.count + more <= self.capacity:
             return 0
         room = max(self.count + more, self.capacity * 2, <size_t>4096)
-        self.wards.indices.size = self.count * 2
+        self.wards.dictionary.indices.size = self.count * 2
         if (resize(<void**>&self.device_num, room * 4) or resize(<void**>&self.metric_num, room * 2)
                 or resize(<void**>&self.ts_ms, room * 8) or resize(<void**>&self.value, room * 8)
                 or resize(<void**>&self.quality, room) or resize(<void**>&self.quality_reasons, room * 2)
                 or resize(<void**>&self.received_ms, room * 8)
-                or reserve_bytes(&self.wards.indices, (room - self.count) * 2)):
+                or reserve_bytes(&self.wards.dictionary.indices, (room - self.count) * 2)):
             return -1
         self.capacity = room
         return 0
 
-    cdef int ward_index(self, int ward_slot, const unsigned char* code, size_t size) noexcept:
-        cdef int i
-        if ward_slot >= self.ward_slots:
-            if resize(<void**>&self.ward_of_slot, (ward_slot + 1) * sizeof(int)):
-                return -1
-            for i in range(self.ward_slots, ward_slot + 1):
-                self.ward_of_slot[i] = -1
-            self.ward_slots = ward_slot + 1
-        if self.ward_of_slot[ward_slot] < 0:
-            if put_string(&self.wards.keys, code, size):
-                return -1
-            self.ward_of_slot[ward_slot] = <int>self.wards.count
-            self.wards.count += 1
-        return self.ward_of_slot[ward_slot]
-
     def clear(self) -> None:
         """Forget the rows; the memory is kept for the next ones."""
-        cdef int i
         self.count = 0
-        self.wards.count = 0
-        self.wards.keys.size = 0
-        for i in range(self.ward_slots):
-            self.ward_of_slot[i] = -1
+        clear_wards(&self.wards)
 
     def seal(self) -> bytes:
         """The rows as one Native block, empty if there are none; then clear().
@@ -119,7 +97,7 @@ cdef class ReadingsBlock:
             return b""
         for name, type_, width in COLUMNS:
             size += column_head_size(name, type_) + <size_t>width * rows
-        size += dictionary_size(&self.wards, rows)
+        size += dictionary_size(&self.wards.dictionary, rows)
         block = PyBytes_FromStringAndSize(NULL, size)
         to = <unsigned char*>PyBytes_AS_STRING(block)
         to = write_varint(to, len(COLUMNS))
@@ -127,7 +105,7 @@ cdef class ReadingsBlock:
         for name, type_, width in COLUMNS:
             to = write_column_head(to, name, type_)
             if i == 6:
-                to = write_dictionary(to, &self.wards, rows)
+                to = write_dictionary(to, &self.wards.dictionary, rows)
             else:
                 data = (<const void*>self.device_num if i == 0 else <const void*>self.metric_num if i == 1
                         else <const void*>self.ts_ms if i == 2 else <const void*>self.value if i == 3

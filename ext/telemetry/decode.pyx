@@ -59,7 +59,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
         if frame.payload_size == 0:
             refuse(readings, counters, i, encoding, REASON_EMPTY_PAYLOAD, b"", 0)
             continue
-        before = readings.count
+        before = readings.count + readings.text_count
         if encoding == ENCODING_SENML_JSON:
             if readings.open_span(i, encoding) == NULL:
                 raise MemoryError
@@ -88,4 +88,4 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_ENCODING, b"", 0)
-        counters.items_out += readings.count - before
+        counters.items_out += readings.count + readings.text_count - before

@@ -31,8 +31,9 @@ cdef enum Reason:
     REASON_UNKNOWN_UNIT = 8             # cannot be converted to the metric's canonical unit
     REASON_TIME_OUT_OF_RANGE = 9
     REASON_VALUE_NOT_FINITE = 10        # NaN or infinity
-    REASON_VALUE_NOT_NUMERIC = 11       # a string, boolean or blob where a number is stored
-    REASON_COUNT = 12
+    REASON_VALUE_NOT_NUMERIC = 11       # neither a number nor a string, boolean or blob
+    REASON_SUM_WITHOUT_VALUE = 12       # SenML: a sum alone is not the value of anything that is stored
+    REASON_COUNT = 13
 
 cdef struct Frame:
     size_t topic_at             # offsets into FrameChunk.data

@@ -33,10 +33,25 @@ cdef struct RawReading:
     unsigned int metric         # into Readings.metrics
     unsigned char reason        # Reason: refused by decode, the rest of its payload goes on
 
+cdef enum TextKind:             # as stored in the column `kind`
+    TEXT_STRING = 1
+    TEXT_BOOLEAN = 2            # the value is `true` or `false`
+    TEXT_DATA = 3               # bytes
+
+# A reading whose value is no number; of no unit, whatever its metric's name was sent with.
+cdef struct RawText:
+    long long time_ms           # since 1970 UTC
+    Text value
+    unsigned int device         # into Readings.devices, or OWN_DEVICE
+    unsigned int metric         # into Readings.metrics
+    unsigned char kind          # TextKind
+    unsigned char reason        # Reason: refused by decode, the rest of its payload goes on
+
 # One payload that could be decoded: its readings and the names they use lie one after the other.
 cdef struct Span:
     size_t frame                # index in the chunk
     size_t first_reading, readings
+    size_t first_text, texts
     size_t first_device, devices
     size_t first_metric, metrics
     unsigned char encoding      # the one it was decoded as
@@ -58,6 +73,8 @@ cdef class Readings:
     cdef FrameChunk chunk
     cdef RawReading* readings
     cdef size_t count, capacity
+    cdef RawText* texts
+    cdef size_t text_count, text_capacity
     cdef DeviceName* devices
     cdef size_t device_count, device_capacity
     cdef MetricName* metrics
@@ -73,6 +90,9 @@ cdef class Readings:
     # What follows returns 0, or -1 if memory ran out.
     cdef int reserve_readings(self, size_t more) noexcept
     cdef int reserve_arena(self, size_t more) noexcept
+    # A copy of these bytes in the arena.
+    cdef int put_own(self, const void* data, size_t size, Text* out) noexcept
+    cdef int add_text(self, RawText* text) noexcept
     cdef int add_device(self, Text* name) noexcept
     cdef int add_metric(self, Text* name, Text* unit) noexcept
     cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,

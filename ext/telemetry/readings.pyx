@@ -2,11 +2,13 @@
 """Readings by name: what decode gives and resolve takes, in arrays that are reused from chunk to chunk."""
 
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from ext.telemetry.frames cimport REASON_NONE
 
 from ext.telemetry.frames import REASON_NAMES
+
+KIND_NAMES = ("", "string", "boolean", "data")
 
 
 cdef int grow(Readings readings, void** array, size_t* capacity, size_t wanted, size_t item_bytes) noexcept:
@@ -43,13 +45,14 @@ cdef class StageCounters:
 
 
 cdef class Readings:
-    """The readings of one chunk; `len(readings)` of them, refused payloads not counted.
+    """The readings of one chunk, numbers and texts; `len(readings)` of them, refused payloads not counted.
 
     They point into the chunk they were decoded from, which must not be changed or cleared before they are resolved.
     """
 
     def __dealloc__(self):
         free(self.readings)
+        free(self.texts)
         free(self.devices)
         free(self.metrics)
         free(self.spans)
@@ -57,7 +60,7 @@ cdef class Readings:
         free(self.arena)
 
     def __len__(self) -> int:
-        return self.count
+        return self.count + self.text_count
 
     @property
     def refused_frames(self) -> int:
@@ -68,6 +71,7 @@ cdef class Readings:
         """Forget everything and take the readings of `chunk` next."""
         self.chunk = chunk
         self.count = 0
+        self.text_count = 0
         self.device_count = 0
         self.metric_count = 0
         self.span_count = 0
@@ -80,6 +84,24 @@ cdef class Readings:
 
     cdef int reserve_arena(self, size_t more) noexcept:
         return grow(self, <void**>&self.arena, &self.arena_capacity, self.arena_size + more, 1)
+
+    cdef int put_own(self, const void* data, size_t size, Text* out) noexcept:
+        if self.reserve_arena(size):
+            return -1
+        if size:        # data may be NULL
+            memcpy(self.arena + self.arena_size, data, size)
+        out.at = self.arena_size
+        out.size = <unsigned int>size
+        out.is_own = 1
+        self.arena_size += size
+        return 0
+
+    cdef int add_text(self, RawText* text) noexcept:
+        if grow(self, <void**>&self.texts, &self.text_capacity, self.text_count + 1, sizeof(RawText)):
+            return -1
+        self.texts[self.text_count] = text[0]
+        self.text_count += 1
+        return 0
 
     cdef int add_device(self, Text* name) noexcept:
         cdef DeviceName* entry
@@ -131,6 +153,7 @@ cdef class Readings:
         span.frame = frame
         span.encoding = encoding
         span.first_reading = self.count
+        span.first_text = self.text_count
         span.first_device = self.device_count
         span.first_metric = self.metric_count
         return span
@@ -138,12 +161,14 @@ cdef class Readings:
     cdef void close_span(self) noexcept:
         cdef Span* span = &self.spans[self.span_count - 1]
         span.readings = self.count - span.first_reading
+        span.texts = self.text_count - span.first_text
         span.devices = self.device_count - span.first_device
         span.metrics = self.metric_count - span.first_metric
 
     cdef void drop_span(self) noexcept:
         cdef Span* span = &self.spans[self.span_count - 1]
         self.count = span.first_reading
+        self.text_count = span.first_text
         self.device_count = span.first_device
         self.metric_count = span.first_metric
         self.span_count -= 1
@@ -152,7 +177,7 @@ cdef class Readings:
         return (self.arena if text.is_own else self.chunk.data) + text.at
 
     def rows(self) -> list:
-        """Every reading as (frame, device or None, metric, unit, time_ms, value, reason): for tests and tools."""
+        """Every number as (frame, device or None, metric, unit, time_ms, value, reason): for tests and tools."""
         cdef Span* span
         cdef RawReading* reading
         found = []
@@ -167,6 +192,24 @@ cdef class Readings:
                     span.frame, device, self.text(&self.metrics[reading.metric].name),
                     self.text(&self.metrics[reading.metric].unit), reading.time_ms, reading.value,
                     REASON_NAMES[reading.reason],
+                ))
+        return found
+
+    def text_rows(self) -> list:
+        """Every text as (frame, device or None, metric, time_ms, kind, value in bytes, reason): for tests and tools."""
+        cdef Span* span
+        cdef RawText* text
+        found = []
+        for s in range(self.span_count):
+            span = &self.spans[s]
+            for i in range(span.first_text, span.first_text + span.texts):
+                text = &self.texts[i]
+                device = None
+                if text.device != OWN_DEVICE:
+                    device = self.text(&self.devices[text.device].name)
+                found.append((
+                    span.frame, device, self.text(&self.metrics[text.metric].name), text.time_ms,
+                    KIND_NAMES[text.kind], self.bytes_of(&text.value)[: text.value.size], REASON_NAMES[text.reason],
                 ))
         return found
 

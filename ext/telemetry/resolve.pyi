@@ -2,6 +2,7 @@
 
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
+from ext.clickhouse.text_block import TextBlock
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
 
@@ -11,6 +12,7 @@ def resolve_readings(
     earliest_ms: int,
     max_ahead_ms: int,
     rows: ReadingsBlock,
+    texts: TextBlock,
     quarantine: QuarantineBlock,
     counters: StageCounters,
 ) -> None: ...

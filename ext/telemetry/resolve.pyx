@@ -6,6 +6,8 @@ from libc.string cimport memcpy, strlen
 
 from ext.clickhouse.quarantine_block cimport QuarantineBlock, QuarantineRow
 from ext.clickhouse.readings_block cimport ReadingsBlock, Row, put_row
+from ext.clickhouse.text_block cimport TextBlock, TextRow
+from ext.clickhouse.ward_column cimport ward_index
 from ext.telemetry.byte_hash cimport hash_bytes
 from ext.telemetry.frames cimport (
     REASON_NONE,
@@ -26,6 +28,7 @@ from ext.telemetry.readings cimport (
     DeviceName,
     MetricName,
     RawReading,
+    RawText,
     Readings,
     Refusal,
     Span,
@@ -85,21 +88,21 @@ cdef void say_number(Detail* detail, const char* what, unsigned long long number
     say(detail, digits + at, 20 - at)
 
 
-cdef void explain(Detail* detail, Readings readings, RawReading* reading, size_t position,
-                  unsigned char reason) noexcept:
-    """The detail text of a payload whose first refused reading this is; `position` counts from 0."""
-    cdef MetricName* metric = &readings.metrics[reading.metric]
+cdef void explain(Detail* detail, Readings readings, unsigned int named_device, unsigned int named_metric,
+                  const char* kind, size_t position, unsigned char reason) noexcept:
+    """The detail text of a payload whose first refused reading this is; `position` counts from 0, among its kind."""
+    cdef MetricName* metric = &readings.metrics[named_metric]
     if reason == REASON_UNKNOWN_DEVICE or reason == REASON_NOT_BEHIND_GATEWAY:
-        if reading.device == OWN_DEVICE:
+        if named_device == OWN_DEVICE:
             say(detail, b"sender", 6)
         else:
-            say_name(detail, b"device", readings, &readings.devices[reading.device].name)
+            say_name(detail, b"device", readings, &readings.devices[named_device].name)
     elif reason == REASON_UNKNOWN_UNIT:
         say_name(detail, b"unit", readings, &metric.unit)
         say_name(detail, b" of metric", readings, &metric.name)
     else:
         say_name(detail, b"metric", readings, &metric.name)
-    say_number(detail, b", reading ", position + 1)
+    say_number(detail, kind, position + 1)
 
 
 cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
@@ -181,19 +184,27 @@ cdef void resolve_metrics(Readings readings, Span* span, DeviceIndex index) noex
         name.reason = REASON_NONE if name.conversion != NULL else REASON_UNKNOWN_UNIT
 
 
-cdef unsigned char resolve_reading(RawReading* reading, Device* device, MetricName* metric, DeviceIndex index,
-                                   long long earliest_ms, long long latest_ms, Row* row) noexcept:
-    """One reading of a device that may send it. Returns REASON_NONE, with everything but the ward in `row`."""
+cdef TypeMetric* metric_in_type(Device* device, MetricName* metric, DeviceIndex index) noexcept:
+    """What the device's type says about a metric; NULL: unknown."""
     cdef TypeMetric* in_type = metric.in_type
-    cdef double value
     if metric.reason == REASON_UNKNOWN_METRIC:
-        return REASON_UNKNOWN_METRIC
+        return NULL
     if metric.type_num != device.type_num or in_type == NULL:
         in_type = index.metric_of(device.type_num, metric.metric_num)
         if in_type == NULL:
-            return REASON_UNKNOWN_METRIC
+            return NULL
         metric.type_num = device.type_num
         metric.in_type = in_type
+    return in_type
+
+
+cdef unsigned char resolve_reading(RawReading* reading, Device* device, MetricName* metric, DeviceIndex index,
+                                   long long earliest_ms, long long latest_ms, Row* row) noexcept:
+    """One reading of a device that may send it. Returns REASON_NONE, with everything but the ward in `row`."""
+    cdef TypeMetric* in_type = metric_in_type(device, metric, index)
+    cdef double value
+    if in_type == NULL:
+        return REASON_UNKNOWN_METRIC
     if metric.reason:
         return metric.reason
     if reading.time_ms < earliest_ms or reading.time_ms > latest_ms:
@@ -245,20 +256,66 @@ cdef int put_quarantine(QuarantineBlock block, FrameChunk chunk, size_t at, Devi
     return block.put(&row)
 
 
+cdef inline unsigned char device_of(Readings readings, unsigned int named, Device* sender, Device** out) noexcept:
+    """The device of a reading and REASON_NONE, or why it must not be stored."""
+    if named == OWN_DEVICE:
+        out[0] = sender
+        return REASON_UNKNOWN_DEVICE if sender == NULL else REASON_NONE
+    out[0] = readings.devices[named].device
+    return readings.devices[named].reason
+
+
+cdef unsigned char resolve_text(Readings readings, RawText* text, Device* sender, DeviceIndex index, Frame* frame,
+                                long long earliest_ms, long long latest_ms, TextBlock rows) except? 255:
+    """One text, into the block unless it is refused: REASON_NONE or why it was."""
+    cdef unsigned char reason = text.reason
+    cdef Device* device = NULL
+    cdef MetricName* metric = &readings.metrics[text.metric]
+    cdef Ward* ward
+    cdef TextRow row
+    cdef int ward_at
+    if reason == REASON_NONE:
+        reason = device_of(readings, text.device, sender, &device)
+    if reason:
+        return reason
+    if metric_in_type(device, metric, index) == NULL:
+        return REASON_UNKNOWN_METRIC
+    if text.time_ms < earliest_ms or text.time_ms > latest_ms:
+        return REASON_TIME_OUT_OF_RANGE
+    ward = &index.wards[device.ward_slot]
+    ward_at = ward_index(&rows.wards, device.ward_slot, ward.code, ward.size)
+    if ward_at < 0:
+        raise MemoryError
+    row.value = readings.bytes_of(&text.value)
+    row.value_size = text.value.size
+    row.ts_ms = text.time_ms
+    row.received_ms = frame.received_ms
+    row.device_num = device.device_num
+    row.metric_num = metric.metric_num
+    row.ward = <unsigned short>ward_at
+    row.kind = text.kind
+    row.quality = QUALITY_NOT_EVALUATED
+    if rows.put(&row):
+        raise MemoryError
+    return REASON_NONE
+
+
 cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long long earliest_ms, long long max_ahead_ms,
-                      ReadingsBlock rows, QuarantineBlock quarantine, StageCounters counters) except -1:
+                      ReadingsBlock rows, TextBlock texts, QuarantineBlock quarantine,
+                      StageCounters counters) except -1:
     cdef Frame* frame = &readings.chunk.frames[span.frame]
     cdef Device* sender = NULL
-    cdef Device* device
+    cdef Device* device = NULL
     cdef Device* ward_of = NULL
     cdef Ward* ward
     cdef RawReading* reading
+    cdef RawText* text
     cdef Row row
     cdef Detail detail
     cdef unsigned char reason
     cdef unsigned char first_reason = REASON_NONE
     cdef unsigned int refused = 0
-    cdef int ward_index
+    cdef int ward_at
     cdef long long latest_ms = frame.received_ms + max_ahead_ms
     cdef size_t i
     if rows.reserve(span.readings):
@@ -273,50 +330,55 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     for i in range(span.readings):
         reading = &readings.readings[span.first_reading + i]
         reason = reading.reason
-        device = sender
-        if reason == REASON_NONE and reading.device != OWN_DEVICE:
-            device = readings.devices[reading.device].device
-            reason = readings.devices[reading.device].reason
-        if reason == REASON_NONE and device == NULL:
-            reason = REASON_UNKNOWN_DEVICE
+        if reason == REASON_NONE:
+            reason = device_of(readings, reading.device, sender, &device)
         if reason == REASON_NONE:
             reason = resolve_reading(reading, device, &readings.metrics[reading.metric], index, earliest_ms,
                                      latest_ms, &row)
         if reason == REASON_NONE:
             if device != ward_of:
                 ward = &index.wards[device.ward_slot]
-                ward_index = rows.ward_index(device.ward_slot, ward.code, ward.size)
-                if ward_index < 0:
+                ward_at = ward_index(&rows.wards, device.ward_slot, ward.code, ward.size)
+                if ward_at < 0:
                     raise MemoryError
-                row.ward = <unsigned short>ward_index
+                row.ward = <unsigned short>ward_at
                 ward_of = device
             put_row(rows, &row)
         else:
             if refused == 0:
                 first_reason = reason
-                explain(&detail, readings, reading, i, reason)
+                explain(&detail, readings, reading.device, reading.metric, b", reading ", i, reason)
             refused += 1
             counters.refused_by[reason] += 1
-    counters.items_in += span.readings
-    counters.items_out += span.readings - refused
+    for i in range(span.texts):
+        text = &readings.texts[span.first_text + i]
+        reason = resolve_text(readings, text, sender, index, frame, earliest_ms, latest_ms, texts)
+        if reason:
+            if refused == 0:
+                first_reason = reason
+                explain(&detail, readings, text.device, text.metric, b", text ", i, reason)
+            refused += 1
+            counters.refused_by[reason] += 1
+    counters.items_in += span.readings + span.texts
+    counters.items_out += span.readings + span.texts - refused
     if refused:
         put_quarantine(quarantine, readings.chunk, span.frame, index, span.encoding, first_reason, refused, &detail)
     return 0
 
 
 def resolve_readings(Readings readings not None, DeviceIndex index not None, long long earliest_ms,
-                     long long max_ahead_ms, ReadingsBlock rows not None, QuarantineBlock quarantine not None,
-                     StageCounters counters not None) -> None:
-    """Resolve what decode gave: good readings to `rows`, the rest to `quarantine`, one row per payload.
+                     long long max_ahead_ms, ReadingsBlock rows not None, TextBlock texts not None,
+                     QuarantineBlock quarantine not None, StageCounters counters not None) -> None:
+    """Resolve what decode gave: good readings to `rows` and `texts`, the rest to `quarantine`, one row per payload.
 
     A reading is checked in this order, and the first that fails is its reason: what decode found, device, metric,
-    unit, event time, value in the canonical unit.
+    unit, event time, value in the canonical unit. A text has no unit, and its quality is "not evaluated".
 
     Args:
         earliest_ms: event times before are refused, milliseconds since 1970 UTC.
         max_ahead_ms: event times later than this after their frame was received are refused.
         counters: items in are readings and payloads that decode refused (one each), items out rows.
-    Raises: MemoryError; then both blocks have to be thrown away.
+    Raises: MemoryError; then all blocks have to be thrown away.
     """
     cdef Refusal* refusal
     cdef Detail detail
@@ -330,7 +392,8 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
             sender = readings.chunk.frames[readings.spans[i + AHEAD].frame].sender
             if 0 <= sender < index.count:
                 prefetch(&index.devices[sender])
-        resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, quarantine, counters)
+        resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, texts, quarantine,
+                     counters)
     for i in range(readings.refusal_count):
         refusal = &readings.refusals[i]
         detail.size = 0

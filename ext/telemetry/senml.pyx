@@ -4,7 +4,8 @@
 from libc.math cimport floor, isfinite, rint
 from libc.string cimport memcpy
 
-from ext.telemetry.frames cimport REASON_NONE, REASON_VALUE_NOT_FINITE, REASON_VALUE_NOT_NUMERIC
+from ext.telemetry.base64url cimport decode_base64url
+from ext.telemetry.frames cimport REASON_NONE, REASON_SUM_WITHOUT_VALUE, REASON_VALUE_NOT_FINITE
 from ext.telemetry.json_scan cimport (
     BITS_OF,
     HAS_ALPHANUMERIC,
@@ -20,7 +21,16 @@ from ext.telemetry.json_scan cimport (
     skip_value,
     take,
 )
-from ext.telemetry.readings cimport OWN_DEVICE, RawReading, Text
+from ext.telemetry.readings cimport (
+    OWN_DEVICE,
+    TEXT_BOOLEAN,
+    TEXT_DATA,
+    TEXT_STRING,
+    RawReading,
+    RawText,
+    Span,
+    Text,
+)
 
 cdef enum Label:
     LABEL_BN = 1
@@ -62,6 +72,7 @@ cdef struct Record:
     String u
     double v
     double t
+    Text text                   # of vs, vb or vd
     int seen                    # Label bits
 
 
@@ -142,11 +153,17 @@ cdef bint scan_member(Scanner* scan, Readings readings, Pack* pack, Record* reco
             pack.bn = string
         elif label == LABEL_BU:
             pack.bu = string
+        else:
+            record.text = string.text
         return True
     if label == LABEL_VB:
+        record.text.at = scan.at - scan.chunk
+        record.text.is_own = 0
         if scan.at < scan.end and scan.at[0] == c"t":
+            record.text.size = 4
             return scan_literal(scan, b"true", 4)
         if scan.at < scan.end and scan.at[0] == c"f":
+            record.text.size = 5
             return scan_literal(scan, b"false", 5)
         return fail(scan, b"boolean expected")
     at = scan.at
@@ -242,9 +259,34 @@ cdef long long time_of(double seconds, long long received_ms) noexcept:
     return <long long>ms
 
 
+cdef bint add_text(Scanner* scan, Readings readings, int label, Text* value, RawReading* like) noexcept:
+    """A string, boolean or blob, with the names and the time of `like`."""
+    cdef RawText text
+    cdef Py_ssize_t size
+    text.time_ms = like.time_ms
+    text.device = like.device
+    text.metric = like.metric
+    text.reason = REASON_NONE
+    text.value = value[0]
+    text.kind = TEXT_STRING if label == LABEL_VS else TEXT_BOOLEAN if label == LABEL_VB else TEXT_DATA
+    if label == LABEL_VD:
+        if readings.reserve_arena(value.size):
+            return fail(scan, b"out of memory")
+        size = decode_base64url(readings.bytes_of(value), value.size, readings.arena + readings.arena_size)
+        if size < 0:
+            return fail(scan, b"vd is not base64url without padding")
+        text.value.at = readings.arena_size
+        text.value.size = <unsigned int>size
+        text.value.is_own = 1
+        readings.arena_size += size
+    if readings.add_text(&text):
+        return fail(scan, b"out of memory")
+    return True
+
+
 cdef bint add_record(Scanner* scan, Readings readings, Pack* pack, Record* record, long long received_ms) noexcept:
     cdef int values = record.seen & ANY_VALUE
-    cdef RawReading* reading
+    cdef RawReading reading
     cdef Text device, metric
     cdef Text* known
     cdef bint has_device
@@ -257,9 +299,6 @@ cdef bint add_record(Scanner* scan, Readings readings, Pack* pack, Record* recor
         return fail(scan, b"record without a value")
     if not split_name(scan, readings, &pack.bn, &record.n, &device, &metric, &has_device):
         return False
-    if readings.reserve_readings(1):
-        return fail(scan, b"out of memory")
-    reading = &readings.readings[readings.count]
     reading.device = OWN_DEVICE
     if has_device:
         # records of one device mostly follow each other and share their base name
@@ -280,9 +319,13 @@ cdef bint add_record(Scanner* scan, Readings readings, Pack* pack, Record* recor
         reading.value = record.v + pack.bv if pack.has_bv else record.v
         if not isfinite(reading.value):
             reading.reason = REASON_VALUE_NOT_FINITE
+    elif values:
+        return add_text(scan, readings, values, &record.text, &reading)
     else:
-        # a string, boolean or blob; or a sum alone, which is not the value of anything that is stored
-        reading.reason = REASON_VALUE_NOT_NUMERIC
+        reading.reason = REASON_SUM_WITHOUT_VALUE
+    if readings.reserve_readings(1):
+        return fail(scan, b"out of memory")
+    readings.readings[readings.count] = reading
     readings.count += 1
     return True
 
@@ -290,6 +333,7 @@ cdef bint add_record(Scanner* scan, Readings readings, Pack* pack, Record* recor
 cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) noexcept:
     cdef Pack pack
     cdef Record record
+    cdef Span* span
     cdef String empty
     empty.text.at = 0
     empty.text.size = 0
@@ -336,6 +380,7 @@ cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) 
     skip_space(scan)
     if scan.at != scan.end:
         return fail(scan, b"text after the end")
-    if readings.count == readings.spans[readings.span_count - 1].first_reading:
+    span = &readings.spans[readings.span_count - 1]
+    if readings.count == span.first_reading and readings.text_count == span.first_text:
         return fail(scan, b"no record with a value")
     return True

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
+from ext.clickhouse.text_block import TextBlock
 from ingest.model import SealedBatch
 
 
@@ -16,11 +17,13 @@ class Batch:
 
     def __init__(self) -> None:
         self.readings = ReadingsBlock()
+        self.texts = TextBlock()
         self.quarantine = QuarantineBlock()
 
     @property
     def rows(self) -> int:
-        return len(self.readings)
+        """Readings to be stored, numbers and texts."""
+        return len(self.readings) + len(self.texts)
 
     @property
     def quarantine_rows(self) -> int:
@@ -34,18 +37,20 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """Memory of the columns; the sealed blocks together are of about this size."""
-        return self.readings.size_bytes + self.quarantine.size_bytes
+        return self.readings.size_bytes + self.texts.size_bytes + self.quarantine.size_bytes
 
     def seal(self, on_durable: Callable[[], None] = _nothing) -> SealedBatch:
-        """The rows as Native blocks of `cityfleet.readings` and `cityfleet.quarantine`; the batch is empty then.
+        """The rows as one Native block per table, in the order of TABLES; the batch is empty then.
 
         The same chunks against the same state of the device index give the same bytes.
         """
-        rows = (self.rows, self.quarantine_rows)
-        readings = (self.rows, self.quarantined_readings)
-        return SealedBatch((self.readings.seal(), self.quarantine.seal()), rows, readings, on_durable)
+        rows = (len(self.readings), self.quarantine_rows, len(self.texts))
+        readings = (rows[0], self.quarantined_readings, rows[2])
+        blocks = (self.readings.seal(), self.quarantine.seal(), self.texts.seal())
+        return SealedBatch(blocks, rows, readings, on_durable)
 
     def clear(self) -> None:
         """Throw the rows away, as after a MemoryError."""
         self.readings.clear()
+        self.texts.clear()
         self.quarantine.clear()

@@ -7,6 +7,7 @@ import msgspec
 
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
+from ext.clickhouse.text_block import TextBlock
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
 from ext.telemetry.resolve import resolve_readings
@@ -32,6 +33,8 @@ class RowSink(Protocol):
 
     @property
     def readings(self) -> ReadingsBlock: ...
+    @property
+    def texts(self) -> TextBlock: ...
     @property
     def quarantine(self) -> QuarantineBlock: ...
 
@@ -59,6 +62,7 @@ class Resolver:
             self._window.earliest_ms,
             self._window.max_ahead_ms,
             batch.readings,
+            batch.texts,
             batch.quarantine,
             self.counters,
         )

@@ -14,6 +14,7 @@ from typing import Any
 from cityfleet.telemetry.v1 import telemetry_pb2
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
+from ext.clickhouse.text_block import TextBlock
 from ext.telemetry.batch import BatchDecoder
 from ext.telemetry.decode import decode_chunk
 from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
@@ -113,6 +114,7 @@ class Stages:
         self.batches = BatchDecoder()
         self.readings = Readings()
         self.block = ReadingsBlock()
+        self.texts = TextBlock()
         self.quarantine = QuarantineBlock()
         self.counters = StageCounters()
 
@@ -126,7 +128,14 @@ class Stages:
                 decode_chunk(chunk, self.index, self.batches, self.readings, self.counters)
                 decoded = time.process_time_ns()
                 resolve_readings(
-                    self.readings, self.index, _EARLIEST_MS, _AHEAD_MS, self.block, self.quarantine, self.counters
+                    self.readings,
+                    self.index,
+                    _EARLIEST_MS,
+                    _AHEAD_MS,
+                    self.block,
+                    self.texts,
+                    self.quarantine,
+                    self.counters,
                 )
                 resolved = time.process_time_ns()
                 rows += len(self.block)

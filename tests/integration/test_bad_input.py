@@ -224,7 +224,7 @@ def record(**fields):
         (record(n="water_level_m", t=PACK_T, v=1, crucial_=1), "malformed_payload"),
         (b'[{"n":"water_level_m","t":1700000000,"v":NaN}]', "malformed_payload"),
         (b'[{"n":"water_level_m","t":1700000000,"v":1e999}]', "value_not_finite"),
-        (record(n="water_level_m", t=PACK_T, vs="high"), "value_not_numeric"),
+        (record(n="water_level_m", t=PACK_T, s=1), "sum_without_value"),
         (record(n="no2_ug_m3", t=PACK_T, v=1), "unknown_metric"),
         (record(n="water_level_m", u="furlong", t=PACK_T, v=1), "unknown_unit"),
         (record(n="bad-02:water_level_m", t=PACK_T, v=1), "not_behind_gateway"),

@@ -56,6 +56,29 @@ async def test_units_are_converted_and_values_out_of_range_are_kept_and_flagged(
     )
 
 
+async def test_strings_booleans_and_blobs_are_in_a_view_of_their_own(platform, fleet):
+    token = fleet.device("wl-texts-01", "gauge", ward="00070")
+    pack = [
+        {"bn": "wl-texts-01:", "bt": 1_700_000_000, "n": "water_level_m", "vs": "above the gauge"},
+        {"n": "water_level_m", "t": 1, "vb": True},
+        {"n": "water_level_m", "t": 2, "vd": "AP8"},
+        {"n": "water_level_m", "t": 3, "v": 7},
+    ]
+    for _ in range(2):
+        await publish(platform, "wl-texts-01", token, "cf/v1/d/wl-texts-01/telemetry", json.dumps(pack))
+    platform.wait_for(
+        "SELECT device_type, metric, toUnixTimestamp(ts), kind, hex(value), quality, ward_name FROM ioc.readings_text"
+        " WHERE device_id = 'wl-texts-01' ORDER BY ts",
+        [
+            ["gauge", "water_level_m", str(1_700_000_000 + at), kind, value.hex().upper(), "2", "Phường Hoàn Kiếm"]
+            for at, (kind, value) in enumerate(
+                [("string", b"above the gauge"), ("boolean", b"true"), ("data", b"\x00\xff")]
+            )
+        ],
+    )
+    platform.wait_for(count_sql("wl-texts-01"), [["1", "7"]])
+
+
 async def test_the_same_reading_twice_counts_once_and_the_latest_is_by_event_time(platform, fleet):
     token = fleet.device("wl-twice-01", "gauge")
     topic = "cf/v1/d/wl-twice-01/telemetry"

@@ -72,6 +72,7 @@ def unpacked(batch: telemetry_pb2.ReadingBatch) -> bytes:
 def compare(messages: list[Message]) -> None:
     found, wanted = PIPELINE.outcome(messages), expected(messages)
     assert found.quarantine == wanted.quarantine
+    assert found.texts == wanted.texts
     assert [{**row, "value": struct.pack("d", row["value"])} for row in found.rows] == [
         {**row, "value": struct.pack("d", row["value"])} for row in wanted.rows
     ]

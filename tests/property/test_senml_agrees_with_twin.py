@@ -41,7 +41,7 @@ good_values = st.one_of(
     st.tuples(st.just("v"), doubles),
     st.tuples(st.just("vs"), st.text()),
     st.tuples(st.just("vb"), st.booleans()),
-    st.tuples(st.just("vd"), st.just("aGkgCg")),
+    st.tuples(st.just("vd"), st.one_of(st.just("aGkgCg"), st.text("Aaz09-_", max_size=9))),
     st.tuples(st.just("s"), doubles),
 )
 members = st.one_of(
@@ -99,6 +99,7 @@ def messages_of(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Message
 def compare(messages: list[Message]) -> None:
     found, wanted = PIPELINE.outcome(messages), expected(messages)
     assert found.quarantine == wanted.quarantine
+    assert found.texts == wanted.texts
     assert [{**row, "value": struct.pack("d", row["value"])} for row in found.rows] == [
         {**row, "value": struct.pack("d", row["value"])} for row in wanted.rows
     ]

@@ -1,5 +1,6 @@
 """ClickHouse Native blocks, read back in plain Python: the twin of ext/clickhouse."""
 
+import re
 import struct
 from typing import Any
 
@@ -35,6 +36,9 @@ class Reader:
     def column(self, type_: str, rows: int) -> list[Any]:
         if type_ in NUMBERS:
             return self.numbers(NUMBERS[type_], rows)
+        if type_.startswith("Enum8("):
+            names = {int(number): name for name, number in re.findall(r"'([^']*)' = (-?[0-9]+)", type_)}
+            return [names[number] for number in self.numbers("b", rows)]
         if type_ == "String":
             return [self.string() for _ in range(rows)]
         assert type_ == "LowCardinality(String)"

@@ -23,10 +23,11 @@ class Message(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Rows of the readings table; of quarantine: (device_id, encoding, reason, readings, payload)."""
+    """Rows of the readings tables; of quarantine: (device_id, encoding, reason, readings, payload)."""
 
     rows: list[dict[str, Any]]
     quarantine: list[tuple[bytes, str, str, int, bytes]]
+    texts: list[dict[str, Any]]
 
 
 def make_chunk(index: DeviceIndex, messages: list[Message], transport: str = "mqtt") -> FrameChunk:
@@ -53,6 +54,7 @@ class Pipeline:
         self.resolver = Resolver(index, TimeWindow(EARLIEST_MS, AHEAD_MS))
         self.readings = Readings()
         self.batch = Batch()
+        self.texts: list[dict[str, Any]] = []  # rows of readings_text of the last run
 
     def fill(self, messages: list[Message], transport: str = "mqtt") -> None:
         self.decoder.decode(make_chunk(self.index, messages, transport), self.readings)
@@ -62,9 +64,9 @@ class Pipeline:
         before = self.resolver.counters.items_in
         self.fill(messages)
         sealed = self.batch.seal()
-        rows, quarantine = (read_blocks(block) for block in sealed.blocks)
-        assert sealed.rows == (len(rows), len(quarantine))
-        assert sealed.readings == (len(rows), sum(row["readings"] for row in quarantine))
+        rows, quarantine, self.texts = (read_blocks(block) for block in sealed.blocks)
+        assert sealed.rows == (len(rows), len(quarantine), len(self.texts))
+        assert sealed.readings == (len(rows), sum(row["readings"] for row in quarantine), len(self.texts))
         assert self.resolver.counters.items_in - before == sum(sealed.readings)
         counters = self.resolver.counters
         assert counters.items_in == counters.items_out + counters.refused_total
@@ -75,12 +77,13 @@ class Pipeline:
         for row in quarantine:
             row["detail"].decode()
         columns = ("device_id", "encoding", "reason", "readings", "payload")
-        return Outcome(rows, [tuple(row[column] for column in columns) for row in quarantine])
+        return Outcome(rows, [tuple(row[column] for column in columns) for row in quarantine], self.texts)
 
 
 def expected(messages: list[Message]) -> Outcome:
     """What the twins say; refused payloads come after those of which a part was refused."""
     rows: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
     parts, wholes = [], []
     for message in messages:
         head = ((message.sender or "").encode(), message.encoding)
@@ -95,9 +98,13 @@ def expected(messages: list[Message]) -> Outcome:
         except senml_twin.MalformedError:
             wholes.append((*head, "malformed_payload", 1, message.payload))
             continue
+        # within a payload numbers come first
+        readings.sort(key=lambda one: isinstance(one[4], senml_twin.Text))
         found = [resolve_one(message.sender, message.scope, one, message.received_ms) for one in readings]
-        rows += [one for one in found if not isinstance(one, str)]
+        resolved = [one for one in found if not isinstance(one, str)]
+        rows += [one for one in resolved if "kind" not in one]
+        texts += [one for one in resolved if "kind" in one]
         reasons = [one for one in found if isinstance(one, str)]
         if reasons:
             parts.append((*head, reasons[0], len(reasons), message.payload))
-    return Outcome(rows, parts + wholes)
+    return Outcome(rows, parts + wholes, texts)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ext.telemetry.index import DeviceIndex
 from runtime.units import conversions
-from tests.support.senml_twin import Reading
+from tests.support.senml_twin import Reading, Text
 
 NOW_MS = 1_700_000_000_000
 EARLIEST_MS = 946_684_800_000
@@ -90,6 +90,19 @@ def resolve_one(sender: str | None, scope: str, reading: Reading, received_ms: i
     ranges = {num: (low, high) for num, low, high in TYPES[device.type_num][3]}
     if metric_num not in ranges:
         return "unknown_metric"
+    if isinstance(value, Text):
+        if not EARLIEST_MS <= when <= received_ms + AHEAD_MS:
+            return "time_out_of_range"
+        return {
+            "device_num": device.num,
+            "metric_num": metric_num,
+            "ts": when,
+            "kind": value.kind,
+            "value": value.value,
+            "quality": 2,
+            "ward_code": device.ward,
+            "received_at": received_ms,
+        }
     result = converted(value, unit, METRICS[metric_num][1])
     if result is None:
         return "unknown_unit"

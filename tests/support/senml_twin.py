@@ -1,12 +1,21 @@
 """SenML JSON by the json module: the plain twin of ext/telemetry/senml.pyx."""
 
+import base64
 import json
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Text(NamedTuple):
+    """A value that is no number."""
+
+    kind: str
+    value: bytes
+
 
 # (device or None, metric, unit, time_ms, value, reason)
-Reading = tuple[str | None, str, str, int, float, str]
+Reading = tuple[str | None, str, str, int, float | Text, str]
 
 NUMBERS = {"bt", "bv", "bs", "bver", "v", "s", "t", "ut"}
 STRINGS = {"bn", "bu", "n", "u", "vs", "vd"}
@@ -113,6 +122,16 @@ def time_of(seconds: float, received_ms: int) -> int:
     return round(ms) + (received_ms if seconds < 2**28 else 0)
 
 
+def text_of(record: dict[str, Any]) -> Text:
+    if "vs" in record:
+        return Text("string", record["vs"].encode())
+    if "vb" in record:
+        return Text("boolean", b"true" if record["vb"] else b"false")
+    if len(record["vd"]) % 4 == 1 or not re.fullmatch(r"[A-Za-z0-9_-]*", record["vd"]):
+        raise MalformedError("base64url")
+    return Text("data", base64.urlsafe_b64decode(record["vd"] + "=" * (-len(record["vd"]) % 4)))
+
+
 def decode(payload: bytes, received_ms: int) -> list[Reading]:
     """Raises: MalformedError."""
     pack = parse(payload)
@@ -136,8 +155,11 @@ def decode(payload: bytes, received_ms: int) -> list[Reading]:
             raise MalformedError("not one value")
         device, metric = split(base["bn"] + record.get("n", ""))
         when = time_of(base["bt"] + record.get("t", 0.0), received_ms)
-        value, reason = 0.0, "value_not_numeric"
-        if "v" in record:
+        value: float | Text = 0.0
+        reason = "sum_without_value"
+        if values - {"v"}:
+            value, reason = text_of(record), ""
+        elif values:
             value = record["v"] + base["bv"] if "bv" in base else record["v"]
             reason = "" if math.isfinite(value) else "value_not_finite"
         readings.append((device, metric, record.get("u", base["bu"]), when, value, reason))

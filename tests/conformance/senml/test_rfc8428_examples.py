@@ -16,12 +16,17 @@ NOW_MS = 1_605_484_800_000
 Row = tuple[str | None, str, str, int, float, str]
 
 
-def decode(payload: bytes) -> tuple[list[Row], list[str]]:
-    """Readings as (device, metric, unit, time_ms, value, reason), and details of refused payloads."""
+def decoded(payload: bytes) -> Readings:
     chunk = FrameChunk("test")
     chunk.add(b"", payload, encoding=ENCODING_NAMES["senml-json"], received_ms=NOW_MS)
     readings = Readings()
     Decoder(DeviceIndex()).decode(chunk, readings)
+    return readings
+
+
+def decode(payload: bytes) -> tuple[list[Row], list[str]]:
+    """Readings as (device, metric, unit, time_ms, value, reason), and details of refused payloads."""
+    readings = decoded(payload)
     assert all(reason == "malformed_payload" for _, reason, _, _ in readings.refusals_list())
     return [row[1:] for row in readings.rows()], [detail for _, _, detail, _ in readings.refusals_list()]
 
@@ -105,11 +110,12 @@ def test_multiple_data_types_5_1_5() -> None:
         {"n": "open", "vb": False},
         {"n": "nfc-reader", "vd": "aGkgCg"},
     ]
-    assert [(metric, reason) for _, metric, _, _, _, reason in rows(pack)] == [
-        ("temp", ""),
-        ("label", "value_not_numeric"),
-        ("open", "value_not_numeric"),
-        ("nfc-reader", "value_not_numeric"),
+    device = "10e2073a01080063"
+    assert rows(pack) == [(device, "temp", "Cel", NOW_MS, 23.1, "")]
+    assert decoded(json.dumps(pack).encode()).text_rows() == [
+        (0, device, "label", NOW_MS, "string", b"Machine Room", ""),
+        (0, device, "open", NOW_MS, "boolean", b"false", ""),
+        (0, device, "nfc-reader", NOW_MS, "data", b"hi \n", ""),
     ]
 
 
@@ -164,7 +170,7 @@ def test_base_value_is_added_to_numbers_only() -> None:
 
 def test_sum_alone_is_no_value_and_beside_a_value_is_ignored() -> None:
     assert [row[4:] for row in rows([{"n": "a", "s": 5}, {"n": "a", "v": 1, "s": 6}])] == [
-        (0.0, "value_not_numeric"),
+        (0.0, "sum_without_value"),
         (1.0, ""),
     ]
 
@@ -215,6 +221,9 @@ def test_records_of_different_versions_are_refused() -> None:
         ([{"n": "a", "v": "1"}], "not a number, or one of more than 1000 characters"),
         ([{"n": 1, "v": 1}], "string expected"),
         ([{"n": "a", "vb": 1}], "boolean expected"),
+        ([{"n": "a", "vd": "aGkgC"}], "vd is not base64url without padding"),
+        ([{"n": "a", "vd": "aGkgCg=="}], "vd is not base64url without padding"),
+        ([{"n": "a", "vd": "+/+/"}], "vd is not base64url without padding"),
         ([{"n": "a", "v": None}], "not a number, or one of more than 1000 characters"),
         ([[]], "record missing"),
     ],

@@ -341,10 +341,10 @@ def test_names_in_the_url_are_not_statements(store: StoreHandle, account: Accoun
 
 
 def test_reader_may_ask_the_views_and_the_tables(store: StoreHandle) -> None:
-    for name in ("ioc.readings", "ioc.latest", "ioc.devices", "cityfleet.readings", "cityfleet.quarantine"):
+    for name in ("ioc.readings", "ioc.latest", "ioc.devices", "ioc.readings_text", "cityfleet.quarantine"):
         store.query(f"SELECT * FROM {name} LIMIT 1")
         store.query(f"DESCRIBE {name}")
-    assert store.query("SHOW TABLES FROM ioc") == "devices\nlatest\nreadings\nreadings_of\n"
+    assert store.query("SHOW TABLES FROM ioc") == "devices\nlatest\nreadings\nreadings_of\nreadings_text\n"
 
 
 def test_harmless_words_are_not_refused(store: StoreHandle) -> None:

@@ -14,6 +14,11 @@ COLUMNS = {
         "value Float64", "quality UInt8", "quality_reasons UInt16", "ward_code String", "ward_name String",
         "received_at DateTime64(3, 'UTC')", "device_num UInt32",
     ],
+    "readings_text": [
+        "ts DateTime64(3, 'UTC')", "device_id String", "device_type String", "metric String",
+        "kind Enum8('string' = 1, 'boolean' = 2, 'data' = 3)", "value String", "quality UInt8", "ward_code String",
+        "ward_name String", "received_at DateTime64(3, 'UTC')", "device_num UInt32",
+    ],
     "latest": [
         "ts DateTime64(3, 'UTC')", "age_s Int64", "device_id String", "device_type String", "metric String",
         "unit String", "value Float64", "quality UInt8", "quality_reasons UInt16", "ward_code String",

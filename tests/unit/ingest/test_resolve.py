@@ -65,9 +65,12 @@ REFUSED = [
     (Message(pack({"n": "rain_mm", "t": 1.0e9 - 2**28, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
     (Message(pack({"n": "rain_mm", "t": 4294944000, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
     (Message(pack({"n": "rain_mm", "t": -1.6e9, "v": 1})), "time_out_of_range", "metric rain_mm, reading 1"),
-    (Message(pack({"n": "rain_mm", "vs": "1"})), "value_not_numeric", "metric rain_mm, reading 1"),
-    (Message(pack({"n": "rain_mm", "vb": True})), "value_not_numeric", "metric rain_mm, reading 1"),
-    (Message(pack({"n": "rain_mm", "s": 1})), "value_not_numeric", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "rain_mm", "s": 1})), "sum_without_value", "metric rain_mm, reading 1"),
+    (Message(pack({"n": "state", "vs": "1"})), "unknown_metric", "metric state, text 1"),
+    (Message(pack({"n": "vehicle_count", "vs": "1"})), "unknown_metric", "metric vehicle_count, text 1"),
+    (Message(pack({"n": "rain_mm", "vb": True, "t": 4294944000})), "time_out_of_range", "metric rain_mm, text 1"),
+    (Message(pack({"n": "wl-2:rain_mm", "vs": "1"})), "not_behind_gateway", "device wl-2, text 1"),
+    (Message(pack({"n": "rain_mm", "vs": "1"}), None), "unknown_device", "sender, text 1"),
     (Message(b'[{"n":"rain_mm","v":1e309}]'), "value_not_finite", "metric rain_mm, reading 1"),
     (Message(NAN, encoding="batch"), "value_not_finite", "metric rain_mm, reading 1"),
     (Message(BAD_UNIT, encoding="batch"), "unknown_unit", "unit bad of metric rain_mm, reading 1"),
@@ -92,13 +95,31 @@ def test_reason_that_is_none_is_an_error_of_the_transport(pipeline: Pipeline) ->
 
 
 def test_good_readings_go_on_beside_refused_ones(pipeline: Pipeline) -> None:
-    message = Message(pack(GOOD, {"n": "pm25", "v": 1}, {"n": "rain_mm", "vs": "x"}, {"n": "temperature_cel", "v": 3}))
+    message = Message(pack(GOOD, {"n": "pm25", "v": 1}, {"n": "rain_mm", "s": 5}, {"n": "temperature_cel", "v": 3}))
     rows, quarantine = pipeline.run([message])
     assert [row["value"] for row in rows] == [1.0, 3.0]
     assert [(row["reason"], row["detail"], row["readings"]) for row in quarantine] == [
         ("unknown_metric", b"metric pm25, reading 2", 2)
     ]
-    assert pipeline.resolver.counters.refused == {"unknown_metric": 1, "value_not_numeric": 1}
+    assert pipeline.resolver.counters.refused == {"unknown_metric": 1, "sum_without_value": 1}
+
+
+def test_texts_are_stored_whatever_unit_they_name(pipeline: Pipeline) -> None:
+    records = (
+        {"bn": "wl-1:", "bu": "furlong", "n": "rain_mm", "vs": "drizzle é"},
+        {"n": "rain_mm", "vb": False, "t": -1},
+        {"n": "rain_mm", "vd": "_-8A", "t": -2},
+    )
+    assert pipeline.run([Message(pack(*records), "gw-1", "gateway")]) == ([], [])
+    assert [(row["ts"] - NOW_MS, row["kind"], row["value"]) for row in pipeline.texts] == [
+        (0, "string", "drizzle é".encode()),
+        (-1000, "boolean", b"false"),
+        (-2000, "data", b"\xff\xef\x00"),
+    ]
+    assert {(row["device_num"], row["metric_num"], row["quality"], row["ward_code"]) for row in pipeline.texts} == {
+        (11, 4, 2, "00070")
+    }
+    assert pipeline.batch.rows == 0
 
 
 def test_bad_payload_does_not_disturb_its_neighbours(pipeline: Pipeline) -> None:

@@ -12,9 +12,12 @@ from ingest.settings import SpoolSettings
 from ingest.spool.record import encode, scan
 from ingest.spool.spool import Spool, read_bodies
 
+# Written by the version before readings_text: readings b"ab" (2 rows), quarantine b"x" (1 row for 3 readings).
+OLD_RECORD = bytes.fromhex("4346523148562e98020000000200000002000000010000000300000001000000616278")
 
-def batch(readings=b"r", quarantine=b"", rows=(1, 0)):
-    return SealedBatch((readings, quarantine), rows, rows, lambda: None)
+
+def batch(readings=b"r", quarantine=b"", rows=(1, 0, 0), texts=b""):
+    return SealedBatch((readings, quarantine, texts), rows, rows, lambda: None)
 
 
 def closed(spool, *batches):
@@ -25,10 +28,21 @@ def closed(spool, *batches):
 
 def test_the_insert_body_is_the_blocks_in_order(tmp_path):
     segment = closed(
-        Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1)), batch(b"cd"), batch(b"", b"y", (0, 1))
+        Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1, 0)), batch(b"cd"), batch(b"", b"y", (0, 1, 1), b"t")
     )
-    assert read_bodies(segment) == [b"abcd", b"xy"]
-    assert segment.rows == (3, 2)
+    assert read_bodies(segment) == [b"abcd", b"xy", b"t"]
+    assert segment.rows == (3, 2, 1)
+
+
+def test_records_of_the_version_before_are_read_also_beside_new_ones(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    spool.append(batch(b"cd", b"", (1, 0, 4), b"t"))
+    path = next(tmp_path.glob("*.seg"))
+    path.write_bytes(OLD_RECORD + path.read_bytes() + OLD_RECORD[:-1])
+    (segment,) = Spool(tmp_path, SpoolSettings()).recover()
+    assert read_bodies(segment) == [b"abcd", b"x", b"t"]
+    assert segment.rows == (3, 1, 4)
+    assert segment.readings == (3, 3, 4)
 
 
 def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
@@ -42,7 +56,7 @@ def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
     assert spool.is_segment_full
     spool.close_segment()
     assert not spool.is_segment_full
-    spool.append(batch(rows=(10, 0)))
+    spool.append(batch(rows=(10, 0, 0)))
     assert spool.is_segment_full
     spool.close_segment()
     spool.append(batch(b"x" * 1000))
@@ -71,7 +85,7 @@ def test_recovery_gives_whole_records_and_cuts_a_torn_tail(tmp_path):
     again = Spool(tmp_path, SpoolSettings())
     (segment,) = again.recover()
     assert read_bodies(segment)[0] == b"onetwo"
-    assert segment.readings == (2, 0)
+    assert segment.readings == (2, 0, 0)
     assert again.damaged_bytes > 0
     assert path.stat().st_size == whole
 

@@ -22,6 +22,11 @@ QUARANTINE = (
     "received_at DateTime64(3, 'UTC'), device_id String, topic String, transport LowCardinality(String), "
     "encoding LowCardinality(String), reason LowCardinality(String), detail String, readings UInt32, payload String"
 )
+TEXTS = (
+    "device_num UInt32, metric_num UInt16, ts DateTime64(3, 'UTC'), "
+    "kind Enum8('string' = 1, 'boolean' = 2, 'data' = 3), value String, quality UInt8, "
+    "ward_code LowCardinality(String), received_at DateTime64(3, 'UTC')"
+)
 SCRIPT = """
 import sys
 import chdb
@@ -98,19 +103,41 @@ def test_clickhouse_reads_quarantine_rows_byte_by_byte(tmp_path: Path) -> None:
     assert sorted(stored(QUARANTINE, sealed.blocks[1], tmp_path, select)) == sorted(wanted)
 
 
+def test_clickhouse_reads_texts_byte_by_byte(tmp_path: Path) -> None:
+    pipeline = Pipeline(make_index())
+    blocks = []
+    for part in range(2):
+        pack = [
+            {"n": "rain_mm", "vs": "mưa " + "x" * 200 * part},
+            {"n": "rain_mm", "t": -1, "vb": bool(part)},
+            {"n": "water_level_m", "t": -2, "vd": "AP8="[:3]},
+            {"n": "water_level_m", "vs": ""},
+        ]
+        pipeline.fill([Message(json.dumps(pack).encode(), device) for device in ("wl-1", "wl-2")])
+        blocks.append(pipeline.batch.seal().blocks[2])
+    select = (
+        "device_num, metric_num, toUnixTimestamp64Milli(ts), kind, hex(value), quality, ward_code, "
+        "toUnixTimestamp64Milli(received_at)"
+    )
+    wanted = [list({**row, "value": row["value"].hex().upper()}.values()) for row in read_blocks(b"".join(blocks))]
+    assert len(wanted) == 16
+    assert sorted(stored(TEXTS, b"".join(blocks), tmp_path, select)) == sorted(wanted)
+
+
 def test_batch_without_rows_seals_to_nothing() -> None:
     sealed = Pipeline(make_index()).batch.seal()
-    assert sealed.blocks == (b"", b"")
-    assert sealed.rows == sealed.readings == (0, 0)
+    assert sealed.blocks == (b"", b"", b"")
+    assert sealed.rows == sealed.readings == (0, 0, 0)
 
 
 def test_sealed_batch_is_empty_and_gives_the_same_bytes_for_the_same_chunks() -> None:
     pipeline = Pipeline(make_index())
-    messages = [Message(b'[{"n":"rain_mm","v":1},{"n":"x","v":1}]', "wl-1"), Message(b"", "wl-2")]
+    payload = b'[{"n":"rain_mm","v":1},{"n":"x","v":1},{"n":"rain_mm","vs":"light"}]'
+    messages = [Message(payload, "wl-1"), Message(b"", "wl-2")]
     found = []
     for _ in range(2):
         pipeline.fill(messages)
-        assert (pipeline.batch.rows, pipeline.batch.quarantine_rows) == (1, 2)
+        assert (pipeline.batch.rows, pipeline.batch.quarantine_rows) == (2, 2)
         assert pipeline.batch.size_bytes > 0
         found.append(pipeline.batch.seal().blocks)
         assert pipeline.batch.size_bytes == 0
