@@ -84,7 +84,9 @@ class _Ingest:
         self._grpc = GrpcTransport(
             settings.grpc, settings.gather_ms, self._index, self._gate, self._take, self._mqtt.deliver, internal
         )
-        self._broker = BrokerConsumer(settings.broker, settings.gather_ms, self._index, self._gate, self._take)
+        self._broker = BrokerConsumer(
+            settings.broker, self._index, self._gate, self._take, data_dir / "ingest" / "broker-filters.json"
+        )
         self._feed = IndexFeed(self._index, registry, internal, self._on_revoked)
         self._ledger = Ledger(lambda: self._resolver.counters.items_in, self._spool_state, self._write_state)
         self._collector = IngestCollector(
@@ -95,6 +97,7 @@ class _Ingest:
             refused=lambda: self._resolver.counters.refused,
             depths=self._depths,
             devices=lambda: len(self._index),
+            broker=self._broker,
         )
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
@@ -159,7 +162,7 @@ class _Ingest:
         """In flow order: no more input, drain to the spool, acknowledge, give the store a while, close."""
         await self._mqtt.stop_reading()
         await self._grpc.stop_reading()
-        self._broker.flush()
+        self._broker.stop_reading()
         self._chunks.close()
         try:
             async with asyncio.timeout(_DRAIN_S):
@@ -167,6 +170,7 @@ class _Ingest:
         except TimeoutError:
             flow.cancel()
             await asyncio.gather(flow, return_exceptions=True)
+        await self._broker.close()
         await self._grpc.close()
         await self._mqtt.close()
         imbalance = self._ledger.imbalance()
@@ -199,7 +203,7 @@ class _Ingest:
         self._mqtt.kick(device_id.encode())
 
     def _transport_counters(self) -> dict[str, int]:
-        return {**self._mqtt.counters(), **self._grpc.counters, **self._broker.counters}
+        return {**self._mqtt.counters(), **self._grpc.counters, **self._broker.counters()}
 
     def _depths(self) -> dict[str, int]:
         return {
@@ -215,4 +219,6 @@ class _Ingest:
             missing["device_index"] = self._feed.problem
         if not self._gate.is_open:
             missing["gate"] = "too much in flight: the store or the disk is behind"
+        if self._settings.broker.host and self._broker.problem:
+            missing["broker"] = self._broker.problem
         return missing

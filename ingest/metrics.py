@@ -1,6 +1,7 @@
 """Ingest's metrics: plain counters that the stages own, read when Prometheus asks, and the ledger that must balance."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -90,6 +91,61 @@ class Ledger:
         return self._received() - sum(self._spool.readings)
 
 
+class BrokerCounts(Protocol):
+    """What the consumer of an external broker tells."""
+
+    def reconnects(self) -> Mapping[str, int]: ...
+    def connections(self) -> list[tuple[dict[str, int], dict[str, float]]]: ...
+
+
+_BROKER_COUNTERS = {
+    "bytes": ("cityfleet_ingest_broker_received_bytes", "Bytes read from the external broker."),
+    "acks": ("cityfleet_ingest_broker_acks", "PUBACK and PUBREC sent, each after the spool had the message."),
+    "duplicates": ("cityfleet_ingest_broker_duplicates", "Messages with DUP set: sent again by the broker."),
+    "repeats": ("cityfleet_ingest_broker_repeats", "QoS 2 messages that we had already: answered, not taken again."),
+    "retained": ("cityfleet_ingest_broker_retained", "Retained messages: acknowledged, not taken as new readings."),
+    "oversized": ("cityfleet_ingest_broker_oversized", "Messages above max_packet_bytes: to quarantine, cut."),
+    "published": ("cityfleet_ingest_broker_published", "Messages that we sent to the broker."),
+    "publish_refused": ("cityfleet_ingest_broker_publish_refused", "Messages of ours that the broker did not take."),
+}
+_BROKER_GAUGES = {
+    "open": ("cityfleet_ingest_broker_open", "1 while the connection is subscribed."),
+    "in_flight": ("cityfleet_ingest_broker_in_flight", "Messages taken and not acknowledged yet."),
+    "in_flight_age_s": ("cityfleet_ingest_broker_in_flight_age_seconds", "Age of the oldest of those."),
+    "last_message_age_s": ("cityfleet_ingest_broker_last_message_age_seconds", "Since the last message; -1: none yet."),
+}
+
+
+def broker_families(broker: BrokerCounts) -> Iterator[Metric]:
+    """One sample for each connection, numbered from 0."""
+    connections = broker.connections()
+    if not connections:
+        return
+    messages = CounterMetricFamily(
+        "cityfleet_ingest_broker_messages", "Messages taken from the broker.", labels=["connection", "qos"]
+    )
+    for number, (counters, _) in enumerate(connections):
+        for qos in range(3):
+            messages.add_metric([str(number), str(qos)], counters[f"messages.qos{qos}"])
+    yield messages
+    for key, (name, text) in _BROKER_COUNTERS.items():
+        counter = CounterMetricFamily(name, text, labels=["connection"])
+        for number, (counters, _) in enumerate(connections):
+            counter.add_metric([str(number)], counters[key])
+        yield counter
+    for key, (name, text) in _BROKER_GAUGES.items():
+        gauge = GaugeMetricFamily(name, text, labels=["connection"])
+        for number, (_, gauges) in enumerate(connections):
+            gauge.add_metric([str(number)], gauges[key])
+        yield gauge
+    reconnects = CounterMetricFamily(
+        "cityfleet_ingest_broker_reconnects", "Connections that ended, or did not begin, by cause.", labels=["cause"]
+    )
+    for cause, count in broker.reconnects().items():
+        reconnects.add_metric([cause], count)
+    yield reconnects
+
+
 class IngestCollector(Collector):
     """Turns the stages' counters into Prometheus families at each scrape."""
 
@@ -102,6 +158,7 @@ class IngestCollector(Collector):
         refused: Callable[[], Mapping[str, int]],
         depths: Callable[[], Mapping[str, int]],
         devices: Callable[[], int],
+        broker: BrokerCounts,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -110,6 +167,7 @@ class IngestCollector(Collector):
         self._refused = refused
         self._depths = depths
         self._devices = devices
+        self._broker = broker
 
     def describe(self) -> Iterator[Metric]:
         """Nothing to say before the stages run; without this the registry would collect at once to learn the names."""
@@ -171,4 +229,5 @@ class IngestCollector(Collector):
         for queue, count in self._depths().items():
             depth.add_metric([queue], count)
         yield depth
+        yield from broker_families(self._broker)
         yield GaugeMetricFamily("cityfleet_ingest_index_devices", "Devices in the device index.", self._devices())

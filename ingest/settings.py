@@ -26,14 +26,71 @@ class GrpcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An external broker to consume from; no host: none."""
+    """An external broker to consume from; no host: none. docs/broker.md says what to set on the broker's side."""
 
     host: str = ""
     port: int = 1883
     username: str = ""
     password: str = ""
+    # A file whose text is the password; it comes before `password`.
+    password_file: str = ""
+    # Stable, and different for every ingest node: a connection's own is `{client_id}-{number}`.
     client_id: str = "cityfleet-ingest-1"
+    # Empty: not shared, one connection only; then no second ingest node may consume from the same broker.
     share_group: str = "cityfleet"
+    filters: tuple[str, ...] = ("cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#")
+    # The highest QoS at which messages are wanted, 0 to 2.
+    qos: int = 1
+    connections: int = 2
+    keep_alive_s: int = 30
+    connect_timeout_s: float = 10.0
+    # How long the broker keeps our session and what is queued in it while we are away.
+    session_expiry_s: int = 300
+    # A connection that had messages and then has none for so long is made anew; 0: never.
+    stall_timeout_s: float = 300.0
+    # A connection whose messages have not become durable for so long is given up until they are; 0: never.
+    ack_timeout_s: float = 60.0
+    # Larger messages go to quarantine, cut to this.
+    max_packet_bytes: int = 1_048_576
+    # Frames wait at most this long for company; longer than of our own endpoint, for a broker writes one by one.
+    gather_ms: float = 5.0
+    tls: bool = False
+    # Certificates of the authorities to trust; empty: the system's.
+    ca_file: str = ""
+    # Ours, where the broker asks for one.
+    cert_file: str = ""
+    key_file: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections <= 64:
+            raise ValueError(f"connections must be 1 to 64, not {self.connections}")
+        if not 0 <= self.qos <= 2:
+            raise ValueError(f"qos must be 0, 1 or 2, not {self.qos}")
+        if not 1 <= self.keep_alive_s <= 65_535:
+            raise ValueError(f"keep_alive_s must be 1 to 65535, not {self.keep_alive_s}")
+        if not 0 <= self.session_expiry_s <= 0xFFFFFFFF:
+            raise ValueError(f"session_expiry_s must be 0 to 4294967295, not {self.session_expiry_s}")
+        if not 1024 <= self.max_packet_bytes <= 268_435_455:
+            raise ValueError(f"max_packet_bytes must be 1024 to 268435455, not {self.max_packet_bytes}")
+        if any(character in self.share_group for character in "/+#"):
+            raise ValueError(f"share_group cannot have `/`, `+` or `#`: {self.share_group!r}")
+        if not self.filters:
+            raise ValueError("filters: at least one")
+        for one in self.filters:
+            if fault := _filter_fault(one):
+                raise ValueError(f"filters: {one!r} {fault}")
+
+
+def _filter_fault(text: str) -> str:
+    """What is wrong with an MQTT topic filter (MQTT 5.0 section 4.7); empty: nothing."""
+    if text.startswith("$share/"):
+        return "is shared by `share_group`, not by its name"
+    levels = text.split("/")
+    if not text or "\0" in text or len(text.encode()) > 65_000:
+        return "is empty, too long or has a null character"
+    if any("#" in level for level in levels[:-1]) or any(len(level) > 1 and set(level) & set("+#") for level in levels):
+        return "has `+` or `#` beside other characters of a level, or `#` before the end"
+    return ""
 
 
 class TimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

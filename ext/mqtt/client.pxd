@@ -5,6 +5,7 @@ from ext.mqtt.packet cimport Publish
 from ext.mqtt.reason cimport ReasonCode
 from ext.mqtt.stream cimport Packet, Stream
 from ext.telemetry.frames cimport Frame
+from ext.wire.cursor cimport Span
 
 cdef enum:
     LINK_TOPIC_ALIASES = 4_096
@@ -22,12 +23,6 @@ cdef enum Handshake:                # of a QoS 2 message, by packet id
     HANDSHAKE_TAKEN = 1             # in a chunk
     HANDSHAKE_DURABLE = 2           # PUBREC sent, or owed to its repetition
 
-cdef struct TopicAlias:             # what a topic says, so that it is read once
-    unsigned char* topic            # owned; NULL: not defined
-    unsigned short size
-    unsigned char scope, encoding, reason, is_trusted
-    unsigned char id_at, id_size    # of the device's id; 0: the topic names none
-
 cdef class BrokerLink(Member):
     cdef Stream stream
     cdef readonly bytes client_id
@@ -36,7 +31,7 @@ cdef class BrokerLink(Member):
     cdef bytes connect_packet
     cdef list filters, stale_filters
     cdef dict pending               # packet id -> (topic, payload, retain) of our QoS 1 messages
-    cdef TopicAlias* aliases
+    cdef Span* aliases              # LINK_TOPIC_ALIASES + 1 of them, each owned; NULL until one is used
     cdef unsigned char* handshakes  # 65,536 of them; NULL until one is used
     cdef unsigned char* out         # acknowledgements that wait for the end of the read or of the chunk
     cdef size_t out_size, out_capacity
@@ -45,7 +40,6 @@ cdef class BrokerLink(Member):
     cdef unsigned short last_packet_id, window
     cdef unsigned char version, state, max_qos
     cdef bint may_rest, has_received, is_session_present
-    cdef bint has_shared
     cdef double keep_alive_s, connect_timeout_s, stall_s, ack_timeout_s
     cdef double began_s, pinged_s, ping_sent_s, message_s, blocked_s, left_s
     cdef unsigned long long messages[3]
@@ -55,14 +49,16 @@ cdef class BrokerLink(Member):
     cdef int consume(self, const unsigned char* at, size_t size) except -1
     cdef int take(self, Packet* packet) except -1
     cdef int on_publish(self, Packet* packet) except -1
-    cdef ReasonCode read(self, Packet* packet, Publish* publish) noexcept
-    cdef int place(self, Publish* publish, Frame* frame) noexcept
-    cdef int place_aliased(self, Publish* publish, Frame* frame) except -1
+    cdef void place(self, Publish* publish, Frame* frame) noexcept
+    cdef ReasonCode resolve_alias(self, Publish* publish) noexcept
+    cdef void forget_aliases(self) noexcept
     cdef int on_connack(self, Packet* packet) except -1
     cdef int on_suback(self, Packet* packet) except -1
     cdef int on_puback(self, Packet* packet) except -1
     cdef int on_pubrel(self, Packet* packet) except -1
+    cdef int resend(self) except -1
     cdef int put(self, unsigned char type, unsigned short packet_id, unsigned char reason) except -1
     cdef int say(self, bytes data) except -1
     cdef int leave(self, str cause, int code, bytes detail) except -1
+    cdef int end(self, str cause, int code, bytes detail) except -1
     cdef int expire(self, str cause) except -1

@@ -2,7 +2,7 @@
 """MQTT control packets as a server sends them, 3.1.1 and 5.0. Section numbers are those of MQTT 5.0."""
 
 from ext.mqtt.packet cimport (
-    CONNACK, DISCONNECT, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, VERSION_5, Header,
+    CONNACK, DISCONNECT, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREL, SUBACK, UNSUBACK, VERSION_5, Header,
     read_header,
 )
 from ext.mqtt.properties cimport (

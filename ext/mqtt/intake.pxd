@@ -51,6 +51,7 @@ cdef class Intake:
     cdef object read_view
     cdef unsigned char* read_at
     cdef long long received_ms          # when the bytes being parsed came; 0: not asked yet
+    cdef double read_s                  # loop time of the read being parsed
     cdef bint is_paused, is_stopped
     cdef unsigned long long chunks, acks_gone
     cdef int gathered(self) except -1

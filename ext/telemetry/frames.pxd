@@ -33,7 +33,8 @@ cdef enum Reason:
     REASON_VALUE_NOT_FINITE = 10        # NaN or infinity
     REASON_VALUE_NOT_NUMERIC = 11       # neither a number nor a string, boolean or blob
     REASON_SUM_WITHOUT_VALUE = 12       # SenML: a sum alone is not the value of anything that is stored
-    REASON_COUNT = 13
+    REASON_PAYLOAD_TOO_LARGE = 13       # from a broker; only its beginning was kept
+    REASON_COUNT = 14
 
 cdef struct Frame:
     size_t topic_at             # offsets into FrameChunk.data
