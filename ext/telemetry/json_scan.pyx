@@ -7,25 +7,6 @@ from ext.telemetry.number cimport read_number
 from ext.wire.utf8 cimport is_utf8
 
 
-cdef void fill_bits() noexcept:
-    cdef int c
-    for c in range(256):
-        BITS_OF[c] = HAS_NOT_NAME
-        if c > 127:
-            BITS_OF[c] |= HAS_NOT_ASCII
-        elif c < 32 or c == c'"' or c == c"\\":
-            BITS_OF[c] |= HAS_SPECIAL
-        elif c"a" <= c <= c"z" or c"A" <= c <= c"Z" or c"0" <= c <= c"9":
-            BITS_OF[c] = HAS_ALPHANUMERIC
-        elif c == c":" or c == c"/":
-            BITS_OF[c] = HAS_SEPARATOR
-        elif c == c"-" or c == c"." or c == c"_":
-            BITS_OF[c] = 0
-
-
-fill_bits()
-
-
 cdef int hex4(const unsigned char* at, const unsigned char* end) noexcept nogil:
     """Four hexadecimal digits; -1: they are not."""
     cdef int value = 0
@@ -110,67 +91,63 @@ cdef bint scan_rewritten(Scanner* scan, Readings readings, String* out, const un
     """The rest of a string from its first backslash on; what came before is at `begin`."""
     cdef unsigned char* to
     cdef unsigned char* first
-    cdef unsigned char bits
+    cdef unsigned char c
     cdef int size
     if readings.reserve_arena(scan.end - begin):
         return fail(scan, b"out of memory")
     first = readings.arena + readings.arena_size
     memcpy(first, begin, scan.at - begin)
     to = first + (scan.at - begin)
-    out.bits = 0
     while scan.at < scan.end:
-        bits = BITS_OF[scan.at[0]]
-        if not bits & HAS_SPECIAL:
-            to[0] = scan.at[0]
-            to += 1
-            scan.at += 1
-        elif scan.at[0] == c"\\":
+        c = scan.at[0]
+        if c == c"\\":
             scan.at += 1
             size = unescape(scan, to)
             if size == 0:
                 return fail(scan, b"bad escape in a string")
             to += size
-        elif scan.at[0] == c'"':
+        elif c == c'"':
             out.text.at = readings.arena_size
             out.text.size = <unsigned int>(to - first)
             out.text.is_own = 1
-            for i in range(out.text.size):
-                out.bits |= BITS_OF[first[i]]
             # escapes give whole characters, so the rewritten text is UTF-8 if and only if the rest was
-            if out.bits & HAS_NOT_ASCII and not is_utf8(first, out.text.size):
+            if not is_utf8(first, out.text.size):
                 return fail(scan, b"not UTF-8")
             readings.arena_size += out.text.size
             scan.at += 1
             return True
-        else:
+        elif c < 32:
             return fail(scan, b"control character in a string")
+        else:
+            to[0] = c
+            to += 1
+            scan.at += 1
     return fail(scan, b"string without an end")
 
 
-cdef bint scan_string(Scanner* scan, Readings readings, String* out) noexcept:
+cdef bint scan_string_slowly(Scanner* scan, Readings readings, String* out, const unsigned char* at) noexcept:
+    """A string that begins at `scan.at` and is plain ASCII up to `at`."""
     cdef const unsigned char* begin = scan.at
-    cdef const unsigned char* at = scan.at
     cdef const unsigned char* end = scan.end
     cdef unsigned char seen = 0
-    cdef unsigned char bits
+    cdef unsigned char c
     while at < end:
-        bits = BITS_OF[at[0]]
-        if not bits & HAS_SPECIAL:
-            seen |= bits
+        c = at[0]
+        if c >= 32 and c != c'"' and c != c"\\":
+            seen |= c
             at += 1
             continue
         scan.at = at
-        if at[0] == c"\\":
+        if c == c"\\":
             return scan_rewritten(scan, readings, out, begin)
-        if at[0] != c'"':
+        if c != c'"':
             return fail(scan, b"control character in a string")
-        if seen & HAS_NOT_ASCII and not is_utf8(begin, at - begin):
+        if seen > 127 and not is_utf8(begin, at - begin):
             return fail(scan, b"not UTF-8")
         scan.at = at + 1
         out.text.at = begin - scan.chunk
         out.text.size = <unsigned int>(at - begin)
         out.text.is_own = 0
-        out.bits = seen
         return True
     scan.at = at
     return fail(scan, b"string without an end")

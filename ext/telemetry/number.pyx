@@ -15,6 +15,7 @@ cdef extern from "Python.h":
 cdef extern from *:
     ctypedef unsigned long long uint128 "unsigned __int128"
     int leading_zeros "__builtin_clzll"(unsigned long long word) noexcept nogil
+    int trailing_zeros "__builtin_ctzll"(unsigned long long word) noexcept nogil
 
 cdef enum:
     MIN_POWER = -342
@@ -28,6 +29,7 @@ cdef double[23] TENS = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
     1e20, 1e21, 1e22,
 ]
+cdef unsigned long long[9] SCALES = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000]
 cdef Power[MAX_POWER - MIN_POWER + 1] FIVES     # 5**q to 128 bits, the highest bit set
 
 
@@ -54,6 +56,52 @@ cdef int fill_fives() except -1:
 
 
 fill_fives()
+
+
+cdef inline const unsigned char* read_digits(const unsigned char* at, const unsigned char* end,
+                                             unsigned long long* digits) noexcept nogil:
+    """Appends the digits from `at` on to a number; it overflows at the 20th significant one.
+
+    Eight bytes at a time, without a branch on how many of them are digits: the others are shifted out at the top, which
+    leaves leading zeros below.
+    """
+    cdef unsigned long long value = digits[0]
+    cdef unsigned long long word, others
+    cdef int count = 8
+    cdef unsigned int c
+    while end - at >= 8:
+        memcpy(&word, at, 8)
+        word ^= 0x3030303030303030ULL
+        others = (word | (word + 0x7676767676767676ULL)) & 0x8080808080808080ULL
+        if others:
+            count = trailing_zeros(others) >> 3
+            word = word << (8 * (7 - count)) << 8
+        # neighbours joined to pairs, pairs to fours, fours to eight
+        word = word * 10 + (word >> 8)
+        value = value * SCALES[count] + (((word & 0x000000FF000000FFULL) * 0x000F424000000064ULL
+                                          + ((word >> 16) & 0x000000FF000000FFULL) * 0x0000271000000001ULL) >> 32)
+        at += count
+        if others:
+            digits[0] = value
+            return at
+    while at < end:
+        c = at[0] - <unsigned int>c"0"
+        if c > 9:
+            break
+        value = value * 10 + c
+        at += 1
+    digits[0] = value
+    return at
+
+
+cdef long significant_digits(const unsigned char* at, const unsigned char* end) noexcept nogil:
+    """Of a number without sign and exponent."""
+    cdef long count = 0
+    while at < end:
+        if at[0] != c"." and (count or at[0] != c"0"):
+            count += 1
+        at += 1
+    return count
 
 
 cdef double slow(const unsigned char* at, size_t size) noexcept:
@@ -104,11 +152,24 @@ cdef bint by_product(unsigned long long digits, long power, double* out) noexcep
     return True
 
 
+cdef bint to_double(unsigned long long digits, long power, double* out) noexcept nogil:
+    if digits == 0:
+        out[0] = 0.0
+        return True
+    if digits <= 9007199254740992ULL and -22 <= power <= 22:
+        if power < 0:
+            out[0] = <double>digits / TENS[-power]
+        else:
+            out[0] = <double>digits * TENS[power]
+        return True
+    return by_product(digits, power, out)
+
+
 cdef const unsigned char* read_number(const unsigned char* at, const unsigned char* end, double* out) noexcept:
     cdef const unsigned char* start = at
+    cdef const unsigned char* first
     cdef const unsigned char* mark
     cdef unsigned long long digits = 0
-    cdef int significant = 0
     cdef long power = 0
     cdef long exponent = 0
     cdef bint negative = False
@@ -118,41 +179,29 @@ cdef const unsigned char* read_number(const unsigned char* at, const unsigned ch
     if at < end and at[0] == c"-":
         negative = True
         at += 1
+    first = at
     if at == end:
         return NULL
-    c = at[0] - <unsigned int>c"0"
-    if c > 9:
-        return NULL
-    at += 1
-    digits = c
-    significant = c != 0
-    if c != 0:
-        while at < end:
-            c = at[0] - <unsigned int>c"0"
-            if c > 9:
-                break
-            digits = digits * 10 + c
-            significant += 1
-            at += 1
-    if at < end and at[0] == c".":
+    if at[0] == c"0":
         at += 1
-        mark = at
-        while at < end:
-            c = at[0] - <unsigned int>c"0"
-            if c > 9:
-                break
-            digits = digits * 10 + c
-            significant += significant != 0 or c != 0
-            at += 1
+    else:
+        at = read_digits(at, end, &digits)
+        if at == first:
+            return NULL
+    if at < end and at[0] == c".":
+        mark = at + 1
+        at = read_digits(mark, end, &digits)
         if at == mark:
             return NULL
         power = mark - at
+    mark = at
     if at < end and (at[0] == c"e" or at[0] == c"E"):
         at += 1
         if at < end and (at[0] == c"-" or at[0] == c"+"):
             exponent_negative = at[0] == c"-"
             at += 1
-        mark = at
+        if at == end or at[0] - <unsigned int>c"0" > 9:
+            return NULL
         while at < end:
             c = at[0] - <unsigned int>c"0"
             if c > 9:
@@ -160,26 +209,16 @@ cdef const unsigned char* read_number(const unsigned char* at, const unsigned ch
             if exponent < 100_000:
                 exponent = exponent * 10 + c
             at += 1
-        if at == mark:
-            return NULL
         power += -exponent if exponent_negative else exponent
     if at - start > MAX_NUMBER_BYTES:
         return NULL
-    if significant <= 19:           # else `digits` has overflowed
-        if digits == 0:
-            value = 0.0
-        elif digits <= 9007199254740992ULL and -22 <= power <= 22:
-            value = <double>digits
-            if power < 0:
-                value = value / TENS[-power]
-            else:
-                value = value * TENS[power]
-        elif not by_product(digits, power, &value):
-            out[0] = slow(start, at - start)
-            return at
-        out[0] = -value if negative else value
+    # 19 digits and a point; with more, `digits` has overflowed unless the first ones are zeros
+    if mark - first > 19 and significant_digits(first, mark) > 19:
+        out[0] = slow(start, at - start)
         return at
-    out[0] = slow(start, at - start)
+    if not to_double(digits, power, &value):
+        value = slow(first, at - first)
+    out[0] = -value if negative else value
     return at
 
 

@@ -47,7 +47,8 @@ cdef struct RawText:
     unsigned char kind          # TextKind
     unsigned char reason        # Reason: refused by decode, the rest of its payload goes on
 
-# One payload that could be decoded: its readings and the names they use lie one after the other.
+# One payload that could be decoded: its readings, texts and devices lie one after the other, and so do the metrics that
+# it added.
 cdef struct Span:
     size_t frame                # index in the chunk
     size_t first_reading, readings
@@ -69,6 +70,9 @@ cdef class StageCounters:
     cdef public unsigned long long items_out
     cdef unsigned long long refused_by[REASON_COUNT]
 
+cdef enum:
+    RECENT = 16
+
 cdef class Readings:
     cdef FrameChunk chunk
     cdef RawReading* readings
@@ -79,6 +83,7 @@ cdef class Readings:
     cdef size_t device_count, device_capacity
     cdef MetricName* metrics
     cdef size_t metric_count, metric_capacity
+    cdef unsigned int[RECENT] recent    # metrics that use_metric() gave, by a hash of their names
     cdef Span* spans
     cdef size_t span_count, span_capacity
     cdef Refusal* refusals
@@ -95,6 +100,8 @@ cdef class Readings:
     cdef int add_text(self, RawText* text) noexcept
     cdef int add_device(self, Text* name) noexcept
     cdef int add_metric(self, Text* name, Text* unit) noexcept
+    # The place of a metric in the chunk, added unless it is there already (spans may share one); -1: memory ran out.
+    cdef Py_ssize_t use_metric(self, Text* name, Text* unit) noexcept
     cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,
                          size_t offset) noexcept
     # A new span, which starts at the present end of everything; NULL if memory ran out.
@@ -104,3 +111,8 @@ cdef class Readings:
     cdef void drop_span(self) noexcept
     cdef const unsigned char* bytes_of(self, Text* text) noexcept
     cdef str text(self, Text* text)
+
+
+cdef inline const unsigned char* text_at(Readings readings, const Text* text) noexcept:
+    """Its bytes, valid until the arena grows."""
+    return (readings.arena if text.is_own else readings.chunk.data) + text.at

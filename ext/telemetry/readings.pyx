@@ -2,8 +2,9 @@
 """Readings by name: what decode gives and resolve takes, in arrays that are reused from chunk to chunk."""
 
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
+from ext.telemetry.byte_hash cimport same_bytes
 from ext.telemetry.frames cimport REASON_NONE
 
 from ext.telemetry.frames import REASON_NAMES
@@ -129,6 +130,28 @@ cdef class Readings:
         entry.in_type = NULL
         return 0
 
+    cdef Py_ssize_t use_metric(self, Text* name, Text* unit) noexcept:
+        cdef const unsigned char* at = text_at(self, name)
+        cdef const unsigned char* unit_at = text_at(self, unit)
+        cdef unsigned int size = name.size
+        cdef unsigned int hash = size + unit.size * 7
+        cdef unsigned int found
+        cdef MetricName* entry
+        if size:
+            hash += at[0] * 31 + at[size // 2] * 5 + at[size - 1]
+        hash &= RECENT - 1
+        found = self.recent[hash]
+        if found < self.metric_count:       # it may have been dropped, even another put in its place
+            entry = &self.metrics[found]
+            if (entry.name.size == size and entry.unit.size == unit.size
+                    and same_bytes(text_at(self, &entry.name), at, size)
+                    and same_bytes(text_at(self, &entry.unit), unit_at, unit.size)):
+                return found
+        if self.add_metric(name, unit):
+            return -1
+        self.recent[hash] = <unsigned int>(self.metric_count - 1)
+        return self.metric_count - 1
+
     cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,
                          size_t offset) noexcept:
         cdef Refusal* entry
@@ -149,7 +172,6 @@ cdef class Readings:
             return NULL
         span = &self.spans[self.span_count]
         self.span_count += 1
-        memset(span, 0, sizeof(Span))
         span.frame = frame
         span.encoding = encoding
         span.first_reading = self.count
@@ -174,7 +196,7 @@ cdef class Readings:
         self.span_count -= 1
 
     cdef const unsigned char* bytes_of(self, Text* text) noexcept:
-        return (self.arena if text.is_own else self.chunk.data) + text.at
+        return text_at(self, text)
 
     def rows(self) -> list:
         """Every number as (frame, device or None, metric, unit, time_ms, value, reason): for tests and tools."""

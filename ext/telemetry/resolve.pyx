@@ -168,10 +168,11 @@ cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* s
             name.reason = REASON_NOT_BEHIND_GATEWAY
 
 
-cdef void resolve_metrics(Readings readings, Span* span, DeviceIndex index) noexcept:
+cdef void resolve_metrics(Readings readings, DeviceIndex index) noexcept:
+    """All metrics of the chunk, which spans may share."""
     cdef MetricName* name
     cdef int num
-    for i in range(span.first_metric, span.first_metric + span.metrics):
+    for i in range(readings.metric_count):
         name = &readings.metrics[i]
         num = index.find_metric(readings.bytes_of(&name.name), name.name.size)
         name.type_num = 0
@@ -324,7 +325,6 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     if 0 <= frame.sender < index.count and index.devices[frame.sender].flags & DEVICE_ACTIVE:
         sender = &index.devices[frame.sender]
     resolve_devices(readings, span, frame, sender, index)
-    resolve_metrics(readings, span, index)
     row.received_ms = frame.received_ms
     row.ward = 0
     for i in range(span.readings):
@@ -387,6 +387,7 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
     if readings.chunk is None:
         return
     locate_devices(readings, index)
+    resolve_metrics(readings, index)
     for i in range(readings.span_count):
         if i + AHEAD < readings.span_count:
             sender = readings.chunk.frames[readings.spans[i + AHEAD].frame].sender
