@@ -7,10 +7,9 @@ from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ext.mqtt.hub import NOW
 from ingest.model import TABLES, SealedBatch, Segment
 
-# Of the transports' counters these say how many there are now.
-_OPEN_NOW = frozenset({"connections", "sockets"})
 _QUARANTINE = TABLES.index("quarantine")
 _DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -220,9 +219,9 @@ class IngestCollector(Collector):
         events = CounterMetricFamily(
             "cityfleet_ingest_transport_events", "What the transports counted, by event.", labels=["event"]
         )
-        open_now = GaugeMetricFamily("cityfleet_ingest_transport_open", "What is open now, by kind.", labels=["kind"])
+        open_now = GaugeMetricFamily("cityfleet_ingest_transport_open", "What there is now, by kind.", labels=["kind"])
         for event, count in self._transports().items():
-            (open_now if event in _OPEN_NOW else events).add_metric([event], count)
+            (open_now if event in NOW else events).add_metric([event], count)
         yield events
         yield open_now
         depth = GaugeMetricFamily("cityfleet_ingest_queue_depth", "What waits before each stage.", labels=["queue"])

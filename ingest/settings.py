@@ -17,6 +17,20 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout_s: float = 10.0
     # Used where a client asks for none, and the most it may ask for (MQTT 5: sent as Server Keep Alive).
     max_keep_alive_s: int = 1_200
+    # Sessions that outlive their connection: how many, and for how long at most. MQTT 5 clients are told.
+    max_sessions: int = 100_000
+    max_session_expiry_s: int = 86_400
+    # Of one session.
+    max_subscriptions: int = 1_000
+    # Messages at QoS 1 and 2 that wait for one client, and of all clients together; the newest is refused.
+    queue_messages: int = 1_000
+    queue_bytes: int = 1_000_000
+    total_queue_bytes: int = 256_000_000
+    # Unacknowledged messages under way to one client, whatever more it would take.
+    outbound_window: int = 1_024
+    topic_aliases_out: int = 32
+    max_retained: int = 100_000
+    max_retained_bytes: int = 64_000_000
 
 
 class GrpcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

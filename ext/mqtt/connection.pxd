@@ -1,8 +1,10 @@
 # One client's protocol: bytes of a socket to frames of the hub's chunk.
 
 from ext.mqtt.hub cimport Peer
-from ext.mqtt.packet cimport Header, Publish
+from ext.mqtt.message cimport Message
+from ext.mqtt.packet cimport Connect, FilterRequest, Header, Publish
 from ext.mqtt.reason cimport ReasonCode
+from ext.mqtt.session cimport Session
 from ext.wire.cursor cimport Cursor, Span
 
 cdef enum:
@@ -13,9 +15,11 @@ cdef class Connection(Peer):
     cdef unsigned char* rest        # the beginning of a packet whose end has not come
     cdef size_t rest_size, rest_capacity
     cdef Span* aliases              # TOPIC_ALIAS_MAXIMUM + 1 of them, each owned; NULL until one is used
-    cdef const unsigned char* id    # into device_id
+    cdef object operator            # what the index says of an operator; None: a device
+    cdef const unsigned char* id    # into user_name
     cdef size_t id_size
     cdef unsigned long long ack_base
+    cdef bint wants_reasons         # Request Problem Information: reason strings on SUBACK
 
     cdef int consume(self, const unsigned char* at, size_t size) except -1
     cdef const unsigned char* complete(self, const unsigned char* at, const unsigned char* end) except NULL
@@ -24,13 +28,21 @@ cdef class Connection(Peer):
     cdef ReasonCode admit(self, Header* header, Cursor* body) noexcept
     cdef int take(self, Header* header, const unsigned char* body) except -1
     cdef int on_publish(self, Header* header, const unsigned char* body) except -1
+    cdef int publish_plain(self, Publish* publish) except -1
+    cdef int fan_out(self, Publish* publish) except -1
+    cdef Message message_of(self, Publish* publish, bytes topic)
     cdef int refuse_publish(self, Publish* publish, ReasonCode code) except -1
     cdef ReasonCode resolve_alias(self, Publish* publish) noexcept
     cdef int whose(self, Publish* publish, unsigned char* scope, unsigned char* encoding,
                    unsigned char* reason) noexcept
+    cdef ReasonCode on_ack(self, Header* header, const unsigned char* body) except *
+    cdef ReasonCode on_disconnect(self, Header* header, const unsigned char* body) except *
     cdef int on_connect(self, const unsigned char* body, size_t size) except -1
+    cdef str authenticate(self, Connect* connect, ReasonCode* code)
+    cdef bytes begin_session(self, Connect* connect, bint* is_present)
+    cdef ReasonCode take_will(self, Connect* connect, list will) except *
     cdef int deny(self, int version, int code, str result) except -1
     cdef ReasonCode on_subscribe(self, Header* header, const unsigned char* body) except *
-    cdef int subscribe(self, Span* filter, int qos) except -1
-    cdef bint unsubscribe(self, Span* filter) except -1
-    cdef int filter_target(self, Span* filter, int* form) noexcept
+    cdef int subscribe(self, FilterRequest* request, unsigned int identifier, list batches) except -1
+    cdef bint may_see(self, bytes filter, int* child) except -1
+    cdef Session need_session(self)

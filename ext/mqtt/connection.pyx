@@ -11,33 +11,37 @@ from libc.string cimport memcmp, memcpy, memset
 from secrets import token_hex
 
 from ext.mqtt cimport reply
-from ext.mqtt.filters cimport filter_form
-from ext.mqtt.hub cimport STATE_AWAIT_CONNECT, STATE_LEAVING, STATE_OPEN, TICK_MS, Hub
+from ext.mqtt.access cimport covers, device_may_see, family_of, is_of_family
+from ext.mqtt.hub cimport ACK_QOS_2, STATE_AWAIT_CONNECT, STATE_LEAVING, STATE_OPEN, TICK_MS, Hub
+from ext.mqtt.message cimport NEVER, Message, expiry_of, new_message
+from ext.mqtt.outbox cimport RetainedBatch
 from ext.mqtt.packet cimport (
-    CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, SUBSCRIBE, VERSION_3_1_1, VERSION_5, Ack, Connect,
-    Subscription, check_flags, check_topic_name, is_filter, read_connect, read_disconnect, read_filter, read_header,
-    read_puback, read_publish, read_subscribe,
+    CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE, VERSION_3_1_1,
+    VERSION_5, Ack, Connect, FilterRequest, check_flags, check_topic_name, read_ack, read_connect, read_disconnect,
+    read_filter, read_header, read_publish, read_subscribe,
 )
+from ext.mqtt.packet_ids cimport add_id, holds_id, remove_id
 from ext.mqtt.properties cimport (
-    P_ASSIGNED_CLIENT_ID, P_AUTHENTICATION_METHOD, P_MAXIMUM_PACKET_SIZE, P_MAXIMUM_QOS, P_REASON_STRING,
-    P_RECEIVE_MAXIMUM, P_RETAIN_AVAILABLE, P_SERVER_KEEP_ALIVE, P_SESSION_EXPIRY, P_SHARED_SUBSCRIPTION_AVAILABLE,
-    P_SUBSCRIPTION_IDENTIFIER, P_SUBSCRIPTION_IDENTIFIER_AVAILABLE, P_TOPIC_ALIAS_MAXIMUM, Properties, has,
+    P_ASSIGNED_CLIENT_ID, P_AUTHENTICATION_METHOD, P_MAXIMUM_PACKET_SIZE, P_MESSAGE_EXPIRY, P_PAYLOAD_FORMAT,
+    P_REASON_STRING, P_RECEIVE_MAXIMUM, P_REQUEST_PROBLEM_INFORMATION, P_SERVER_KEEP_ALIVE, P_SESSION_EXPIRY,
+    P_SUBSCRIPTION_IDENTIFIER, P_TOPIC_ALIAS_MAXIMUM, P_WILL_DELAY, Properties, forwarded, has,
 )
 from ext.mqtt.reason cimport (
-    RC_BAD_AUTHENTICATION_METHOD, RC_BAD_USER_NAME_OR_PASSWORD, RC_CLIENT_ID_NOT_VALID, RC_IMPLEMENTATION_ERROR,
-    RC_MALFORMED_PACKET, RC_NO_SUBSCRIPTION_EXISTED, RC_NOT_AUTHORIZED, RC_PACKET_TOO_LARGE,
-    RC_PAYLOAD_FORMAT_INVALID, RC_PROTOCOL_ERROR, RC_QOS_NOT_SUPPORTED, RC_QUOTA_EXCEEDED,
-    RC_RECEIVE_MAXIMUM_EXCEEDED, RC_RETAIN_NOT_SUPPORTED, RC_SERVER_UNAVAILABLE,
-    RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-    RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, RC_SUCCESS, RC_TOPIC_ALIAS_INVALID, RC_TOPIC_FILTER_INVALID,
-    RC_UNSUPPORTED_VERSION,
+    RC_BAD_AUTHENTICATION_METHOD, RC_BAD_USER_NAME_OR_PASSWORD, RC_CLIENT_ID_NOT_VALID,
+    RC_IMPLEMENTATION_ERROR, RC_MALFORMED_PACKET, RC_NO_MATCHING_SUBSCRIBERS, RC_NO_SUBSCRIPTION_EXISTED,
+    RC_NOT_AUTHORIZED, RC_PACKET_ID_NOT_FOUND, RC_PACKET_TOO_LARGE, RC_PAYLOAD_FORMAT_INVALID, RC_PROTOCOL_ERROR,
+    RC_QUOTA_EXCEEDED, RC_RECEIVE_MAXIMUM_EXCEEDED, RC_SERVER_UNAVAILABLE, RC_SUCCESS, RC_TOPIC_ALIAS_INVALID,
+    RC_TOPIC_FILTER_INVALID, RC_UNSUPPORTED_VERSION,
 )
+from ext.mqtt.router cimport Router
+from ext.mqtt.session cimport Session, Will
+from ext.mqtt.subscriptions cimport Matches, split_shared
 from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
-from ext.telemetry.index cimport DEVICE_GATEWAY
+from ext.telemetry.index cimport DEVICE_GATEWAY, Device
 from ext.telemetry.topic cimport (
-    TOPIC_FOREIGN, TOPIC_TELEMETRY, Topic, encoding_of_content_type, parse_below_id, parse_topic,
+    TOPIC_FOREIGN, TOPIC_TELEMETRY, Topic, encoding_of_content_type, foreign_encoding, parse_below_id, parse_topic,
 )
 from ext.wire.cursor cimport STEP_MALFORMED, STEP_NEED_MORE, STEP_OK, Step
 from ext.wire.utf8 cimport is_utf8
@@ -46,6 +50,7 @@ from ext.wire.varint cimport varint_size
 cdef enum:
     NOBODY = -1
     ALIVE_BYTES = 1_000         # so much of a large packet counts as a sign of life on a slow link
+    NO_EXPIRY = 0xFFFFFFFF
 
 
 cdef class Connection(Peer):
@@ -103,6 +108,8 @@ cdef class Connection(Peer):
         self.hub.slots[self.slot].blocked_tick = 0
         if not self.hub.is_paused or self.state >= STATE_LEAVING:
             self.transport.resume_reading()
+        if self.session is not None and self.session.outbox is not None:
+            self.session.outbox.pump(self)
 
     # Bytes to packets
 
@@ -201,14 +208,7 @@ cdef class Connection(Peer):
             return code
         if header.type == CONNECT:
             return RC_PROTOCOL_ERROR
-        if size > self.hub.max_packet_bytes:
-            return RC_PACKET_TOO_LARGE
-        if header.type == PUBLISH:
-            if header.flags & 4:
-                return RC_QOS_NOT_SUPPORTED
-            if header.flags & 1 and self.version == VERSION_5:
-                return RC_RETAIN_NOT_SUPPORTED
-        return RC_SUCCESS
+        return RC_PACKET_TOO_LARGE if size > self.hub.max_packet_bytes else RC_SUCCESS
 
     cdef int fail(self, ReasonCode code, unsigned char type) except -1:
         """The connection cannot go on; a message in the offending packet counts as rejected."""
@@ -220,36 +220,69 @@ cdef class Connection(Peer):
             return 0
         if type == PUBLISH:
             self.hub.rejected[<int>code] += 1
-        self.hub.report("packet_refused", self.device_id, b"reason code 0x%02x" % <int>code)
+        self.hub.report("packet_refused", self.user_name or b"", b"reason code 0x%02x" % <int>code)
         return self.leave(code)
 
     cdef int take(self, Header* header, const unsigned char* body) except -1:
         """One whole packet."""
-        cdef Ack ack
-        cdef ReasonCode code = RC_SUCCESS
-        if header.type == PUBLISH:
+        cdef ReasonCode code
+        cdef unsigned char type = header.type
+        if type == PUBLISH:
             return self.on_publish(header, body)
-        if header.type == PINGREQ:
-            if header.size == 0:
-                self.say(b"\xd0\x00")
-            else:
-                code = RC_MALFORMED_PACKET
-        elif header.type == PUBACK:
-            code = read_puback(body, header.size, self.version, &ack)
-            if code == RC_SUCCESS and self.outbound is not None:
-                self.outbound.discard(ack.packet_id)
-        elif header.type == CONNECT:
-            return self.on_connect(body, header.size)
-        elif header.type == DISCONNECT:
-            code = read_disconnect(body, header.size, self.version, &ack)
-            if code == RC_SUCCESS and has(&ack.properties, P_SESSION_EXPIRY) \
-                    and ack.properties.numbers[P_SESSION_EXPIRY] and not self.has_session_expiry:
-                code = RC_PROTOCOL_ERROR            # [MQTT-3.14.2-2] allows no session where none was asked for
+        if type == PINGREQ:
+            code = RC_MALFORMED_PACKET if header.size else RC_SUCCESS
             if code == RC_SUCCESS:
-                self.hang_up()
-        else:
+                self.say(b"\xd0\x00")
+        elif type == CONNECT:
+            return self.on_connect(body, header.size)
+        elif type == DISCONNECT:
+            code = self.on_disconnect(header, body)
+        elif type == SUBSCRIBE or type == UNSUBSCRIBE:
             code = self.on_subscribe(header, body)
-        return self.fail(code, header.type) if code != RC_SUCCESS else 0
+        else:
+            code = self.on_ack(header, body)
+        return self.fail(code, type) if code != RC_SUCCESS else 0
+
+    cdef ReasonCode on_disconnect(self, Header* header, const unsigned char* body) except *:
+        cdef Ack ack
+        cdef unsigned int expiry_s
+        cdef ReasonCode code = read_disconnect(body, header.size, self.version, &ack)
+        if code != RC_SUCCESS:
+            return code
+        if has(&ack.properties, P_SESSION_EXPIRY):
+            expiry_s = ack.properties.numbers[P_SESSION_EXPIRY]
+            if expiry_s and not self.has_session_expiry:        # section 3.14.2.2.2
+                return RC_PROTOCOL_ERROR
+            if self.session is not None:
+                self.session.expiry_s = min(expiry_s, self.session.expiry_s and self.hub.router.max_expiry_s)
+        if self.session is not None and ack.reason == RC_SUCCESS:
+            self.session.will = None                            # [MQTT-3.14.4-3]
+        self.hang_up()
+        return RC_SUCCESS
+
+    cdef ReasonCode on_ack(self, Header* header, const unsigned char* body) except *:
+        """Acknowledgements of what we sent, and PUBREL for what the client sent at QoS 2."""
+        cdef Ack ack
+        cdef Session session = self.session
+        cdef bint is_ours
+        cdef ReasonCode code = read_ack(body, header.size, header.type, self.version, &ack)
+        if code != RC_SUCCESS:
+            return code
+        if header.type == PUBREL:
+            is_ours = session is not None and remove_id(&session.inbound, ack.packet_id)
+            if is_ours and self.unacked:
+                self.unacked -= 1
+            self.say(reply.ack(self.version, PUBCOMP, ack.packet_id, RC_SUCCESS if is_ours else RC_PACKET_ID_NOT_FOUND))
+        elif session is not None and session.outbox is not None:
+            if header.type == PUBACK:
+                session.outbox.on_puback(self, ack.packet_id)
+            elif header.type == PUBREC:
+                session.outbox.on_pubrec(self, ack.packet_id, ack.reason)
+            else:
+                session.outbox.on_pubcomp(self, ack.packet_id)
+        elif header.type == PUBREC and ack.reason < 0x80:
+            self.say(reply.ack(self.version, PUBREL, ack.packet_id, RC_PACKET_ID_NOT_FOUND))
+        return RC_SUCCESS
 
     # PUBLISH
 
@@ -262,17 +295,22 @@ cdef class Connection(Peer):
         cdef ReasonCode code = read_publish(body, header.size, header.flags, self.version, &publish)
         if code == RC_SUCCESS and publish.topic_alias:
             code = self.resolve_alias(&publish)
-        if code == RC_SUCCESS and publish.qos and self.version == VERSION_5 and self.unacked >= hub.receive_maximum:
-            code = RC_RECEIVE_MAXIMUM_EXCEEDED
         if code != RC_SUCCESS:
             return self.fail(code, PUBLISH)
+        if publish.qos == 2 and self.session is not None and holds_id(&self.session.inbound, publish.packet_id):
+            return hub.answer_in_order(self, publish.packet_id, 2, RC_SUCCESS, True)    # [MQTT-4.3.3-10]
+        if publish.qos and self.version == VERSION_5 and self.unacked >= hub.receive_maximum:
+            return self.fail(RC_RECEIVE_MAXIMUM_EXCEEDED, PUBLISH)
+        if self.operator is not None:
+            return self.publish_plain(&publish)
         sender = self.whose(&publish, &scope, &encoding, &reason)
         if sender == NOBODY:
             code = check_topic_name(publish.topic.at, publish.topic.size)
             if code != RC_SUCCESS:
                 return self.fail(code, PUBLISH)
             return self.refuse_publish(&publish, RC_NOT_AUTHORIZED)
-        if reason != REASON_NONE or encoding == ENCODING_UNKNOWN:   # a topic that is ours letter by letter is valid
+        if reason != REASON_NONE or encoding == ENCODING_UNKNOWN or publish.topic.at[0] != b"c":
+            # A topic that is ours letter by letter is valid; here the sender chose some of them.
             code = check_topic_name(publish.topic.at, publish.topic.size)
             if code != RC_SUCCESS:
                 return self.fail(code, PUBLISH)
@@ -291,10 +329,69 @@ cdef class Connection(Peer):
         if publish.qos:
             frame.ack_ref = self.ack_base | publish.packet_id
             self.unacked += 1
-            hub.messages[1] += 1
-        else:
-            hub.messages[0] += 1
+            if publish.qos == 2:
+                frame.ack_ref |= ACK_QOS_2
+                if not add_id(&self.need_session().inbound, publish.packet_id):
+                    raise MemoryError
+        hub.messages[publish.qos] += 1
+        if publish.is_retained or hub.router.subscriptions.telemetry_watchers or reason != REASON_NONE \
+                or publish.topic.at[0] != b"c":
+            self.fan_out(&publish)
         return 0
+
+    cdef int fan_out(self, Publish* publish) except -1:
+        """A message of the pipeline also goes to whoever subscribed to it."""
+        cdef Router router = self.hub.router
+        cdef bytes topic
+        cdef Matches matches
+        cdef Message message
+        if router.subscriptions.count == 0 and not publish.is_retained:
+            return 0
+        topic = publish.topic.at[: publish.topic.size]
+        matches = router.subscriptions.match(topic)
+        if matches is None and not publish.is_retained:
+            return 0
+        message = self.message_of(publish, topic)
+        if publish.is_retained:
+            router.retained.put(message)
+        if matches is not None:
+            router.spread(message, matches, self.session)
+        return 0
+
+    cdef int publish_plain(self, Publish* publish) except -1:
+        """An operator's message: to subscribers only, so nothing has to become durable before its acknowledgement."""
+        cdef bytes topic
+        cdef int given
+        cdef ReasonCode code = check_topic_name(publish.topic.at, publish.topic.size)
+        if code != RC_SUCCESS:
+            return self.fail(code, PUBLISH)
+        topic = publish.topic.at[: publish.topic.size]
+        if not self.may_publish(topic):
+            return self.refuse_publish(publish, RC_NOT_AUTHORIZED)
+        if publish.is_utf8 and not is_utf8(publish.payload.at, publish.payload.size):
+            return self.refuse_publish(publish, RC_PAYLOAD_FORMAT_INVALID)
+        if publish.qos == 2 and not add_id(&self.need_session().inbound, publish.packet_id):
+            raise MemoryError
+        self.hub.plain_messages += 1
+        given = self.hub.router.publish(self.message_of(publish, topic), self.session)
+        return self.hub.answer_in_order(
+            self, publish.packet_id, publish.qos,
+            RC_SUCCESS if given or self.version != VERSION_5 else RC_NO_MATCHING_SUBSCRIBERS, False,
+        )
+
+    def may_publish(self, bytes topic not None) -> bool:
+        """Whether an operator may: by its filters, and never what only a device can say of itself."""
+        cdef Topic parts
+        if parse_topic(topic, <size_t>len(topic), &parts) == TOPIC_TELEMETRY:
+            return False
+        return any(covers(filter, topic) for filter in self.operator.publish_filters)
+
+    cdef Message message_of(self, Publish* publish, bytes topic):
+        return new_message(
+            topic, publish.payload.at[: publish.payload.size] if publish.payload.size else b"",
+            forwarded(&publish.properties), publish.qos, publish.is_retained,
+            expiry_of(publish.expiry_s) if publish.has_expiry else NEVER,
+        )
 
     cdef int whose(self, Publish* publish, unsigned char* scope, unsigned char* encoding,
                    unsigned char* reason) noexcept:
@@ -303,6 +400,7 @@ cdef class Connection(Peer):
         cdef size_t size = publish.topic.size
         cdef Topic topic
         cdef Hub hub = self.hub
+        cdef Device* own
         cdef int child
         if size > 8 + self.id_size and memcmp(at, b"cf/v1/d/", 8) == 0 and at[8 + self.id_size] == b"/" \
                 and memcmp(at + 8, self.id, self.id_size) == 0:
@@ -310,6 +408,13 @@ cdef class Connection(Peer):
                 reason[0] = REASON_UNSUPPORTED_TOPIC
             return self.device
         if parse_topic(at, size, &topic) == TOPIC_FOREIGN:
+            own = hub.index.at(self.device)
+            if own.flags & DEVICE_GATEWAY and is_of_family(family_of(own.default_encoding), at, size):
+                scope[0] = SCOPE_GATEWAY
+                encoding[0] = own.default_encoding
+                if foreign_encoding(at, size) == ENCODING_UNKNOWN:
+                    reason[0] = REASON_UNSUPPORTED_TOPIC
+                return self.device
             return NOBODY
         if topic.kind != TOPIC_TELEMETRY:
             reason[0] = REASON_UNSUPPORTED_TOPIC
@@ -327,15 +432,13 @@ cdef class Connection(Peer):
         return child
 
     cdef int refuse_publish(self, Publish* publish, ReasonCode code) except -1:
-        """Not taken. MQTT 5 has a PUBACK for that; a 3.1.1 client can only be cut off."""
+        """Not taken. MQTT 5 has a PUBACK or PUBREC for that; a 3.1.1 client can only be cut off."""
         self.hub.rejected[<int>code] += 1
-        self.hub.report("not_authorized" if code == RC_NOT_AUTHORIZED else "payload_format_invalid", self.device_id,
+        self.hub.report("not_authorized" if code == RC_NOT_AUTHORIZED else "payload_format_invalid", self.user_name,
                         publish.topic.at[:publish.topic.size])
         if self.version != VERSION_5:
             return self.leave(code)
-        if publish.qos:
-            return self.hub.refuse_in_order(self, publish.packet_id, <unsigned char>code)
-        return 0
+        return self.hub.answer_in_order(self, publish.packet_id, publish.qos, <unsigned char>code, False)
 
     cdef ReasonCode resolve_alias(self, Publish* publish) noexcept:
         """Section 3.3.2.3.4: a topic with an alias defines it, an alias alone stands for its topic."""
@@ -366,15 +469,51 @@ cdef class Connection(Peer):
         """CONNACK with a reason, where the client's protocol has one, and the end."""
         cdef bytes reason = reply.reason_text(<unsigned char>code)
         self.hub.count_connect(result)
-        self.say(reply.connack(<unsigned char>version, <unsigned char>code,
+        self.say(reply.connack(<unsigned char>version, <unsigned char>code, False,
                                reply.string_property(P_REASON_STRING, reason) if reason else b""))
         return self.hang_up()
+
+    cdef str authenticate(self, Connect* connect, ReasonCode* code):
+        """Sets who this is. Returns None, or what to count; then `code` says how to refuse."""
+        cdef Hub hub = self.hub
+        cdef int slot
+        code[0] = RC_BAD_USER_NAME_OR_PASSWORD
+        if not (connect.has_username and connect.has_password):
+            return "no_credentials"
+        self.user_name = connect.username.at[:connect.username.size]
+        password = connect.password.at[:connect.password.size]
+        if self.user_name.startswith(b"operator:"):
+            self.operator = hub.index.authenticate_operator(self.user_name[9:], password)
+            if self.operator is None:
+                if hub.index.awaits_snapshot:
+                    code[0] = RC_SERVER_UNAVAILABLE
+                    return "index_not_loaded"
+                return "wrong_token"
+            self.owner = self.user_name
+            return None
+        slot = hub.index.authenticate(self.user_name, password)
+        if slot < 0:
+            if slot == -4:
+                code[0] = RC_SERVER_UNAVAILABLE
+                return "index_not_loaded"
+            if slot == -3:
+                code[0] = RC_NOT_AUTHORIZED
+                return "decommissioned"
+            return "unknown_device" if slot == -1 else "wrong_token"
+        self.device = slot
+        self.owner = slot
+        self.id = self.user_name
+        self.id_size = <size_t>len(self.user_name)
+        return None
 
     cdef int on_connect(self, const unsigned char* body, size_t size) except -1:
         cdef Hub hub = self.hub
         cdef Connect connect
-        cdef int slot, keep_alive_s
-        cdef bytes properties = b"", assigned = b""
+        cdef int keep_alive_s
+        cdef bint is_present = False
+        cdef bytes properties, assigned = b"", packet
+        cdef list will = []
+        cdef str refusal
         cdef ReasonCode code = read_connect(body, size, &connect)
         if code != RC_SUCCESS:
             if code == RC_UNSUPPORTED_VERSION:
@@ -384,38 +523,27 @@ cdef class Connection(Peer):
         self.version = connect.version
         if has(&connect.properties, P_AUTHENTICATION_METHOD):
             return self.deny(self.version, RC_BAD_AUTHENTICATION_METHOD, "bad_authentication_method")
-        slot = NOBODY
-        if connect.has_username and connect.has_password:
-            self.device_id = connect.username.at[:connect.username.size]
-            slot = hub.index.authenticate(self.device_id, connect.password.at[:connect.password.size])
-        if slot < 0:
-            if slot == -4:
-                return self.deny(self.version, RC_SERVER_UNAVAILABLE, "index_not_loaded")
-            result = {-1: "unknown_device", -2: "wrong_token"}.get(slot, "decommissioned")
-            if not (connect.has_username and connect.has_password):
-                result = "no_credentials"
-            hub.report(result, self.device_id or b"", b"")
-            return self.deny(self.version, RC_NOT_AUTHORIZED if slot <= -3 else RC_BAD_USER_NAME_OR_PASSWORD, result)
+        refusal = self.authenticate(&connect, &code)
+        if refusal is not None:
+            hub.report(refusal, self.user_name or b"", b"")
+            return self.deny(self.version, code, refusal)
         self.client_id = connect.client_id.at[:connect.client_id.size]
-        if self.version == VERSION_3_1_1:
-            if not self.client_id and not connect.is_clean:
+        if not self.client_id:
+            if self.version == VERSION_3_1_1 and not connect.is_clean:
                 return self.deny(self.version, RC_CLIENT_ID_NOT_VALID, "client_id_not_valid")
-        elif connect.will_qos == 2:
-            return self.deny(self.version, RC_QOS_NOT_SUPPORTED, "will_qos_not_supported")
-        elif connect.will_retain:
-            return self.deny(self.version, RC_RETAIN_NOT_SUPPORTED, "will_retain_not_supported")
-        elif not self.client_id:
             self.client_id = assigned = b"cf-" + token_hex(8).encode()
-        self.device = slot
+        if connect.has_will:
+            code = self.take_will(&connect, will)
+            if code != RC_SUCCESS:
+                hub.report("will_refused", self.user_name, connect.will_topic.at[:connect.will_topic.size])
+                return self.deny(self.version, code, "will_refused")
         hub.enter(self)                     # first, so that taking over one's own connection needs no free place
         if hub.open_count > hub.max_connections:
             hub.withdraw(self)
             self.state = STATE_AWAIT_CONNECT
             return self.deny(self.version, RC_QUOTA_EXCEEDED, "too_many_connections")
-        self.id = self.device_id
-        self.id_size = <size_t>len(self.device_id)
         self.ack_base = <unsigned long long>self.slot << 32 | <unsigned long long>self.generation << 16
-        self.window = 65_535
+        self.window = hub.outbound_window
         self.max_packet_bytes = 0xFFFFFFFF
         keep_alive_s = connect.keep_alive_s
         # A 3.1.1 client cannot be told that it asked for too much, so it gets what it asked for.
@@ -424,30 +552,114 @@ cdef class Connection(Peer):
         hub.slots[self.slot].allowed_ticks = <unsigned int>(keep_alive_s * 1500 // TICK_MS + 1)
         if self.version == VERSION_5:
             if has(&connect.properties, P_RECEIVE_MAXIMUM):
-                self.window = <unsigned short>connect.properties.numbers[P_RECEIVE_MAXIMUM]
+                self.window = min(self.window, <unsigned short>connect.properties.numbers[P_RECEIVE_MAXIMUM])
             if has(&connect.properties, P_MAXIMUM_PACKET_SIZE):
                 self.max_packet_bytes = connect.properties.numbers[P_MAXIMUM_PACKET_SIZE]
-            self.has_session_expiry = (
-                has(&connect.properties, P_SESSION_EXPIRY) and connect.properties.numbers[P_SESSION_EXPIRY] != 0
+            if has(&connect.properties, P_TOPIC_ALIAS_MAXIMUM):
+                self.alias_maximum = min(
+                    hub.aliases_out, <unsigned short>connect.properties.numbers[P_TOPIC_ALIAS_MAXIMUM]
+                )
+            self.wants_reasons = (
+                not has(&connect.properties, P_REQUEST_PROBLEM_INFORMATION)
+                or connect.properties.numbers[P_REQUEST_PROBLEM_INFORMATION] != 0
             )
-            properties = self.offer(keep_alive_s if keep_alive_s != connect.keep_alive_s else 0, assigned)
+        properties = self.begin_session(&connect, &is_present)
+        if will:
+            self.need_session().will = will[0]
+        if self.version == VERSION_5:
+            properties += self.offer(keep_alive_s if keep_alive_s != connect.keep_alive_s else 0, assigned)
+        packet = reply.connack(self.version, RC_SUCCESS, is_present, properties)
+        if <size_t>len(packet) > self.max_packet_bytes:
+            hub.count_connect("accepts_too_small_packets")
+            return self.hang_up()
         hub.count_connect("accepted")
-        return self.say(reply.connack(self.version, RC_SUCCESS, properties))
+        self.say(packet)
+        if self.session is not None:
+            hub.router.rejoin(self.session, self)
+        return 0
+
+    cdef bytes begin_session(self, Connect* connect, bint* is_present):
+        """Clean Start, Session Present and Session Expiry. Returns the properties of the CONNACK about them."""
+        cdef Router router = self.hub.router
+        cdef bytes key = self.user_name + b"\0" + self.client_id
+        cdef Session session = router.sessions.get(key)
+        cdef unsigned int asked_s = 0, expiry_s
+        if self.version == VERSION_3_1_1:
+            asked_s = 0 if connect.is_clean else NO_EXPIRY
+        elif has(&connect.properties, P_SESSION_EXPIRY):
+            asked_s = connect.properties.numbers[P_SESSION_EXPIRY]
+        self.has_session_expiry = asked_s != 0
+        expiry_s = min(asked_s, router.max_expiry_s)
+        if session is not None and connect.is_clean:
+            router.end(session)
+            session = None
+        if session is not None:
+            is_present[0] = True
+            router.sessions_resumed += 1
+            session.will = None
+            session.expiry_s = expiry_s
+        elif expiry_s:
+            session = router.open(key, self.owner, self.device, expiry_s)
+            expiry_s = session.expiry_s
+        self.session = session
+        if session is not None:
+            session.link = self
+        if self.version == VERSION_5 and expiry_s != asked_s:
+            return reply.number_property(P_SESSION_EXPIRY, 4, expiry_s)
+        return b""
+
+    cdef Session need_session(self):
+        """This connection's session, which only now has something to keep: it ends with the connection."""
+        if self.session is None:
+            self.session = self.hub.router.open(self.user_name + b"\0" + self.client_id, self.owner, self.device, 0)
+            self.session.link = self
+        return self.session
+
+    cdef ReasonCode take_will(self, Connect* connect, list will) except *:
+        """Judge a will as the message that it will be, and put it into the list."""
+        cdef Publish publish
+        cdef Will made
+        cdef unsigned char scope = SCOPE_DEVICE, encoding = ENCODING_DEFAULT, reason = REASON_NONE
+        cdef int sender = NOBODY
+        cdef bytes topic = connect.will_topic.at[:connect.will_topic.size]
+        if self.operator is not None:
+            if not self.may_publish(topic):
+                return RC_NOT_AUTHORIZED
+        else:
+            publish.topic = connect.will_topic
+            sender = self.whose(&publish, &scope, &encoding, &reason)
+            if sender == NOBODY:
+                return RC_NOT_AUTHORIZED
+        if has(&connect.will, P_PAYLOAD_FORMAT) and connect.will.numbers[P_PAYLOAD_FORMAT] == 1 \
+                and not is_utf8(connect.will_payload.at, connect.will_payload.size):
+            return RC_PAYLOAD_FORMAT_INVALID
+        if encoding == ENCODING_DEFAULT and connect.will.seen and connect.will.content_type.size:
+            encoding = encoding_of_content_type(connect.will.content_type.at, connect.will.content_type.size)
+        made = Will.__new__(Will)
+        made.message = new_message(
+            topic, connect.will_payload.at[:connect.will_payload.size] if connect.will_payload.size else b"",
+            forwarded(&connect.will.block), connect.will_qos, connect.will_retain, NEVER,
+        )
+        if has(&connect.will, P_WILL_DELAY):
+            made.delay_s = connect.will.numbers[P_WILL_DELAY]
+        made.has_expiry = has(&connect.will, P_MESSAGE_EXPIRY)
+        if made.has_expiry:
+            made.expiry_s = connect.will.numbers[P_MESSAGE_EXPIRY]
+        made.sender = sender
+        made.scope = scope
+        made.encoding = encoding
+        made.reason = reason
+        will.append(made)
+        return RC_SUCCESS
 
     def offer(self, int server_keep_alive_s, bytes assigned_client_id) -> bytes:
-        """The properties of a CONNACK: what this server has and has not."""
+        """The properties of a CONNACK: where this server differs from what a client assumes."""
         properties = [
-            reply.number_property(P_MAXIMUM_QOS, 1, 1),
-            reply.number_property(P_RETAIN_AVAILABLE, 1, 0),
             reply.number_property(P_MAXIMUM_PACKET_SIZE, 4, self.hub.max_packet_bytes),
             reply.number_property(P_TOPIC_ALIAS_MAXIMUM, 2, TOPIC_ALIAS_MAXIMUM),
-            reply.number_property(P_SUBSCRIPTION_IDENTIFIER_AVAILABLE, 1, 0),
-            reply.number_property(P_SHARED_SUBSCRIPTION_AVAILABLE, 1, 0),
         ]
         if self.hub.receive_maximum < 65_535:
             properties.append(reply.number_property(P_RECEIVE_MAXIMUM, 2, self.hub.receive_maximum))
-        if self.has_session_expiry:
-            properties.append(reply.number_property(P_SESSION_EXPIRY, 4, 0))
         if server_keep_alive_s:
             properties.append(reply.number_property(P_SERVER_KEEP_ALIVE, 2, server_keep_alive_s))
         if assigned_client_id:
@@ -459,89 +671,69 @@ cdef class Connection(Peer):
     cdef ReasonCode on_subscribe(self, Header* header, const unsigned char* body) except *:
         cdef Cursor c
         cdef Properties properties
-        cdef Subscription subscription
+        cdef FilterRequest request
+        cdef RetainedBatch batch
         cdef unsigned short packet_id = 0
+        cdef unsigned int identifier
         cdef ReasonCode code
         cdef const unsigned char* first
         cdef bytearray reasons = bytearray()
+        cdef list batches = []
+        cdef bytes why = b""
         c.at = body
         c.end = body + header.size
         code = read_subscribe(&c, header.type, self.version, &packet_id, &properties)
         if code != RC_SUCCESS:
             return code
-        if has(&properties, P_SUBSCRIPTION_IDENTIFIER):
-            return RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+        identifier = properties.numbers[P_SUBSCRIPTION_IDENTIFIER] if has(&properties, P_SUBSCRIPTION_IDENTIFIER) else 0
         first = c.at
         while c.at < c.end:                 # all are checked before the first takes effect
-            code = read_filter(&c, header.type, self.version, &subscription)
+            code = read_filter(&c, header.type, self.version, &request)
             if code != RC_SUCCESS:
                 return code
-            if subscription.is_no_local and is_shared(&subscription.filter):    # [MQTT-3.8.3-4]
+            if request.is_no_local and is_shared(&request.filter):      # [MQTT-3.8.3-4]
                 return RC_PROTOCOL_ERROR
         c.at = first
         while c.at < c.end:
-            read_filter(&c, header.type, self.version, &subscription)
+            read_filter(&c, header.type, self.version, &request)
             if header.type == SUBSCRIBE:
-                reasons.append(self.subscribe(&subscription.filter, min(subscription.qos, 1)))
+                reasons.append(self.subscribe(&request, identifier, batches))
             else:
-                reasons.append(0 if self.unsubscribe(&subscription.filter) else RC_NO_SUBSCRIPTION_EXISTED)
-        if header.type == SUBSCRIBE:
-            self.say(reply.suback(self.version, packet_id, bytes(reasons)))
-        else:
+                reasons.append(
+                    0 if self.hub.router.unsubscribe(self.session, request.filter.at[:request.filter.size])
+                    else RC_NO_SUBSCRIPTION_EXISTED
+                )
+        if header.type == UNSUBSCRIBE:
             self.say(reply.unsuback(self.version, packet_id, bytes(reasons)))
+            return RC_SUCCESS
+        if self.wants_reasons and RC_NOT_AUTHORIZED in reasons:
+            why = b"a filter reaches beyond what this user may see"
+        self.say(reply.suback(self.version, packet_id, bytes(reasons), why, self.max_packet_bytes))
+        for batch in batches:
+            self.session.box().owe(batch)
+        if batches:
+            self.session.box().pump(self)
         return RC_SUCCESS
 
-    cdef int filter_target(self, Span* filter, int* form) noexcept:
-        """Slot of the device whose downlinks a filter asks for, and which form it has; NOBODY: not this client's."""
-        cdef Topic topic
-        cdef int child
-        if parse_topic(filter.at, filter.size, &topic) == TOPIC_FOREIGN or topic.scope != SCOPE_DEVICE:
-            return NOBODY
-        form[0] = filter_form(topic.id + topic.id_size + 1, filter.size - 9 - topic.id_size)
-        if form[0] < 0:
-            return NOBODY
-        if topic.id_size == self.id_size and memcmp(topic.id, self.id, self.id_size) == 0:
-            return self.device
-        if not self.hub.index.at(self.device).flags & DEVICE_GATEWAY:
-            return NOBODY
-        child = self.hub.index.find(topic.id, topic.id_size)
-        if child < 0 or self.hub.index.at(child).gateway_num != self.hub.index.at(self.device).device_num:
-            return NOBODY
-        return child
-
-    cdef int subscribe(self, Span* filter, int qos) except -1:
+    cdef int subscribe(self, FilterRequest* request, unsigned int identifier, list batches) except -1:
         """Returns the reason code of the SUBACK."""
-        cdef int form = 0, target
-        if is_shared(filter):
-            return RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        if not is_filter(filter.at, filter.size):
+        cdef bytes filter = request.filter.at[:request.filter.size]
+        cdef int child = -1
+        cdef tuple parts = split_shared(filter)
+        if parts is None:
             return RC_TOPIC_FILTER_INVALID
-        target = self.filter_target(filter, &form)
-        if target == NOBODY:
-            self.hub.report("subscription_refused", self.device_id, filter.at[:filter.size])
+        if not self.may_see(parts[0], &child):
+            self.hub.report("subscription_refused", self.user_name, filter)
             return RC_NOT_AUTHORIZED
-        if target == self.device:
-            self.forms |= <unsigned short>(1 << form)
-            if qos:
-                self.forms_qos1 |= <unsigned short>(1 << form)
-            else:
-                self.forms_qos1 &= <unsigned short>~(1 << form)
-        else:
-            self.hub.watch_child(self, target, form, qos)
-        return qos
+        return self.hub.router.subscribe(self.need_session(), filter, request, identifier, child, batches)
 
-    cdef bint unsubscribe(self, Span* filter) except -1:
-        cdef int form = 0
-        cdef int target = self.filter_target(filter, &form)
-        if target == NOBODY:
-            return False
-        if target != self.device:
-            return self.hub.unwatch_child(self, target, form)
-        if not self.forms >> form & 1:
-            return False
-        self.forms &= <unsigned short>~(1 << form)
-        self.forms_qos1 &= self.forms
-        return True
+    cdef bint may_see(self, bytes filter, int* child) except -1:
+        if self.operator is None:
+            return device_may_see(self.hub.index, self.device, self.user_name, filter, child)
+        for allowed in self.operator.subscribe_filters:
+            if covers(allowed, filter):
+                return True
+        return False
 
 
 cdef inline bint is_shared(Span* filter) noexcept:

@@ -1,7 +1,10 @@
-# What all connections of one endpoint share: slots, the chunk being gathered, acknowledgements, deliveries, time.
+# What all connections of one endpoint share: slots, the chunk being gathered, acknowledgements, time.
 
 from cpython.object cimport PyObject
 
+from ext.mqtt.outbox cimport Link
+from ext.mqtt.router cimport Router
+from ext.mqtt.session cimport Session, Will
 from ext.telemetry.frames cimport FrameChunk
 from ext.telemetry.index cimport DeviceIndex
 
@@ -26,7 +29,9 @@ cdef struct Slot:
     unsigned int ack_at
     unsigned short generation   # of the slot's use: an ack for a connection that has gone does not fit any more
 
-cdef struct Refusal:            # a PUBACK with a reason, in its place among the good ones
+cdef unsigned long long ACK_QOS_2   # the bit of an ack_ref that asks for a PUBREC
+
+cdef struct Refusal:            # an acknowledgement without a frame, in its place among the others
     size_t before               # number of frames in the chunk when it came
     unsigned long long ack_ref
     unsigned char reason
@@ -37,31 +42,25 @@ cdef class PublishChunk(FrameChunk):
     cdef bint is_durable
     cdef int refuse(self, unsigned long long ack_ref, unsigned char reason) except -1
 
-cdef class Peer:
+cdef class Peer(Link):
     cdef Hub hub
     cdef object transport
-    cdef bytes device_id, client_id
-    cdef Peer next_of_device
-    cdef dict child_forms               # a gateway's subscriptions for its children: slot -> (forms, forms at QoS 1)
-    cdef set outbound                   # packet ids of our QoS 1 messages that the client has not acknowledged
+    cdef bytes user_name, client_id
+    cdef object owner                   # by whom the connections are found: device slot, or an operator's user name
+    cdef Peer next_of_owner
+    cdef Session session                # None while there is nothing to keep
     cdef int slot
-    cdef int device                     # slot in the device index; -1: not known yet
-    cdef unsigned int unacked           # QoS 1 messages of the client that we have not acknowledged
-    cdef unsigned int max_packet_bytes  # the client's
+    cdef int device                     # slot in the device index; -1: not known yet, or an operator
+    cdef unsigned int unacked           # messages of the client at QoS 1 and 2 that count against our Receive Maximum
     cdef unsigned short generation
-    cdef unsigned short window          # the client's Receive Maximum, or ours
-    cdef unsigned short last_packet_id
-    cdef unsigned short forms, forms_qos1
-    cdef unsigned char version, state
-    cdef bint has_session_expiry
-    cdef int say(self, bytes data) except -1
+    cdef unsigned char state
+    cdef bint has_session_expiry        # was asked for in CONNECT
     cdef int leave(self, int reason) except -1
     cdef int hang_up(self) except -1
-    cdef int give(self, bytes topic, bytes payload, int qos) except -1
-    cdef bint is_blocked(self) noexcept
 
 cdef class Hub:
     cdef readonly DeviceIndex index
+    cdef readonly Router router
     cdef object sink, loop, on_refused, flush_timer, tick_timer, on_durable
     cdef double gather_s
     cdef PublishChunk chunk
@@ -69,8 +68,7 @@ cdef class Hub:
     cdef Slot* slots
     cdef int slot_count, slot_capacity  # slot 0 is never used: an ack_ref of 0 means none
     cdef list free_slots
-    cdef dict by_device                 # slot in the device index -> first Peer of a chain
-    cdef dict child_watchers            # slot in the device index -> list of Peers
+    cdef dict by_owner                  # device slot, or an operator's user name -> first Peer of a chain
     cdef unsigned char* ack_room
     cdef size_t ack_room_bytes
     cdef int* touched
@@ -85,30 +83,31 @@ cdef class Hub:
     cdef int open_count, socket_count
     # limits
     cdef unsigned int max_packet_bytes, receive_maximum, max_keep_alive_s, connect_ticks
+    cdef unsigned short outbound_window, aliases_out
     cdef int max_connections
     # counters
     cdef unsigned long long bytes_received, acks_sent, acks_gone, chunks, refused_acks_sent
-    cdef unsigned long long messages[2]
+    cdef unsigned long long messages[3]
     cdef unsigned long long rejected[256]
     cdef unsigned long long closed[256]
-    cdef unsigned long long deliveries, deliveries_refused, slow_readers
+    cdef unsigned long long plain_messages, wills, slow_readers
     cdef dict connects
 
     cdef int attach(self, Peer peer) except -1
     cdef int detach(self, Peer peer) except -1
     cdef int enter(self, Peer peer) except -1
     cdef int withdraw(self, Peer peer) except -1
-    cdef int watch_child(self, Peer peer, int child, int form, int qos) except -1
-    cdef bint unwatch_child(self, Peer peer, int child, int form) except -1
     cdef int gathered(self) except -1
     cdef int flush(self) except -1
-    cdef int refuse_in_order(self, Peer peer, unsigned short packet_id, unsigned char reason) except -1
+    cdef int answer_in_order(self, Peer peer, unsigned short packet_id, int qos, unsigned char reason,
+                             bint is_repeated) except -1
     cdef int report(self, str what, bytes device, bytes detail) except -1
     cdef int count_connect(self, str result) except -1
     cdef long long clock_ms(self) noexcept
     cdef Peer peer_of(self, unsigned long long ack_ref)
-    cdef unsigned int lay_out(self, unsigned long long ack_ref, unsigned int size, size_t* touched) except? 0xFFFFFFFF
+    cdef unsigned int lay_out(self, unsigned long long ack_ref, unsigned char reason,
+                              size_t* touched) except? 0xFFFFFFFF
     cdef void put_ack(self, unsigned long long ack_ref, unsigned char reason) noexcept
     cdef int send_acks(self, int index) except -1
-    cdef int give_to(self, Peer peer, bytes topic, bytes payload, int qos) except -1
+    cdef Peer other_of(self, object owner, bytes client_id)
     cdef int expire(self, Peer peer) except -1

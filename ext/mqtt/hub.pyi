@@ -1,4 +1,4 @@
-"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acks, deliveries, time."""
+"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acks, time."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +7,11 @@ from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 
 REASON_NAMES: dict[int, str]
+# Counters that say how many there are now.
+NOW: frozenset[str]
 
 class PublishChunk(FrameChunk):
-    """A chunk that also knows which messages between its frames were refused, so that PUBACKs keep their order."""
+    """A chunk that also knows which messages between its frames were answered without one: acks keep their order."""
 
     def as_tuples(self) -> list[tuple[bytes, bytes, int, int, int, int]]:
         """(topic, payload, sender, encoding, scope, reason) of every frame: for tests."""
@@ -30,6 +32,16 @@ class Hub:
         connect_timeout_s: float,
         max_keep_alive_s: int,
         on_refused: Callable[[str, bytes, bytes], None] | None = None,
+        max_sessions: int = 100_000,
+        max_session_expiry_s: int = 86_400,
+        max_subscriptions: int = 1_000,
+        max_retained: int = 100_000,
+        max_retained_bytes: int = 64_000_000,
+        queue_messages: int = 1_000,
+        queue_bytes: int = 1_000_000,
+        total_queue_bytes: int = 256_000_000,
+        outbound_window: int = 1_024,
+        topic_aliases_out: int = 32,
     ) -> None: ...
     @property
     def sockets(self) -> int: ...
@@ -42,13 +54,24 @@ class Hub:
         """Give the current chunk to the sink, if there is anything in it."""
 
     def acknowledge(self, chunk: FrameChunk) -> None:
-        """All frames of the chunk are durable: send their PUBACKs, one write for each connection. At most once."""
+        """All frames of the chunk are durable: send their acks, one write each connection. At most once."""
 
-    def deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
-        """Send a message to the connections that subscribed to it. See MqttEndpoint.deliver."""
+    def deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int, retain: bool = False) -> int:
+        """Publish a downlink message of a device. See MqttEndpoint.deliver."""
 
-    def kick(self, device_id: bytes, reason: int) -> int:
-        """Close all connections of a device with a reason code. Returns how many there were."""
+    def publish(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        properties: bytes = b"",
+        expiry_s: int | None = None,
+    ) -> int:
+        """Publish a message of the platform's own. See MqttEndpoint.publish."""
+
+    def kick(self, user_name: bytes, reason: int) -> int:
+        """Close all connections of a device or an operator with a reason code. Returns how many there were."""
 
     def pause(self) -> None:
         """Stop reading all sockets. One accepted later is paused after its first read."""
@@ -66,4 +89,4 @@ class Hub:
         """Close what is left, and stop the clock."""
 
     def counters(self) -> dict[str, int]:
-        """Plain numbers since the start, but `connections` and `sockets`, which are now. See MqttEndpoint.counters."""
+        """Plain numbers since the start, but those of NOW. See MqttEndpoint.counters."""

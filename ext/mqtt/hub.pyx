@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acknowledgements, deliveries, time.
+"""What all connections of one MQTT endpoint share: slots, the chunk being gathered, acknowledgements, time.
 
-An `ack_ref` is connection slot << 32 | generation << 16 | packet id, and 0 at QoS 0.
+An `ack_ref` is connection slot << 32 | generation << 16 | packet id, and 0 at QoS 0; the highest bit is QoS 2.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -11,10 +11,13 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from ext.mqtt cimport reply
-from ext.mqtt.filters cimport downlink_kind, forms_of_kind
-from ext.mqtt.packet cimport VERSION_5
+from ext.mqtt.message cimport NEVER, Message, expiry_of, new_message
+from ext.mqtt.outbox cimport Link
+from ext.mqtt.packet cimport PUBACK, PUBREC, VERSION_5
 from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_SESSION_TAKEN_OVER
-from ext.telemetry.frames cimport SCOPE_DEVICE
+from ext.mqtt.router cimport Router
+from ext.mqtt.session cimport Session, Will
+from ext.telemetry.frames cimport SCOPE_DEVICE, Frame
 from ext.telemetry.topic cimport TOPIC_OTHER, Topic, parse_topic
 
 cdef enum:
@@ -22,15 +25,21 @@ cdef enum:
     BLOCKED_TICKS = 40          # and 10 s to begin reading again
     WRITE_LIMIT_BYTES = 65_536
     LOGS_A_TICK = 3
-    OUTBOUND_WINDOW = 128       # QoS 1 messages under way to one client at most, whatever it offers
     SPARE_SOCKETS = 1_024       # above max_connections: they are told so in a CONNACK; above these they are closed
+
+ACK_QOS_2 = <unsigned long long>1 << 63
+
+# Counters that say how many there are now.
+NOW = frozenset({"connections", "sockets", "sessions", "subscriptions", "retained", "retained_bytes", "queued_bytes"})
+
+# What a downlink topic has behind cf/v1/d/{id}/.
+DOWNLINKS = frozenset({b"commands", b"config", b"firmware"})
 
 REASON_NAMES = {
     0x80: "unspecified_error", 0x81: "malformed_packet", 0x82: "protocol_error", 0x83: "implementation_error",
     0x87: "not_authorized", 0x8B: "server_shutting_down", 0x8D: "keep_alive_timeout", 0x8E: "session_taken_over",
     0x90: "topic_name_invalid", 0x93: "receive_maximum_exceeded", 0x94: "topic_alias_invalid",
     0x95: "packet_too_large", 0x98: "administrative_action", 0x99: "payload_format_invalid",
-    0x9A: "retain_not_supported", 0x9B: "qos_not_supported", 0xA1: "subscription_identifiers_not_supported",
 }
 
 
@@ -42,7 +51,7 @@ cdef void* grow(void* room, size_t size) except NULL:
 
 
 cdef class PublishChunk(FrameChunk):
-    """A chunk that also knows which messages between its frames were refused, so that PUBACKs keep their order."""
+    """A chunk that also knows which messages between its frames were answered without one: acks keep their order."""
 
     def __dealloc__(self):
         free(self.refusals)
@@ -69,7 +78,7 @@ cdef class PublishChunk(FrameChunk):
         return frames
 
 
-cdef class Peer:
+cdef class Peer(Link):
     """One client as the hub sees it."""
 
     def __cinit__(self):
@@ -100,10 +109,10 @@ cdef class Peer:
         cdef Slot* slot = &self.hub.slots[self.slot]
         if self.state >= STATE_LEAVING:
             return 0
-        self.hub.withdraw(self)
-        self.state = STATE_LEAVING
         slot.seen_tick = self.hub.now_tick
         slot.allowed_ticks = LEAVING_TICKS
+        self.hub.withdraw(self)
+        self.state = STATE_LEAVING
         try:
             self.transport.write_eof()
             self.transport.resume_reading()
@@ -111,35 +120,16 @@ cdef class Peer:
             self.transport.abort()
         return 0
 
-    cdef int give(self, bytes topic, bytes payload, int qos) except -1:
-        """Send one message to this subscriber. Returns 1 if it was sent."""
-        cdef bytes data
-        if self.state != STATE_OPEN or self.is_blocked():
-            return 0
-        if qos:
-            if self.outbound is None:
-                self.outbound = set()
-            if len(self.outbound) >= self.window:
-                return 0
-            while True:
-                self.last_packet_id = self.last_packet_id % 65_535 + 1
-                if self.last_packet_id not in self.outbound:
-                    break
-        data = reply.publish(self.version, topic, payload, qos, self.last_packet_id)
-        if <size_t>len(data) > self.max_packet_bytes:
-            return 0
-        if qos:
-            self.outbound.add(self.last_packet_id)
-        self.say(data)
-        return 1
-
 
 cdef class Hub:
     """One per endpoint and event loop; not thread-safe."""
 
     def __cinit__(self, DeviceIndex index not None, object sink, object loop, double gather_ms, *, int max_packet_bytes,
                   int max_connections, int receive_maximum, double connect_timeout_s, int max_keep_alive_s,
-                  object on_refused=None):
+                  object on_refused=None, size_t max_sessions=100_000, unsigned int max_session_expiry_s=86_400,
+                  size_t max_subscriptions=1_000, size_t max_retained=100_000, size_t max_retained_bytes=64_000_000,
+                  size_t queue_messages=1_000, size_t queue_bytes=1_000_000, size_t total_queue_bytes=256_000_000,
+                  int outbound_window=1_024, int topic_aliases_out=32):
         self.index = index
         self.sink = sink
         self.loop = loop
@@ -149,13 +139,19 @@ cdef class Hub:
         self.max_connections = max_connections
         self.receive_maximum = max(1, min(receive_maximum, 65_535))
         self.max_keep_alive_s = max(1, min(max_keep_alive_s, 65_535))
+        self.outbound_window = <unsigned short>max(1, min(outbound_window, 16_384))
+        self.aliases_out = <unsigned short>max(0, min(topic_aliases_out, 65_535))
+        self.router = Router(
+            index, self.send_will, max_sessions=max_sessions, max_expiry_s=max_session_expiry_s,
+            max_subscriptions=max_subscriptions, max_retained=max_retained, max_retained_bytes=max_retained_bytes,
+            queue_messages=queue_messages, queue_bytes=queue_bytes, total_queue_bytes=total_queue_bytes,
+        )
         self.connect_ticks = max(1, <int>(connect_timeout_s * 1000 / TICK_MS))
         self.read_bytes = bytearray(READ_BUFFER_BYTES)
         self.read_view = memoryview(self.read_bytes)
         self.read_at = <unsigned char*>PyByteArray_AS_STRING(self.read_bytes)
         self.free_slots = []
-        self.by_device = {}
-        self.child_watchers = {}
+        self.by_owner = {}
         self.connects = {}
         self.slot_count = 1
         self.now_tick = 1
@@ -209,77 +205,48 @@ cdef class Hub:
         self.socket_count -= 1
         return 0
 
+    cdef Peer other_of(self, object owner, bytes client_id):
+        """The open connection of this client, if there is one."""
+        cdef Peer other = self.by_owner.get(owner)
+        while other is not None and other.client_id != client_id:
+            other = other.next_of_owner
+        return other
+
     cdef int enter(self, Peer peer) except -1:
-        """The device is known: an older connection of the same device and client id is taken over."""
-        cdef Peer other = self.by_device.get(peer.device)
-        cdef Peer after
-        while other is not None:
-            after = other.next_of_device
-            if peer.client_id and other.client_id == peer.client_id:
-                other.leave(RC_SESSION_TAKEN_OVER)
-            other = after
-        peer.next_of_device = self.by_device.get(peer.device)
-        self.by_device[peer.device] = peer
+        """The client is known: an older connection of the same owner and client id is taken over."""
+        cdef Peer other = self.other_of(peer.owner, peer.client_id) if peer.client_id else None
+        if other is not None:
+            other.leave(RC_SESSION_TAKEN_OVER)
+        peer.next_of_owner = self.by_owner.get(peer.owner)
+        self.by_owner[peer.owner] = peer
         peer.state = STATE_OPEN
         self.open_count += 1
         return 0
 
     cdef int withdraw(self, Peer peer) except -1:
         cdef Peer at
+        cdef Session session
         if peer.state != STATE_OPEN:
             return 0
+        peer.state = STATE_LEAVING          # whoever the rest makes us say something to, it is not this one
         self.open_count -= 1
-        at = self.by_device.get(peer.device)
+        at = self.by_owner.get(peer.owner)
         if at is peer:
-            if peer.next_of_device is None:
-                del self.by_device[peer.device]
+            if peer.next_of_owner is None:
+                del self.by_owner[peer.owner]
             else:
-                self.by_device[peer.device] = peer.next_of_device
+                self.by_owner[peer.owner] = peer.next_of_owner
         else:
-            while at is not None and at.next_of_device is not peer:
-                at = at.next_of_device
+            while at is not None and at.next_of_owner is not peer:
+                at = at.next_of_owner
             if at is not None:
-                at.next_of_device = peer.next_of_device
-        peer.next_of_device = None
-        if peer.child_forms:
-            for child in list(peer.child_forms):
-                self.forget_watcher(child, peer)
-            peer.child_forms = None
+                at.next_of_owner = peer.next_of_owner
+        peer.next_of_owner = None
+        session = peer.session
+        peer.session = None
+        if session is not None:
+            self.router.part(session)
         return 0
-
-    def forget_watcher(self, child, peer) -> None:
-        watchers = self.child_watchers[child]
-        watchers.remove(peer)
-        if not watchers:
-            del self.child_watchers[child]
-
-    cdef int watch_child(self, Peer peer, int child, int form, int qos) except -1:
-        cdef int forms = 0, forms_qos1 = 0
-        if peer.child_forms is None:
-            peer.child_forms = {}
-        if child in peer.child_forms:
-            forms, forms_qos1 = peer.child_forms[child]
-        else:
-            self.child_watchers.setdefault(child, []).append(peer)
-        forms |= 1 << form
-        forms_qos1 = forms_qos1 | 1 << form if qos else forms_qos1 & ~(1 << form)
-        peer.child_forms[child] = (forms, forms_qos1)
-        return 0
-
-    cdef bint unwatch_child(self, Peer peer, int child, int form) except -1:
-        cdef int forms, forms_qos1
-        if peer.child_forms is None or child not in peer.child_forms:
-            return False
-        forms, forms_qos1 = peer.child_forms[child]
-        if not forms >> form & 1:
-            return False
-        forms &= ~(1 << form)
-        if forms:
-            peer.child_forms[child] = (forms, forms_qos1 & forms)
-        else:
-            del peer.child_forms[child]
-            self.forget_watcher(child, peer)
-        return True
 
     # Frames upwards
 
@@ -316,35 +283,49 @@ cdef class Hub:
         """Give the current chunk to the sink, if there is anything in it."""
         self.flush()
 
-    cdef int refuse_in_order(self, Peer peer, unsigned short packet_id, unsigned char reason) except -1:
-        """PUBACK with a reason, after the PUBACKs of what this client sent before: [MQTT-4.6.0-2]."""
+    cdef int answer_in_order(self, Peer peer, unsigned short packet_id, int qos, unsigned char reason,
+                             bint is_repeated) except -1:
+        """Acknowledge a message that made no frame, after what this client sent before: [MQTT-4.6.0-2].
+
+        `is_repeated`: a QoS 2 message that we have already; it counts against Receive Maximum once.
+        """
         cdef unsigned long long ack_ref
         cdef PublishChunk chunk
-        ack_ref = <unsigned long long>peer.slot << 32 | <unsigned long long>peer.generation << 16 | packet_id
+        if qos == 0:
+            return 0
         if self.chunk.count:
             chunk = self.chunk
         else:
             chunk = self.last_chunk
-        if peer.unacked == 0 or chunk is None:
-            self.refused_acks_sent += 1
-            return peer.say(bytes((0x40, 3, packet_id >> 8, packet_id & 255, reason)))
-        peer.unacked += 1
-        return chunk.refuse(ack_ref, reason)
+        # A repeated message may have come first on an earlier connection: it may not be durable yet.
+        if chunk is None or (peer.unacked == 0 and not is_repeated):
+            if reason >= 0x80:
+                self.refused_acks_sent += 1
+            else:
+                self.acks_sent += 1
+                peer.unacked += qos == 2 and not is_repeated
+            return peer.say(reply.ack(peer.version, PUBREC if qos == 2 else PUBACK, packet_id, reason))
+        ack_ref = <unsigned long long>peer.slot << 32 | <unsigned long long>peer.generation << 16 | packet_id
+        if qos == 2:
+            ack_ref |= ACK_QOS_2
+        peer.unacked += not is_repeated
+        return chunk.refuse(ack_ref, reason if peer.version == VERSION_5 else 0)
 
     cdef Peer peer_of(self, unsigned long long ack_ref):
         """Whose this is: None at QoS 0 and when that connection has gone."""
-        cdef unsigned int slot = <unsigned int>(ack_ref >> 32)
+        cdef unsigned int slot = <unsigned int>(ack_ref >> 32) & 0x7FFFFFFF
         if ack_ref & 0xFFFF == 0 or slot >= <unsigned int>self.slot_count or self.slots[slot].peer == NULL:
             return None
         if self.slots[slot].generation != <unsigned short>(ack_ref >> 16):
             return None
         return <Peer>self.slots[slot].peer
 
-    cdef unsigned int lay_out(self, unsigned long long ack_ref, unsigned int size,
+    cdef unsigned int lay_out(self, unsigned long long ack_ref, unsigned char reason,
                               size_t* touched) except? 0xFFFFFFFF:
-        """Reserve room for one PUBACK; the first of a connection puts it on the list of those touched."""
+        """Reserve room for one PUBACK or PUBREC; the first of a connection puts it on the list of those touched."""
         cdef Peer peer
         cdef Slot* slot
+        cdef unsigned int size = 5 if reason else 4
         if ack_ref & 0xFFFF == 0:
             return 0
         peer = self.peer_of(ack_ref)
@@ -356,11 +337,12 @@ cdef class Hub:
             self.touched[touched[0]] = peer.slot
             touched[0] += 1
         slot.ack_bytes += size
-        peer.unacked -= 1
+        if peer.unacked and (not ack_ref & ACK_QOS_2 or reason >= 0x80):    # else it ends with the PUBCOMP
+            peer.unacked -= 1
         return size
 
     def acknowledge(self, PublishChunk chunk not None) -> None:
-        """All frames of the chunk are durable: send their PUBACKs, one write for each connection. At most once.
+        """All frames of the chunk are durable: send their acks, one write for each connection. At most once.
 
         Call it in the endpoint's event loop. Chunks that become durable out of order have their acks out of order.
         """
@@ -375,9 +357,9 @@ cdef class Hub:
             self.touched_capacity = max(2 * self.touched_capacity, chunk.count + chunk.refusal_count)
             self.touched = <int*>grow(self.touched, self.touched_capacity * sizeof(int))
         for i in range(chunk.count):
-            total += self.lay_out(chunk.frames[i].ack_ref, 4, &count)
+            total += self.lay_out(chunk.frames[i].ack_ref, 0, &count)
         for i in range(chunk.refusal_count):
-            total += self.lay_out(chunk.refusals[i].ack_ref, 5, &count)
+            total += self.lay_out(chunk.refusals[i].ack_ref, chunk.refusals[i].reason, &count)
         if total == 0:
             return
         if total > self.ack_room_bytes:
@@ -399,7 +381,7 @@ cdef class Hub:
             self.send_acks(self.touched[i])
 
     cdef void put_ack(self, unsigned long long ack_ref, unsigned char reason) noexcept:
-        cdef unsigned int index = <unsigned int>(ack_ref >> 32)
+        cdef unsigned int index = <unsigned int>(ack_ref >> 32) & 0x7FFFFFFF
         cdef Slot* slot
         cdef unsigned char* at
         if ack_ref & 0xFFFF == 0 or index >= <unsigned int>self.slot_count:
@@ -408,7 +390,7 @@ cdef class Hub:
         if slot.ack_bytes == 0 or slot.generation != <unsigned short>(ack_ref >> 16):
             return
         at = self.ack_room + slot.ack_at
-        at[0] = 0x40
+        at[0] = 0x40 | <unsigned char>(ack_ref >> 63) << 4
         at[1] = 3 if reason else 2
         at[2] = <unsigned char>(ack_ref >> 8)
         at[3] = <unsigned char>ack_ref
@@ -416,6 +398,7 @@ cdef class Hub:
         if reason:
             at[4] = reason
             slot.ack_at += 1
+        if reason >= 0x80:
             self.refused_acks_sent += 1
         else:
             self.acks_sent += 1
@@ -432,50 +415,54 @@ cdef class Hub:
 
     # Messages downwards
 
-    def deliver(self, bytes device_id not None, bytes topic not None, bytes payload not None, int qos) -> int:
-        """Send a message to the connections that subscribed to it. See MqttEndpoint.deliver."""
+    def deliver(self, bytes device_id not None, bytes topic not None, bytes payload not None, int qos,
+                bint retain=False) -> int:
+        """Publish a downlink message of a device. See MqttEndpoint.deliver."""
         cdef Topic parts
-        cdef Peer peer
-        cdef int kind, slot, given = 0, forms, forms_qos1
-        cdef unsigned short matching
         if parse_topic(topic, len(topic), &parts) != TOPIC_OTHER or parts.scope != SCOPE_DEVICE \
-                or parts.id[:parts.id_size] != device_id:
+                or parts.id[:parts.id_size] != device_id or topic[9 + parts.id_size:] not in DOWNLINKS:
             raise ValueError(f"not a downlink topic of {device_id!r}: {topic!r}")
-        kind = downlink_kind(parts.id + parts.id_size + 1, len(topic) - 9 - parts.id_size)
-        if kind < 0:
-            raise ValueError(f"not a downlink topic of {device_id!r}: {topic!r}")
-        slot = self.index.find(device_id, len(device_id))
-        if slot < 0:
-            return 0
-        matching = forms_of_kind(kind)
-        peer = self.by_device.get(slot)
-        while peer is not None:
-            if peer.forms & matching:
-                given += self.give_to(peer, topic, payload, qos if peer.forms_qos1 & matching else 0)
-            peer = peer.next_of_device
-        for peer in self.child_watchers.get(slot, ()):
-            forms, forms_qos1 = peer.child_forms[slot]
-            if forms & matching and self.index.at(slot).gateway_num == self.index.at(peer.device).device_num:
-                given += self.give_to(peer, topic, payload, qos if forms_qos1 & matching else 0)
-        return given
+        return self.publish(topic, payload, qos, retain)
 
-    cdef int give_to(self, Peer peer, bytes topic, bytes payload, int qos) except -1:
-        cdef int given = peer.give(topic, payload, 1 if qos else 0)
-        if given:
-            self.deliveries += 1
-        else:
-            self.deliveries_refused += 1
-        return given
+    def publish(self, bytes topic not None, bytes payload not None, int qos=0, bint retain=False,
+                bytes properties=b"", expiry_s=None) -> int:
+        """Publish a message of the platform's own. See MqttEndpoint.publish."""
+        cdef long long expires_ms = NEVER if expiry_s is None else expiry_of(expiry_s)
+        return self.router.publish(new_message(topic, payload, properties, qos, retain, expires_ms), None)
 
-    def kick(self, bytes device_id not None, int reason) -> int:
-        """Close all connections of a device with a reason code. Returns how many there were."""
-        cdef int slot = self.index.find(device_id, len(device_id))
+    def send_will(self, Session session, Will will) -> None:
+        """A client has gone without good-bye: its will goes where its other messages would have gone."""
+        cdef Message message = will.message
+        cdef Frame* frame
+        if self.is_stopped:
+            return
+        self.wills += 1
+        if will.sender >= 0:
+            frame = self.chunk.append(message.topic, len(message.topic), message.payload, len(message.payload))
+            if frame == NULL:
+                raise MemoryError
+            self.received_ms = 0
+            frame.received_ms = self.clock_ms()
+            frame.sender = will.sender
+            frame.scope = will.scope
+            frame.encoding = will.encoding
+            frame.reason = will.reason
+            self.messages[0] += 1
+            self.gathered()
+        if will.has_expiry:
+            message = new_message(message.topic, message.payload, message.properties, message.qos,
+                                  message.is_retained, expiry_of(will.expiry_s))
+        self.router.publish(message, session)
+
+    def kick(self, bytes user_name not None, int reason) -> int:
+        """Close all connections of a device or an operator with a reason code. Returns how many there were."""
+        cdef int slot = self.index.find(user_name, len(user_name))
         cdef int kicked = 0
         cdef Peer peer
         cdef Peer after
-        peer = self.by_device.get(slot) if slot >= 0 else None
+        peer = self.by_owner.get(slot if slot >= 0 else user_name)
         while peer is not None:
-            after = peer.next_of_device
+            after = peer.next_of_owner
             peer.leave(reason)
             kicked += 1
             peer = after
@@ -494,6 +481,7 @@ cdef class Hub:
         self.tick_timer = self.loop.call_later(TICK_MS / 1000.0, self.tick)
         self.now_tick += 1
         self.log_budget = LOGS_A_TICK
+        self.router.tick()
         for i in range(1, self.slot_count):
             slot = &self.slots[i]
             if slot.peer == NULL:
@@ -552,6 +540,7 @@ cdef class Hub:
     def leave_all(self, int reason) -> None:
         """Tell every client why and end our half of its connection."""
         cdef int i
+        self.router.is_closing = True       # sessions end with this process, and their wills are not sent
         for i in range(1, self.slot_count):
             if self.slots[i].peer != NULL:
                 (<Peer>self.slots[i].peer).leave(reason)
@@ -587,19 +576,35 @@ cdef class Hub:
         return self.is_paused
 
     def counters(self) -> dict:
-        """Plain numbers since the start, but `connections` and `sockets`, which are now. See MqttEndpoint.counters."""
+        """Plain numbers since the start, but those of NOW. See MqttEndpoint.counters."""
+        cdef Router router = self.router
         counters = {
             "connections": self.open_count,
             "sockets": self.socket_count,
             "messages.qos0": self.messages[0],
             "messages.qos1": self.messages[1],
+            "messages.qos2": self.messages[2],
+            "messages.plain": self.plain_messages,
             "bytes": self.bytes_received,
             "chunks": self.chunks,
             "acks": self.acks_sent,
             "acks_refused": self.refused_acks_sent,
             "acks_gone": self.acks_gone,
-            "deliveries": self.deliveries,
-            "deliveries_refused": self.deliveries_refused,
+            "deliveries": router.traffic.deliveries,
+            "deliveries_queued": router.traffic.queued,
+            "deliveries_refused": router.traffic.refused,
+            "deliveries_too_large": router.traffic.too_large,
+            "deliveries_expired": router.traffic.expired,
+            "queued_bytes": router.traffic.queued_bytes,
+            "sessions": len(router.sessions),
+            "sessions_resumed": router.sessions_resumed,
+            "sessions_expired": router.sessions_expired,
+            "sessions_refused": router.sessions_refused,
+            "subscriptions": router.subscriptions.count,
+            "retained": router.retained.count,
+            "retained_bytes": router.retained.bytes,
+            "retained_refused": router.retained.refused,
+            "wills": self.wills,
             "closed.slow_reader": self.slow_readers,
         }
         for result, count in self.connects.items():

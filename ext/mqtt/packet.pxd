@@ -40,24 +40,27 @@ cdef struct Connect:
     unsigned short keep_alive_s
     Span client_id, username, password, will_topic, will_payload
     Properties properties           # `seen` is 0 in 3.1.1
+    Properties will                 # the will's
 
 cdef struct Publish:
     Span topic                      # not yet checked: check_topic_name
     Span payload
     Span content_type
+    Span properties                 # all of them, as they came
+    unsigned int expiry_s           # Message Expiry, if has_expiry
     unsigned short packet_id        # 0 at QoS 0
     unsigned short topic_alias      # 0: none
-    unsigned char qos, is_retained
+    unsigned char qos, is_retained, has_expiry
     unsigned char is_utf8           # says the sender: Payload Format Indicator 1
 
-cdef struct Ack:                    # PUBACK, and DISCONNECT without a packet id
+cdef struct Ack:                    # PUBACK, PUBREC, PUBREL, PUBCOMP, and DISCONNECT without a packet id
     unsigned short packet_id
     unsigned char reason
     Properties properties
 
-cdef struct Subscription:
+cdef struct FilterRequest:          # one filter of a SUBSCRIBE or UNSUBSCRIBE
     Span filter
-    unsigned char qos, is_no_local
+    unsigned char qos, is_no_local, keeps_retain, retain_handling
 
 
 cdef inline Step read_header(Cursor* c, Header* out) noexcept nogil:
@@ -81,14 +84,16 @@ cdef ReasonCode check_flags(unsigned char type, unsigned char flags) noexcept no
 cdef ReasonCode read_connect(const unsigned char* body, size_t size, Connect* out) noexcept nogil
 cdef ReasonCode read_publish(const unsigned char* body, size_t size, unsigned char flags, unsigned char version,
                              Publish* out) noexcept nogil
-cdef ReasonCode read_puback(const unsigned char* body, size_t size, unsigned char version, Ack* out) noexcept nogil
+# PUBACK, PUBREC, PUBREL or PUBCOMP.
+cdef ReasonCode read_ack(const unsigned char* body, size_t size, unsigned char type, unsigned char version,
+                         Ack* out) noexcept nogil
 cdef ReasonCode read_disconnect(const unsigned char* body, size_t size, unsigned char version,
                                 Ack* out) noexcept nogil
 # SUBSCRIBE (8) or UNSUBSCRIBE (10): the part before the filters; the cursor is left on the first one.
 cdef ReasonCode read_subscribe(Cursor* c, unsigned char type, unsigned char version, unsigned short* packet_id,
                                Properties* properties) noexcept nogil
 # The next filter, with its options if `type` is SUBSCRIBE. The cursor must not be at its end.
-cdef ReasonCode read_filter(Cursor* c, unsigned char type, unsigned char version, Subscription* out) noexcept nogil
+cdef ReasonCode read_filter(Cursor* c, unsigned char type, unsigned char version, FilterRequest* out) noexcept nogil
 # RC_MALFORMED_PACKET for bad UTF-8 or an empty name, RC_TOPIC_NAME_INVALID for a wildcard.
 cdef ReasonCode check_topic_name(const unsigned char* at, size_t size) noexcept nogil
 # Whether the wildcards of a filter stand where they may: MQTT 5.0 section 4.7.1.

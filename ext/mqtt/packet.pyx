@@ -4,8 +4,8 @@
 from libc.string cimport memchr, memcmp, memset
 
 from ext.mqtt.properties cimport (
-    IN_CONNECT, IN_DISCONNECT, IN_PUBACK, IN_PUBLISH, IN_SUBSCRIBE, IN_UNSUBSCRIBE, IN_WILL, P_PAYLOAD_FORMAT,
-    P_TOPIC_ALIAS, has, read_properties,
+    IN_CONNECT, IN_DISCONNECT, IN_PUBACK, IN_PUBLISH, IN_SUBSCRIBE, IN_UNSUBSCRIBE, IN_WILL, P_MESSAGE_EXPIRY,
+    P_PAYLOAD_FORMAT, P_TOPIC_ALIAS, forwarded, has, read_properties,
 )
 from ext.mqtt.reason cimport (
     RC_MALFORMED_PACKET, RC_PROTOCOL_ERROR, RC_SUCCESS, RC_TOPIC_NAME_INVALID, RC_UNSUPPORTED_VERSION,
@@ -15,7 +15,7 @@ from ext.wire.utf8 cimport is_mqtt_string
 
 
 cdef ReasonCode check_flags(unsigned char type, unsigned char flags) noexcept nogil:
-    """Section 2.1.3, and which packets a client may send at all. QoS 2 handshakes never begin here: we refuse QoS 2."""
+    """Section 2.1.3, and which packets a client may send at all."""
     if type == PUBLISH:
         if flags & 6 == 6 or (flags & 8 and not flags & 6):     # QoS 3; DUP at QoS 0 [MQTT-3.3.1-2]
             return RC_MALFORMED_PACKET
@@ -24,10 +24,9 @@ cdef ReasonCode check_flags(unsigned char type, unsigned char flags) noexcept no
         return RC_MALFORMED_PACKET
     if flags != (2 if type == PUBREL or type == SUBSCRIBE or type == UNSUBSCRIBE else 0):
         return RC_MALFORMED_PACKET
-    if (type == CONNECT or type == PUBACK or type == SUBSCRIBE or type == UNSUBSCRIBE or type == PINGREQ
-            or type == DISCONNECT):
-        return RC_SUCCESS
-    return RC_PROTOCOL_ERROR
+    if type == CONNACK or type == SUBACK or type == UNSUBACK or type == PINGRESP or type == AUTH:
+        return RC_PROTOCOL_ERROR        # only servers send these; AUTH needs a method, and none is spoken here
+    return RC_SUCCESS
 
 
 cdef ReasonCode check_topic_name(const unsigned char* at, size_t size) noexcept nogil:
@@ -59,7 +58,6 @@ cdef ReasonCode read_connect(const unsigned char* body, size_t size, Connect* ou
     """Section 3.1. `out.version` is set as soon as it is known: it says how the refusal is to be told."""
     cdef Cursor c
     cdef Span name
-    cdef Properties will
     cdef ReasonCode code
     cdef unsigned char flags
     memset(out, 0, sizeof(Connect))
@@ -94,7 +92,7 @@ cdef ReasonCode read_connect(const unsigned char* body, size_t size, Connect* ou
         return RC_MALFORMED_PACKET
     if out.has_will:
         if out.version == VERSION_5:
-            code = read_properties(&c, IN_WILL, &will)
+            code = read_properties(&c, IN_WILL, &out.will)
             if code != RC_SUCCESS:
                 return code
         if read_prefixed(&c, &out.will_topic) != STEP_OK:
@@ -124,7 +122,9 @@ cdef ReasonCode read_publish(const unsigned char* body, size_t size, unsigned ch
     out.packet_id = 0
     out.topic_alias = 0
     out.is_utf8 = 0
+    out.has_expiry = 0
     out.content_type.size = 0
+    out.properties.size = 0
     if read_prefixed(&c, &out.topic) != STEP_OK:
         return RC_MALFORMED_PACKET
     if out.qos:
@@ -142,7 +142,11 @@ cdef ReasonCode read_publish(const unsigned char* body, size_t size, unsigned ch
             if has(&properties, P_TOPIC_ALIAS):
                 out.topic_alias = <unsigned short>properties.numbers[P_TOPIC_ALIAS]
             out.is_utf8 = has(&properties, P_PAYLOAD_FORMAT) and properties.numbers[P_PAYLOAD_FORMAT] == 1
+            if has(&properties, P_MESSAGE_EXPIRY):
+                out.has_expiry = 1
+                out.expiry_s = properties.numbers[P_MESSAGE_EXPIRY]
             out.content_type = properties.content_type
+            out.properties = properties.block
         if out.topic.size == 0 and out.topic_alias == 0:
             return RC_PROTOCOL_ERROR
     elif out.topic.size == 0:
@@ -152,8 +156,9 @@ cdef ReasonCode read_publish(const unsigned char* body, size_t size, unsigned ch
     return RC_SUCCESS
 
 
-cdef ReasonCode read_puback(const unsigned char* body, size_t size, unsigned char version, Ack* out) noexcept nogil:
-    """Section 3.4: packet id; in MQTT 5 a reason code and properties may follow."""
+cdef ReasonCode read_ack(const unsigned char* body, size_t size, unsigned char type, unsigned char version,
+                         Ack* out) noexcept nogil:
+    """Sections 3.4 to 3.7: packet id; in MQTT 5 a reason code and properties may follow."""
     cdef Cursor c
     c.at = body
     c.end = body + size
@@ -163,7 +168,7 @@ cdef ReasonCode read_puback(const unsigned char* body, size_t size, unsigned cha
         return RC_MALFORMED_PACKET
     if out.packet_id == 0:
         return RC_PROTOCOL_ERROR
-    return read_reason(&c, version, IN_PUBACK, out)
+    return read_reason(&c, type, version, out)
 
 
 cdef ReasonCode read_disconnect(const unsigned char* body, size_t size, unsigned char version,
@@ -175,18 +180,32 @@ cdef ReasonCode read_disconnect(const unsigned char* body, size_t size, unsigned
     out.packet_id = 0
     out.reason = 0
     out.properties.seen = 0
-    return read_reason(&c, version, IN_DISCONNECT, out)
+    return read_reason(&c, DISCONNECT, version, out)
 
 
-cdef ReasonCode read_reason(Cursor* c, unsigned char version, int place, Ack* out) noexcept nogil:
+cdef ReasonCode read_reason(Cursor* c, unsigned char type, unsigned char version, Ack* out) noexcept nogil:
     cdef ReasonCode code
     if version == VERSION_5 and c.at < c.end:
         read_u8(c, &out.reason)
+        if not may_say(type, out.reason):
+            return RC_PROTOCOL_ERROR
         if c.at < c.end:
-            code = read_properties(c, IN_PUBACK if place == IN_PUBACK else IN_DISCONNECT, &out.properties)
+            code = read_properties(c, IN_DISCONNECT if type == DISCONNECT else IN_PUBACK, &out.properties)
             if code != RC_SUCCESS:
                 return code
     return RC_SUCCESS if c.at == c.end else RC_MALFORMED_PACKET
+
+
+cdef bint may_say(unsigned char type, unsigned char reason) noexcept nogil:
+    """Whether a client may give this reason: tables 3-4 to 3-7 and 3-10."""
+    if reason == 0:
+        return True
+    if type == PUBACK or type == PUBREC:
+        return (reason == 0x10 or reason == 0x80 or reason == 0x83 or reason == 0x87 or reason == 0x90
+                or reason == 0x91 or reason == 0x97 or reason == 0x99)
+    if type == PUBREL or type == PUBCOMP:
+        return reason == 0x92
+    return reason == 0x04 or 0x80 <= reason <= 0x83 or reason == 0x90 or 0x93 <= reason <= 0x99
 
 
 cdef ReasonCode read_subscribe(Cursor* c, unsigned char type, unsigned char version, unsigned short* packet_id,
@@ -205,10 +224,9 @@ cdef ReasonCode read_subscribe(Cursor* c, unsigned char type, unsigned char vers
     return RC_PROTOCOL_ERROR if c.at == c.end else RC_SUCCESS
 
 
-cdef ReasonCode read_filter(Cursor* c, unsigned char type, unsigned char version, Subscription* out) noexcept nogil:
+cdef ReasonCode read_filter(Cursor* c, unsigned char type, unsigned char version, FilterRequest* out) noexcept nogil:
     cdef unsigned char options
-    out.qos = 0
-    out.is_no_local = 0
+    out.qos = out.is_no_local = out.keeps_retain = out.retain_handling = 0
     if read_string(c, &out.filter) != RC_SUCCESS or out.filter.size == 0:   # [MQTT-4.7.3-1]
         return RC_MALFORMED_PACKET
     if type != SUBSCRIBE:
@@ -219,9 +237,11 @@ cdef ReasonCode read_filter(Cursor* c, unsigned char type, unsigned char version
         return RC_MALFORMED_PACKET
     out.qos = options & 3
     out.is_no_local = (options >> 2) & 1
+    out.keeps_retain = (options >> 3) & 1
+    out.retain_handling = (options >> 4) & 3
     if out.qos == 3:
         return RC_PROTOCOL_ERROR if version == VERSION_5 else RC_MALFORMED_PACKET
-    if options >> 4 == 3:                                                   # Retain Handling
+    if out.retain_handling == 3:
         return RC_PROTOCOL_ERROR
     return RC_SUCCESS
 
@@ -306,13 +326,15 @@ cdef tuple decode_publish(const unsigned char* body, size_t size, unsigned char 
         "qos": publish.qos,
         "is_retained": bool(publish.is_retained),
         "is_utf8": bool(publish.is_utf8),
+        "expiry_s": publish.expiry_s if publish.has_expiry else None,
+        "forwarded": forwarded(&publish.properties),
     }
 
 
 cdef tuple decode_subscribe(const unsigned char* body, size_t size, unsigned char type, unsigned char version):
     cdef Cursor c
     cdef Properties properties
-    cdef Subscription subscription
+    cdef FilterRequest request
     cdef unsigned short packet_id = 0
     cdef ReasonCode code
     c.at = body
@@ -320,9 +342,9 @@ cdef tuple decode_subscribe(const unsigned char* body, size_t size, unsigned cha
     code = read_subscribe(&c, type, version, &packet_id, &properties)
     filters = []
     while code == RC_SUCCESS and c.at < c.end:
-        code = read_filter(&c, type, version, &subscription)
+        code = read_filter(&c, type, version, &request)
         if code == RC_SUCCESS:
-            filters.append((text(&subscription.filter), subscription.qos))
+            filters.append((text(&request.filter), request.qos))
     if code != RC_SUCCESS:
         return code, {}
     return code, {"type": type, "packet_id": packet_id, "filters": filters, "properties": numbers(&properties)}
@@ -331,8 +353,8 @@ cdef tuple decode_subscribe(const unsigned char* body, size_t size, unsigned cha
 cdef tuple decode_ack(const unsigned char* body, size_t size, unsigned char type, unsigned char version):
     cdef Ack ack
     cdef ReasonCode code
-    if type == PUBACK:
-        code = read_puback(body, size, version, &ack)
+    if type != DISCONNECT:
+        code = read_ack(body, size, type, version, &ack)
     else:
         code = read_disconnect(body, size, version, &ack)
     if code != RC_SUCCESS:

@@ -50,10 +50,15 @@ cdef struct Properties:
     unsigned long long seen         # bit n: property n was there
     unsigned int numbers[43]        # by property id: bytes, integers and the subscription identifier
     Span content_type
+    Span block                      # all of them, as they came, without their length
 
 # Reads the length and the properties behind it. Every property is checked: its id, that it may stand in this place,
 # that it stands there once, its type and its range. `out` is valid for what `seen` says.
 cdef ReasonCode read_properties(Cursor* c, Place place, Properties* out) noexcept nogil
+
+# The properties of an application message that go on to its subscribers as they came and in their order: all but
+# Message Expiry, Topic Alias and Will Delay. `block` must have been read by read_properties.
+cdef bytes forwarded(const Span* block)
 
 
 cdef inline bint has(const Properties* properties, unsigned int id) noexcept nogil:

@@ -81,8 +81,11 @@ cdef ReasonCode read_properties(Cursor* c, Place place, Properties* out) noexcep
     out.seen = 0
     out.content_type.at = NULL
     out.content_type.size = 0
+    out.block.at = NULL
+    out.block.size = 0
     if read_varint(c, &size) != STEP_OK or read_bytes(c, size, &span) != STEP_OK:
         return RC_MALFORMED_PACKET
+    out.block = span
     inner.at = span.at
     inner.end = span.at + span.size
     while inner.at < inner.end:
@@ -98,7 +101,6 @@ cdef ReasonCode read_properties(Cursor* c, Place place, Properties* out) noexcep
         if (out.seen >> id) & 1 and id != P_USER_PROPERTY and not (
             id == P_SUBSCRIPTION_IDENTIFIER and place == IN_SERVER_PUBLISH      # one for each subscription that matched
         ):
-            # A second subscription identifier would be one too many all the same: we offer none.
             return RC_PROTOCOL_ERROR
         number = 0
         if type == T_BYTE:
@@ -137,3 +139,31 @@ cdef ReasonCode read_properties(Cursor* c, Place place, Properties* out) noexcep
     if has(out, P_AUTHENTICATION_DATA) and not has(out, P_AUTHENTICATION_METHOD):
         return RC_PROTOCOL_ERROR
     return RC_SUCCESS
+
+
+cdef bytes forwarded(const Span* block):
+    cdef const unsigned char* at = block.at
+    cdef const unsigned char* end = block.at + block.size
+    cdef const unsigned char* start
+    cdef list kept
+    cdef unsigned char id
+    if block.size == 0:
+        return b""
+    kept = []
+    while at < end:
+        start = at
+        id = at[0]                      # a one-byte varint: the highest id is 42
+        at += 1
+        if TYPES[id] == T_BYTE:
+            at += 1
+        elif TYPES[id] == T_U16:
+            at += 2
+        elif TYPES[id] == T_U32:
+            at += 4
+        else:                           # no property of a message is a varint
+            at += 2 + ((at[0] << 8) | at[1])
+            if TYPES[id] == T_PAIR:
+                at += 2 + ((at[0] << 8) | at[1])
+        if id != P_MESSAGE_EXPIRY and id != P_TOPIC_ALIAS and id != P_WILL_DELAY:
+            kept.append(start[: at - start])
+    return b"".join(kept)

@@ -25,14 +25,13 @@ SPARE_FILES = 2048
 
 
 class MqttEndpoint:
-    """MQTT 3.1.1 and 5.0 for devices: username is the device id, password its token. Everything in one uvloop.
+    """MQTT 3.1.1 and 5.0 for devices and operators: user name and token. Everything in one uvloop.
 
     A chunk goes to `sink` when `gather_ms` have passed since its first frame, or when it is large. The sink must not
     raise or block. It calls `chunk.on_durable(chunk)`, in this loop, when all frames of the chunk are durable: that
     sends the PUBACKs. Chunks must become durable in the order in which they were given for PUBACKs to be in order.
 
-    No sessions are kept (Session Present is always 0), nothing is retained, and wills are accepted and forgotten:
-    nobody can subscribe to them. docs/mqtt.md tells devices what to expect.
+    Sessions and retained messages are in memory: they end with the process. docs/mqtt.md tells clients what to expect.
     """
 
     def __init__(
@@ -62,6 +61,16 @@ class MqttEndpoint:
             receive_maximum=settings.receive_maximum,
             connect_timeout_s=settings.connect_timeout_s,
             max_keep_alive_s=settings.max_keep_alive_s,
+            max_sessions=settings.max_sessions,
+            max_session_expiry_s=settings.max_session_expiry_s,
+            max_subscriptions=settings.max_subscriptions,
+            max_retained=settings.max_retained,
+            max_retained_bytes=settings.max_retained_bytes,
+            queue_messages=settings.queue_messages,
+            queue_bytes=settings.queue_bytes,
+            total_queue_bytes=settings.total_queue_bytes,
+            outbound_window=settings.outbound_window,
+            topic_aliases_out=settings.topic_aliases_out,
             on_refused=_log_refused,
         )
         self._server = await loop.create_server(
@@ -100,21 +109,39 @@ class MqttEndpoint:
         while hub.sockets:
             await asyncio.sleep(0)
 
-    def deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
-        """Send a downlink message to the connections of a device, or of its gateway, that subscribed to the topic.
+    def deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int, retain: bool = False) -> int:
+        """Publish a downlink message of a device.
 
         Args:
             topic: `cf/v1/d/{device_id}/` and `commands`, `config` or `firmware`.
-            qos: 0 or 1; a subscription at QoS 0 gets it at QoS 0.
-        Returns: how many connections it was written to. One whose window of unacknowledged messages is full, that does
-            not read, or that takes only smaller packets is left out.
+            qos: 0 to 2, the most that a subscriber gets.
+            retain: keep it for those who subscribe later; an empty payload takes away what is kept.
+        Returns: for how many sessions it was sent or is kept (QoS 1 and 2: also while the client is away).
         Raises: ValueError if the topic is not a downlink topic of this device.
         """
-        return self._running().deliver(device_id, topic, payload, qos)
+        return self._running().deliver(device_id, topic, payload, qos, retain)
 
-    def kick(self, device_id: bytes, reason: int = ADMINISTRATIVE_ACTION) -> int:
-        """Close all connections of a device (decommissioned, token changed). Returns how many there were."""
-        return self._running().kick(device_id, reason)
+    def publish(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        properties: bytes = b"",
+        expiry_s: int | None = None,
+    ) -> int:
+        """Publish a message of the platform's own on any topic: to subscribers only, never into the pipeline.
+
+        Args:
+            properties: MQTT 5 properties of a PUBLISH, encoded, without their length.
+            expiry_s: Message Expiry Interval.
+        Returns: for how many sessions it was sent or is kept.
+        """
+        return self._running().publish(topic, payload, qos, retain, properties, expiry_s)
+
+    def kick(self, user_name: bytes, reason: int = ADMINISTRATIVE_ACTION) -> int:
+        """Close all connections of a device or operator (decommissioned, token changed). Returns their number."""
+        return self._running().kick(user_name, reason)
 
     def counters(self) -> dict[str, int]:
         """Counts since the start by dotted name; `connections` and `sockets` say how many there are now.

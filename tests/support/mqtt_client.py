@@ -35,7 +35,7 @@ class RawClient:
         self.writer.write(b"".join(packets))
 
     async def connect(self, device: bytes = b"wl-1", client_id: bytes = b"c1", **options: object) -> Reply:
-        """Send CONNECT with the device's token and read the CONNACK."""
+        """Send CONNECT with the device's or operator's token and read the CONNACK."""
         self.send(mq.connect(self.version, client_id, device, b"token-" + device, **options))  # type: ignore[arg-type]
         self.connack = await self.reply()
         assert self.connack.type == mq.CONNACK, self.connack
@@ -54,6 +54,35 @@ class RawClient:
                 packets, self._rest = mq.split(self._rest + data)
                 self._replies += [mq.read_reply(first, body, self.version) for first, body in packets]
         return self._replies.pop(0)
+
+    async def subscribe(self, *filters: tuple[bytes, int], props: mq.Properties = []) -> tuple[int, ...]:  # noqa: B006
+        """Subscribe to (filter, options); the SUBACK must be the next packet. Returns its reason codes."""
+        self.send(mq.subscribe(9, list(filters), version=self.version, props=props))
+        suback = await self.reply()
+        assert (suback.type, suback.packet_id) == (mq.SUBACK, 9), suback
+        return suback.reasons
+
+    async def unsubscribe(self, *filters: bytes) -> tuple[int, ...]:
+        self.send(mq.unsubscribe(10, list(filters), version=self.version))
+        unsuback = await self.reply()
+        assert (unsuback.type, unsuback.packet_id) == (mq.UNSUBACK, 10), unsuback
+        return unsuback.reasons
+
+    def publish(self, topic: bytes, payload: bytes, packet_id: int = 0, **options: object) -> None:
+        self.send(mq.publish(topic, payload, packet_id, version=self.version, **options))  # type: ignore[arg-type]
+
+    def ack(self, message: Reply, reason: int | None = None) -> None:
+        """Answer a QoS 1 message by PUBACK, a QoS 2 message by PUBREC."""
+        self.send(mq.ack(mq.PUBACK if message.qos == 1 else mq.PUBREC, message.packet_id, reason))
+
+    def drop(self) -> None:
+        """Cut the connection without a DISCONNECT."""
+        self.writer.transport.abort()
+
+    async def leave(self, reason: int | None = None, props: mq.Properties | None = None) -> None:
+        """Send DISCONNECT and wait until the server has closed."""
+        self.send(mq.disconnect(reason, props))
+        assert await self.until_closed() == []
 
     async def replies(self, count: int) -> list[Reply]:
         return [await self.reply() for _ in range(count)]

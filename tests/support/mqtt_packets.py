@@ -3,11 +3,12 @@
 import struct
 from typing import Any, NamedTuple
 
-CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 1, 2, 3, 4, 8, 9, 10, 11
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
+SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 8, 9, 10, 11
 PINGREQ, PINGRESP, DISCONNECT, AUTH = 12, 13, 14, 15
 NAMES = {
-    CONNECT: "CONNECT", CONNACK: "CONNACK", PUBLISH: "PUBLISH", PUBACK: "PUBACK", SUBACK: "SUBACK",
-    UNSUBACK: "UNSUBACK", PINGRESP: "PINGRESP", DISCONNECT: "DISCONNECT",
+    CONNECT: "CONNECT", CONNACK: "CONNACK", PUBLISH: "PUBLISH", PUBACK: "PUBACK", PUBREC: "PUBREC", PUBREL: "PUBREL",
+    PUBCOMP: "PUBCOMP", SUBACK: "SUBACK", UNSUBACK: "UNSUBACK", PINGRESP: "PINGRESP", DISCONNECT: "DISCONNECT",
 }  # fmt: skip
 
 # Property id -> how its value is written: MQTT 5.0 table 2-4.
@@ -100,8 +101,14 @@ def publish(
     )
 
 
+def ack(type_: int, packet_id: int, reason: int | None = None, props: Properties | None = None) -> bytes:
+    """PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    body = struct.pack(">H", packet_id) + (b"" if reason is None else bytes((reason,)))
+    return packet(type_, body + (properties(props) if props is not None else b""), 2 if type_ == PUBREL else 0)
+
+
 def puback(packet_id: int) -> bytes:
-    return packet(PUBACK, struct.pack(">H", packet_id))
+    return ack(PUBACK, packet_id)
 
 
 def subscribe(
@@ -127,7 +134,10 @@ def disconnect(reason: int | None = None, props: Properties | None = None) -> by
 
 
 class Reply(NamedTuple):
-    """A packet of the server. `reasons`: of CONNACK, PUBACK, SUBACK, UNSUBACK and DISCONNECT."""
+    """A packet of the server. `reasons`: of CONNACK, acknowledgements, SUBACK, UNSUBACK and DISCONNECT.
+
+    In `properties`, what may stand there several times is a tuple: user properties (38), subscription identifiers (11).
+    """
 
     type: int
     packet_id: int = 0
@@ -136,6 +146,9 @@ class Reply(NamedTuple):
     topic: bytes = b""
     payload: bytes = b""
     qos: int = 0
+    retain: bool = False
+    dup: bool = False
+    session_present: bool = False
 
 
 def split(stream: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
@@ -173,6 +186,21 @@ def read_properties(body: bytes) -> tuple[dict[int, Any], bytes]:
         if kind in "BHI":
             width = struct.calcsize(kind)
             found[id_], block = struct.unpack(f">{kind}", block[:width])[0], block[width:]
+        elif kind == "v":
+            value, shift = 0, 0
+            while True:
+                byte, block = block[0], block[1:]
+                value, shift = value | (byte & 0x7F) << shift, shift + 7
+                if byte < 0x80:
+                    break
+            found[id_] = (*found.get(id_, ()), value)
+        elif kind == "p":
+            pair = []
+            for _ in range(2):
+                width = struct.unpack(">H", block[:2])[0]
+                pair.append(block[2 : 2 + width])
+                block = block[2 + width :]
+            found[id_] = (*found.get(id_, ()), tuple(pair))
         else:
             width = struct.unpack(">H", block[:2])[0]
             found[id_], block = block[2 : 2 + width], block[2 + width :]
@@ -182,15 +210,16 @@ def read_properties(body: bytes) -> tuple[dict[int, Any], bytes]:
 def read_reply(first: int, body: bytes, version: int) -> Reply:
     """One packet of the server. Raises AssertionError if it is not well-formed."""
     type_, flags = first >> 4, first & 15
-    assert type_ == PUBLISH or flags == 0
+    assert type_ == PUBLISH or flags == (2 if type_ == PUBREL else 0)
     if type_ == CONNACK:
-        assert body[0] == 0, "no session is ever present"
+        assert body[0] in (0, 1)
+        assert not (body[0] and body[1]), "no session is present when the client is refused"
         props, rest = read_properties(body[2:]) if version == 5 else ({}, body[2:])
         assert not rest
-        return Reply(CONNACK, reasons=(body[1],), properties=props)
-    if type_ == PUBACK:
+        return Reply(CONNACK, reasons=(body[1],), properties=props, session_present=bool(body[0]))
+    if type_ in (PUBACK, PUBREC, PUBREL, PUBCOMP):
         assert len(body) == 2 or (version == 5 and len(body) == 3)
-        return Reply(PUBACK, struct.unpack(">H", body[:2])[0], (body[2] if len(body) > 2 else 0,))
+        return Reply(type_, struct.unpack(">H", body[:2])[0], (body[2] if len(body) > 2 else 0,))
     if type_ in (SUBACK, UNSUBACK):
         packet_id, rest = struct.unpack(">H", body[:2])[0], body[2:]
         props, rest = read_properties(rest) if version == 5 else ({}, rest)
@@ -213,4 +242,4 @@ def _read_publish(flags: int, body: bytes, version: int) -> Reply:
     if flags & 6:
         packet_id, rest = struct.unpack(">H", rest[:2])[0], rest[2:]
     props, rest = read_properties(rest) if version == 5 else ({}, rest)
-    return Reply(PUBLISH, packet_id, (), props, topic, rest, flags >> 1 & 3)
+    return Reply(PUBLISH, packet_id, (), props, topic, rest, flags >> 1 & 3, bool(flags & 1), bool(flags & 8))

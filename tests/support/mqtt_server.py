@@ -13,6 +13,9 @@ from ingest.settings import MqttSettings
 from ingest.transport.mqtt import MqttEndpoint
 
 SENSOR, OTHER, GATEWAY, CHILD, GONE = b"wl-1", b"wl-2", b"gw-1", b"wl-gw-1-a", b"wl-gone"
+EDGE, TTS, CHIRPSTACK = b"edge-1", b"tts-1", b"chirp-1"
+# May subscribe to and publish on anything; only below cf/v1/ and `plain/`; on nothing.
+ADMIN, VIEWER, NOBODY = b"operator:admin", b"operator:viewer", b"operator:nobody"
 
 
 def token_of(device: bytes) -> bytes:
@@ -20,7 +23,7 @@ def token_of(device: bytes) -> bytes:
 
 
 def fleet(extra: int = 0) -> DeviceIndex:
-    """Two sensors, a gateway with a child, a decommissioned sensor; `extra` sensors `s-00000` and up."""
+    """Two sensors, a gateway with a child, a decommissioned sensor, foreign gateways, operators; `extra` sensors."""
     index = DeviceIndex()
     index.put_metric(1, "water_level_m", "m")
     index.put_type(1, "water_level", False, "senml-json", [(1, None, None)])
@@ -35,6 +38,12 @@ def fleet(extra: int = 0) -> DeviceIndex:
     put(3, GATEWAY, type_num=2)
     put(4, CHILD, gateway_num=3)
     put(5, GONE, is_active=False)
+    for i, (device, encoding) in enumerate([(EDGE, "sparkplug"), (TTS, "tts"), (CHIRPSTACK, "chirpstack")]):
+        index.put_type(3 + i, encoding, True, encoding, [(1, None, None)])
+        put(6 + i, device, type_num=3 + i)
+    for operator, filters in [(ADMIN, ["#"]), (VIEWER, ["cf/v1/#", "plain/+"]), (NOBODY, [])]:
+        name = operator.removeprefix(b"operator:").decode()
+        index.put_operator(name, hashlib.sha256(token_of(operator)).digest(), filters, filters, True)
     for i in range(extra):
         put(10 + i, b"s-%05d" % i)
     return index

@@ -73,8 +73,30 @@ def packet_cases() -> None:
     refused("subscribe-with-wrong-flags", "MQTT-3.8.1-1", mq.packet(8, b"\0\1\0\0\1a\0", 0), 0x81)
     refused("subscribe-without-filters", "MQTT-3.8.3-2", mq.subscribe(1, []), 0x82)
     refused("subscribe-packet-id-0", "MQTT-2.2.1-3", mq.subscribe(0, [(b"a", 0)]), 0x82)
-    refused("subscribe-identifier", "3.2.2.3.12", mq.subscribe(1, [(b"a", 0)], props=[(11, 7)]), 0xA1)
-    refused("pubrel-without-qos-2", "4.13", mq.packet(6, b"\0\1", 2), 0x82)
+    refused("subscribe-identifier-0", "3.8.2.1.2", mq.subscribe(1, [(b"a", 0)], props=[(11, 0)]), 0x82)
+    refused("subscribe-identifier-twice", "3.8.2.1.2", mq.subscribe(1, [(b"a", 0)], props=[(11, 1), (11, 2)]), 0x82)
+    refused("subscribe-reserved-option", "MQTT-3.8.3-5", mq.subscribe(1, [(b"a", 0x40)]), 0x81)
+    refused("subscribe-reserved-option-311", "3.1.1 3.8.3-4", mq.subscribe(1, [(b"a", 4)], version=4), 0, version=4)
+    refused("subscribe-qos-3", "3.8.3.1", mq.subscribe(1, [(b"a", 3)]), 0x82)
+    refused("subscribe-retain-handling-3", "3.8.3.1", mq.subscribe(1, [(b"a", 0x30)]), 0x82)
+    refused("subscribe-shared-no-local", "MQTT-3.8.3-4", mq.subscribe(1, [(b"$share/g/a", 4)]), 0x82)
+    refused("subscribe-filter-not-utf-8", "MQTT-3.8.3-1", mq.subscribe(1, [(b"a\xff", 0)]), 0x81)
+    refused("subscribe-filter-with-nul", "MQTT-4.7.3-2", mq.subscribe(1, [(b"a\0", 0)]), 0x81)
+    refused("subscribe-filter-empty", "MQTT-4.7.3-1", mq.subscribe(1, [(b"", 0)]), 0x81)
+    refused("unsubscribe-with-wrong-flags", "MQTT-3.10.1-1", mq.packet(10, b"\0\1\0\0\1a", 0), 0x81)
+    refused("unsubscribe-without-filters", "MQTT-3.10.3-2", mq.unsubscribe(1, []), 0x82)
+    refused("unsubscribe-filter-not-utf-8", "MQTT-3.10.3-1", mq.unsubscribe(1, [b"\xff"]), 0x81)
+    refused("unsubscribe-packet-id-0", "MQTT-2.2.1-3", mq.unsubscribe(0, [b"a"]), 0x82)
+    refused("pubrel-with-wrong-flags", "MQTT-3.6.1-1", mq.packet(6, b"\0\1", 0), 0x81)
+    refused("puback-packet-id-0", "2.2.1", mq.ack(mq.PUBACK, 0), 0x82)
+    refused("puback-unknown-reason", "MQTT-3.4.2-1", mq.ack(mq.PUBACK, 1, 0x42), 0x82)
+    refused("pubrec-unknown-reason", "MQTT-3.5.2-1", mq.ack(mq.PUBREC, 1, 0x42), 0x82)
+    refused("pubrel-unknown-reason", "MQTT-3.6.2-1", mq.ack(mq.PUBREL, 1, 0x80), 0x82)
+    refused("pubcomp-unknown-reason", "MQTT-3.7.2-1", mq.ack(mq.PUBCOMP, 1, 0x10), 0x82)
+    refused("pubrec-longer-in-311", "3.1.1 3.5", mq.ack(mq.PUBREC, 1, 0), 0, version=4)
+    refused("disconnect-with-flags", "MQTT-3.14.1-1", b"\xe1\x00", 0x81)
+    refused("disconnect-unknown-reason", "MQTT-3.14.2-1", mq.disconnect(0x42), 0x82)
+    refused("auth-with-flags", "MQTT-3.15.1-1", b"\xf1\x00", 0x81)
     refused("auth-without-method", "MQTT-4.12.0-6", mq.packet(15, b""), 0x82)
     refused("disconnect-makes-a-session", "3.14.2.2.2", mq.disconnect(0, [(17, 60)]), 0x82)
     refused("malformed-311-is-just-closed", "3.1.1 4.8", b"\xc1\x00", 0, version=4)
@@ -82,9 +104,15 @@ def packet_cases() -> None:
 
 def publish_cases() -> None:
     refused("publish-qos-3", "MQTT-3.3.1-4", mq.publish(TOPIC, b"x", 1, qos=3), 0x81)
-    refused("publish-qos-2", "MQTT-3.2.2-11", mq.publish(TOPIC, b"x", 1, qos=2), 0x9B)
-    refused("publish-qos-2-311", "3.1.1 4.8", mq.publish(TOPIC, b"x", 1, qos=2, version=4), 0, version=4)
-    refused("publish-retained", "MQTT-3.2.2-14", mq.publish(TOPIC, b"x", retain=True), 0x9A)
+    refused("publish-qos-2-packet-id-0", "MQTT-2.2.1-3", mq.publish(TOPIC, b"x", 0, qos=2), 0x82)
+    refused("publish-response-topic-wildcard", "MQTT-3.3.2-14", mq.publish(TOPIC, b"x", props=[(8, b"a/+")]), 0x82)
+    refused("publish-response-topic-not-utf-8", "MQTT-3.3.2-13", mq.publish(TOPIC, b"x", props=[(8, b"\xff")]), 0x81)
+    refused("publish-content-type-not-utf-8", "MQTT-3.3.2-19", mq.publish(TOPIC, b"x", props=[(3, b"\xff")]), 0x81)
+    refused(
+        "publish-user-property-not-utf-8", "MQTT-1.5.7-1", mq.publish(TOPIC, b"", props=[(38, (b"k", b"\xff"))]), 0x81
+    )
+    refused("publish-empty-topic", "MQTT-4.7.3-1", mq.publish(b"", b"x"), 0x82)
+    refused("publish-empty-topic-311", "MQTT-4.7.3-1", mq.publish(b"", b"x", version=4), 0, version=4)
     refused("publish-packet-id-0", "MQTT-2.2.1-3", mq.publish(TOPIC, b"x", 0, qos=1), 0x82)
     refused("publish-dup-at-qos-0", "MQTT-3.3.1-2", mq.publish(TOPIC, b"x", dup=True), 0x81)
     refused("publish-topic-wildcard", "MQTT-3.3.2-2", mq.publish(b"cf/v1/d/wl-1/+", b"x"), 0x90)
@@ -119,6 +147,47 @@ def publish_cases() -> None:
         [IN, [PUBACK, [0]]],
         closed=False,
         frames=["again"],
+    )
+    case(
+        "publish-retained",
+        "3.3.1.3",
+        5,
+        mq.connect() + mq.publish(TOPIC, b"kept", 7, retain=True),
+        [IN, [PUBACK, [0]]],
+        closed=False,
+        frames=["kept"],
+    )
+    for version in (4, 5):
+        twice = mq.publish(TOPIC, b"once", 3, qos=2, version=version)
+        again = mq.publish(TOPIC, b"twice", 3, qos=2, dup=True, version=version)
+        case(
+            f"publish-qos-2-once-{version}",
+            "MQTT-4.3.3-10",
+            version,
+            mq.connect(version) + twice + again,
+            [IN, ["PUBREC", [0]], ["PUBREC", [0]]],
+            closed=False,
+            frames=["once"],
+        )
+        case(
+            f"acks-of-nothing-{version}",
+            "4.3.3",
+            version,
+            mq.connect(version)
+            + b"".join(mq.ack(type_, 77) for type_ in (mq.PUBACK, mq.PUBCOMP, mq.PUBREC, mq.PUBREL)),
+            [IN, *([name, [0x92 if version == 5 else 0]] for name in ("PUBREL", "PUBCOMP"))],
+            closed=False,
+            frames=[],
+        )
+    foreign = mq.connect() + mq.publish(b"cf/v1/d/wl-2/telemetry", b"x", 5, qos=2) + mq.ack(mq.PUBREL, 5)
+    case(
+        "publish-qos-2-foreign",
+        "MQTT-4.3.3-9",
+        5,
+        foreign,
+        [IN, ["PUBREC", [0x87]], ["PUBCOMP", [0x92]]],
+        closed=False,
+        frames=[],
     )
     empty = mq.connect() + mq.publish(TOPIC, b"", 1)
     case("publish-empty-payload", "3.3.3", 5, empty, [IN, [PUBACK, [0]]], closed=False, frames=[""])

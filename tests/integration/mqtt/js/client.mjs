@@ -11,7 +11,7 @@ const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
   reconnectPeriod: 0,
 });
 const downlink = new Promise((resolve) => client.once("message", (topic, payload) => resolve([topic, String(payload)])));
-const granted = await client.subscribeAsync("cf/v1/d/wl-1/#", { qos: 1 });
+const granted = await client.subscribeAsync("cf/v1/d/wl-1/commands/#", { qos: 1 });
 const refused = await client.subscribeAsync("cf/v1/d/wl-2/#", { qos: 1 }).then(
   (grants) => grants[0].qos,
   (error) => error.packet?.granted?.[0] ?? String(error),

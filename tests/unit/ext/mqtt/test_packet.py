@@ -72,6 +72,8 @@ def test_publish_is_read_as_it_was_written(version, topic, payload, packet_id, r
         "qos": 1 if packet_id else 0,
         "is_retained": retain,
         "is_utf8": version == 5,
+        "expiry_s": 77 if version == 5 else None,
+        "forwarded": mq.properties([props[0], *props[2:4], props[5]])[1:] if version == 5 else b"",
     }
 
 

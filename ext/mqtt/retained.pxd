@@ -1,0 +1,16 @@
+# Retained messages: one for each topic, bounded.
+
+from ext.mqtt.message cimport Message
+
+cdef class RetainedNode:
+    cdef dict children                  # level -> RetainedNode
+    cdef Message message                # retained on the topic that ends here, or None
+
+cdef class Retained:
+    cdef RetainedNode root
+    cdef readonly size_t count, bytes
+    cdef size_t max_count, max_bytes
+    cdef readonly unsigned long long refused
+    cdef bint put(self, Message message) except -1
+    cdef int take_out(self, bytes topic) except -1
+    cdef list match(self, bytes filter)
