@@ -60,5 +60,5 @@ cdef class BrokerLink(Member):
     cdef int put(self, unsigned char type, unsigned short packet_id, unsigned char reason) except -1
     cdef int say(self, bytes data) except -1
     cdef int leave(self, str cause, int code, bytes detail) except -1
-    cdef int end(self, str cause, int code, bytes detail) except -1
+    cdef int end(self, str cause, int code, bytes detail, bint may_linger=*) except -1
     cdef int expire(self, str cause) except -1

@@ -457,13 +457,21 @@ cdef class BrokerLink(Member):
         if self.state != LINK_CONNECTING:
             # 0x9E and others of a refused SUBSCRIBE are the broker's words, not ours.
             self.say(request.disconnect(self.version, code if 0x81 <= code <= 0x83 or 0x94 <= code <= 0x95 else 0))
-        return self.end(cause, code, detail)
+        return self.end(cause, code, detail, True)
 
-    cdef int end(self, str cause, int code, bytes detail) except -1:
+    cdef int end(self, str cause, int code, bytes detail, bint may_linger=False) except -1:
         self.ending = (cause, code, detail)
         self.state = LINK_LEAVING
         self.is_reading = self.is_resting = False
         self.left_s = self.intake.loop.time()
+        if may_linger and self.may_rest:
+            # Closing at once, with bytes unread, would reset the connection and take our last word back.
+            try:
+                self.transport.write_eof()
+                self.transport.resume_reading()
+                return 0
+            except (OSError, RuntimeError):
+                pass
         self.transport.close()
         return 0
 

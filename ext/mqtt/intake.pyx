@@ -122,7 +122,7 @@ cdef class Intake:
             self.sink(chunk)
         elif chunk.ack_count:
             if self.outstanding:
-                (<DeliveryChunk>self.outstanding[-1]).take_over(chunk)
+                (<DeliveryChunk>self.outstanding[len(self.outstanding) - 1]).take_over(chunk)
             else:
                 self.chunk = DeliveryChunk("broker", self.on_durable)
                 self.acknowledge(chunk)

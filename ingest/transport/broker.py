@@ -79,8 +79,12 @@ class BrokerConsumer:
         gate: Gate,
         sink: Callable[[FrameChunk], None],
         state_file: Path | None = None,
+        backoff_s: tuple[float, float] = _BACKOFF_S,
     ) -> None:
-        """Raises: ConfigError if the password, a certificate or a key cannot be read."""
+        """`backoff_s`: the first wait between two attempts, and the longest.
+
+        Raises: ConfigError if the password, a certificate or a key cannot be read.
+        """
         self._settings = settings
         self._index = index
         self._gate = gate
@@ -91,6 +95,7 @@ class BrokerConsumer:
         self._remembered = Remembered(state_file if settings.host else None)
         self._intake: Intake | None = None
         self._links: list[BrokerLink] = []
+        self._backoff_s = backoff_s
         self._is_leaving = False
         self._reconnects: Counter[str] = Counter()
         self._problem = "not connected yet"
@@ -133,7 +138,7 @@ class BrokerConsumer:
     async def _hold(self, number: int) -> None:
         """Connect, stay, connect again with jittered backoff."""
         loop = asyncio.get_running_loop()
-        delay_s = _BACKOFF_S[0]
+        delay_s = self._backoff_s[0]
         while not self._is_leaving:
             await self._wait_ready()
             began_s = loop.time()
@@ -147,9 +152,10 @@ class BrokerConsumer:
                 cause = _CAUSES.get(code, cause)
             self._reconnects[cause] += 1
             if loop.time() - began_s >= _STEADY_S:
-                delay_s = _BACKOFF_S[0]
-            wait_s = (_BACKOFF_S[1] if cause in _HOPELESS else delay_s) * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
-            delay_s = min(delay_s * 2, _BACKOFF_S[1])
+                delay_s = self._backoff_s[0]
+            longest_s = self._backoff_s[1] if cause in _HOPELESS else delay_s
+            wait_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
+            delay_s = min(delay_s * 2, self._backoff_s[1])
             self._tell(number, cause, code, said, wait_s)
             await asyncio.sleep(wait_s)
 

@@ -25,11 +25,9 @@ def rows_of(topic: str, payload: bytes) -> list[list[Any]]:
         device = topic.split("/")[3]
         return [[device, r["n"], int(r["t"] * 1000), float(r["v"]), received_ms] for r in json.loads(payload)]
     batch = telemetry_pb2.ReadingBatch.FromString(payload)
-    devices, metric, ts = batch.devices, batch.metrics[0], batch.base_time_ms
-    return [
-        [devices[index], metric, ts, value, received_ms]
-        for index, value in zip(batch.device_index, batch.value, strict=True)
-    ]
+    devices, metric, ts = batch.devices or [topic.split("/")[3]], batch.metrics[0], batch.base_time_ms
+    indexes = batch.device_index or [0] * len(batch.value)
+    return [[devices[index], metric, ts, value, received_ms] for index, value in zip(indexes, batch.value, strict=True)]
 
 
 async def main(broker_port: int, host: str, store_port: int) -> None:
