@@ -134,7 +134,11 @@ def text_of(record: dict[str, Any]) -> Text:
 
 def decode(payload: bytes, received_ms: int) -> list[Reading]:
     """Raises: MalformedError."""
-    pack = parse(payload)
+    return decode_pack(parse(payload), received_ms)
+
+
+def decode_pack(pack: Any, received_ms: int) -> list[Reading]:
+    """A pack as parse() gives it. Raises: MalformedError."""
     if not isinstance(pack, list) or isinstance(pack, Pairs) or not pack:
         raise MalformedError("not an array of records")
     base: dict[str, Any] = {"bn": "", "bt": 0.0, "bu": ""}
