@@ -164,8 +164,8 @@ def decode_pack(pack: Any, received_ms: int) -> list[Reading]:
         if values - {"v"}:
             value, reason = text_of(record), ""
         elif values:
-            value = record["v"] + base["bv"] if "bv" in base else record["v"]
-            reason = "" if math.isfinite(value) else "value_not_finite"
+            total: float = record["v"] + base["bv"] if "bv" in base else record["v"]
+            value, reason = total, "" if math.isfinite(total) else "value_not_finite"
         readings.append((device, metric, record.get("u", base["bu"]), when, value, reason))
     if not readings:
         raise MalformedError("nothing")
