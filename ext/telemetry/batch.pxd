@@ -22,6 +22,11 @@ cdef class BatchDecoder:
                      Readings readings) noexcept
     cdef bint read_fields(self, Wire* wire, long long* base_ms, const unsigned char* chunk,
                           Readings readings) noexcept
+    # Device ids one after the other, the usual way they stand; stops at what is none.
+    cdef bint read_devices(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept
+    # A TextReading, with its indices and its time as they were sent.
+    cdef bint read_text(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept
     cdef bint lay_out(self, long long base_ms, Readings readings) noexcept
+    cdef bint lay_out_texts(self, long long base_ms, Readings readings) noexcept
     cdef bint ran_out(self) noexcept
     cdef bint fail(self, const char* detail) noexcept

@@ -17,7 +17,18 @@ from ext.telemetry.protobuf cimport (
     skip_field,
     zigzag,
 )
-from ext.telemetry.readings cimport OWN_DEVICE, RawReading, Readings, Span, Text
+from ext.telemetry.readings cimport (
+    OWN_DEVICE,
+    TEXT_BOOLEAN,
+    TEXT_DATA,
+    TEXT_STRING,
+    DeviceName,
+    RawReading,
+    RawText,
+    Readings,
+    Span,
+    Text,
+)
 from ext.wire.utf8 cimport is_utf8
 
 
@@ -33,6 +44,33 @@ cdef enum Field:
     FIELD_METRIC_INDEX = 6
     FIELD_TIME_DELTA = 7
     FIELD_VALUE = 8
+    FIELD_TEXTS = 9
+
+cdef enum TextField:                # of TextReading
+    TEXT_FIELD_DEVICE = 1
+    TEXT_FIELD_METRIC = 2
+    TEXT_FIELD_TIME = 3
+    TEXT_FIELD_STRING = 4
+    TEXT_FIELD_BOOLEAN = 5
+    TEXT_FIELD_DATA = 6
+
+cdef enum:
+    DEVICES_TAG = 2 << 3 | 2        # FIELD_DEVICES, WIRE_BYTES: one byte, as the length of a usual id
+    KIND_MISSING = 0
+
+
+cdef inline bint is_ascii(const unsigned char* at, size_t size) noexcept nogil:
+    """Of at least eight bytes; False may also mean fewer."""
+    cdef unsigned long long word, seen = 0
+    cdef size_t i = 0
+    if size < 8:
+        return False
+    while i + 8 < size:
+        memcpy(&word, at + i, 8)
+        seen |= word
+        i += 8
+    memcpy(&word, at + size - 8, 8)
+    return (seen | word) & 0x8080808080808080ULL == 0
 
 
 cdef int reserve(Column* column, size_t more) noexcept:
@@ -55,6 +93,7 @@ cdef bint read_varints(Wire* wire, unsigned int wire_type, Column* column, bint 
     cdef Wire packed
     cdef unsigned long long raw = 0
     cdef long long* to
+    cdef int i
     if wire_type == WIRE_VARINT:
         if not read_varint(wire, &raw) or reserve(column, 1):
             return False
@@ -65,6 +104,12 @@ cdef bint read_varints(Wire* wire, unsigned int wire_type, Column* column, bint 
         return False
     to = column.items + column.count
     while packed.at < packed.end:
+        if not is_signed and packed.end - packed.at >= 8 and is_ascii(packed.at, 8):
+            for i in range(8):
+                to[i] = packed.at[i]
+            to += 8
+            packed.at += 8
+            continue
         if packed.at[0] < 0x80:
             raw = packed.at[0]
             packed.at += 1
@@ -154,6 +199,10 @@ cdef class BatchDecoder:
         no_unit.is_own = 1
         text.is_own = 0
         while wire.at < wire.end:
+            if wire.at[0] == DEVICES_TAG and not self.read_devices(wire, chunk, readings):
+                return False
+            if wire.at == wire.end:
+                break
             if not read_tag(wire, &field, &wire_type):
                 return False
             if field == FIELD_VALUE and is_one_of(wire_type, WIRE_FIXED64):
@@ -187,12 +236,109 @@ cdef class BatchDecoder:
                     self.units.items[self.units.count] = text.at
                     self.units.items[self.units.count + 1] = text.size
                     self.units.count += 2
+            elif field == FIELD_TEXTS and wire_type == WIRE_BYTES:
+                if not read_bytes(wire, &inner) or not self.read_text(&inner, chunk, readings):
+                    return False
             elif field == FIELD_BASE_TIME and wire_type == WIRE_VARINT:
                 if not read_varint(wire, &raw):
                     return False
                 base_ms[0] = zigzag(raw)
             elif not skip_field(wire, field, wire_type, 0):
                 return False
+        return True
+
+    cdef bint read_devices(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept:
+        cdef const unsigned char* at = wire.at
+        cdef DeviceName* entry
+        cdef size_t size
+        while wire.end - at >= 2 and at[0] == DEVICES_TAG and at[1] < 0x80:
+            size = at[1]
+            at += 2
+            if size > <size_t>(wire.end - at):
+                return False
+            if not is_ascii(at, size) and not is_utf8(at, size):
+                return self.fail(b"not UTF-8")
+            if readings.device_count == readings.device_capacity and readings.reserve_devices(1):
+                return False
+            entry = &readings.devices[readings.device_count]
+            entry.name.at = at - chunk
+            entry.name.size = <unsigned int>size
+            entry.name.is_own = 0
+            entry.reason = REASON_NONE
+            entry.device = NULL
+            readings.device_count += 1
+            at += size
+            wire.at = at
+        return True
+
+    cdef bint read_text(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept:
+        cdef RawText text
+        cdef Wire inner
+        cdef unsigned int field, wire_type
+        cdef unsigned long long raw
+        text.device = 0
+        text.metric = 0
+        text.time_ms = 0
+        text.kind = KIND_MISSING
+        text.reason = REASON_NONE
+        text.value.at = 0
+        text.value.size = 0
+        text.value.is_own = 0
+        while wire.at < wire.end:
+            if not read_tag(wire, &field, &wire_type):
+                return False
+            if field <= TEXT_FIELD_TIME and wire_type == WIRE_VARINT:
+                if not read_varint(wire, &raw):
+                    return False
+                if field == TEXT_FIELD_DEVICE:
+                    text.device = <unsigned int>raw
+                elif field == TEXT_FIELD_METRIC:
+                    text.metric = <unsigned int>raw
+                else:
+                    text.time_ms = zigzag(raw)
+            elif (field == TEXT_FIELD_STRING or field == TEXT_FIELD_DATA) and wire_type == WIRE_BYTES:
+                if not read_bytes(wire, &inner):
+                    return False
+                if field == TEXT_FIELD_STRING and not is_utf8(inner.at, inner.end - inner.at):
+                    return self.fail(b"not UTF-8")
+                text.kind = TEXT_STRING if field == TEXT_FIELD_STRING else TEXT_DATA
+                text.value.at = inner.at - chunk
+                text.value.size = <unsigned int>(inner.end - inner.at)
+                text.value.is_own = 0
+            elif field == TEXT_FIELD_BOOLEAN and wire_type == WIRE_VARINT:
+                if not read_varint(wire, &raw):
+                    return False
+                text.kind = TEXT_BOOLEAN
+                if readings.put_own(b"true" if raw else b"false", 4 if raw else 5, &text.value):
+                    return False
+            elif not skip_field(wire, field, wire_type, 0):
+                return False
+        return readings.add_text(&text) == 0
+
+    cdef bint lay_out_texts(self, long long base_ms, Readings readings) noexcept:
+        """Indices of the payload to those of the chunk."""
+        cdef Span* span = &readings.spans[readings.span_count - 1]
+        cdef size_t devices = readings.device_count - span.first_device
+        cdef size_t metrics = readings.metric_count - span.first_metric
+        cdef RawText* text
+        cdef size_t i
+        for i in range(span.first_text, readings.text_count):
+            text = &readings.texts[i]
+            if text.kind == KIND_MISSING:
+                return self.fail(b"text reading without a value")
+            if text.metric >= metrics:
+                return self.fail(b"metric_index beyond metrics")
+            text.metric += <unsigned int>span.first_metric
+            if devices:
+                if text.device >= devices:
+                    return self.fail(b"device_index beyond devices")
+                text.device += <unsigned int>span.first_device
+            elif text.device:
+                return self.fail(b"device_index beyond devices")
+            else:
+                text.device = OWN_DEVICE
+            if add_overflows(base_ms, text.time_ms, &text.time_ms):
+                return self.fail(b"time beyond 64 bits")
         return True
 
     cdef bint lay_out(self, long long base_ms, Readings readings) noexcept:
@@ -212,7 +358,7 @@ cdef class BatchDecoder:
         cdef double* value_at = <double*>self.value.items
         cdef RawReading* reading
         cdef Text* unit
-        if count == 0:
+        if count == 0 and readings.text_count == span.first_text:
             return self.fail(b"no values")
         if metrics == 0:
             return self.fail(b"no metrics")
@@ -231,7 +377,7 @@ cdef class BatchDecoder:
             unit.is_own = 0
         if readings.reserve_readings(count):
             return self.fail(b"out of memory")
-        if self.time_delta.count == 1 and add_overflows(base_ms, delta_at[0], &time_ms):
+        if count and self.time_delta.count == 1 and add_overflows(base_ms, delta_at[0], &time_ms):
             return self.fail(b"time beyond 64 bits")
         reading = readings.readings + readings.count
         for i in range(count):
@@ -256,7 +402,7 @@ cdef class BatchDecoder:
             device_at += device_step
             metric_at += metric_step
         readings.count += count
-        return True
+        return self.lay_out_texts(base_ms, readings)
 
 
 def split_publish_request(bytes request not None) -> tuple:

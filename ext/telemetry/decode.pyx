@@ -4,6 +4,7 @@
 from ext.telemetry.frames cimport (
     ENCODING_BATCH,
     ENCODING_DEFAULT,
+    ENCODING_SENML_CBOR,
     ENCODING_SENML_JSON,
     REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
@@ -16,8 +17,10 @@ from ext.telemetry.frames cimport (
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.json_scan cimport Scanner
 from ext.telemetry.batch cimport BatchDecoder
+from ext.telemetry.cbor cimport Cbor
 from ext.telemetry.readings cimport Readings, StageCounters
 from ext.telemetry.senml cimport decode_senml
+from ext.telemetry.senml_cbor cimport decode_senml_cbor
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -43,6 +46,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     """
     cdef Frame* frame
     cdef Scanner scan
+    cdef Cbor cbor
     cdef size_t i
     cdef size_t before
     cdef unsigned char encoding
@@ -84,6 +88,20 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
                 if batches.ran_out() or readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, batches.detail, batches.offset)
+        elif encoding == ENCODING_SENML_CBOR:
+            if readings.open_span(i, encoding) == NULL:
+                raise MemoryError
+            cbor.chunk = chunk.data
+            cbor.start = chunk.data + frame.payload_at
+            cbor.at = cbor.start
+            cbor.end = cbor.start + frame.payload_size
+            if decode_senml_cbor(&cbor, readings, frame.received_ms):
+                readings.close_span()
+            else:
+                readings.drop_span()
+                if readings.ran_out:
+                    raise MemoryError
+                refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, cbor.detail, cbor.at - cbor.start)
         elif encoding == ENCODING_DEFAULT:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:

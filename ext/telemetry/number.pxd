@@ -9,3 +9,5 @@ cdef const unsigned char* read_number(const unsigned char* at, const unsigned ch
 
 # digits * 10**power to the nearest double. False: not to be had this way; the digits have to go through text.
 cdef bint to_double(unsigned long long digits, long power, double* out) noexcept nogil
+# The number that at most MAX_NUMBER_BYTES of text say.
+cdef double number_of_text(const unsigned char* at, size_t size) noexcept

@@ -104,7 +104,7 @@ cdef long significant_digits(const unsigned char* at, const unsigned char* end) 
     return count
 
 
-cdef double slow(const unsigned char* at, size_t size) noexcept:
+cdef double number_of_text(const unsigned char* at, size_t size) noexcept:
     cdef char[MAX_NUMBER_BYTES + 1] text
     memcpy(text, at, size)
     text[size] = 0
@@ -214,10 +214,10 @@ cdef const unsigned char* read_number(const unsigned char* at, const unsigned ch
         return NULL
     # 19 digits and a point; with more, `digits` has overflowed unless the first ones are zeros
     if mark - first > 19 and significant_digits(first, mark) > 19:
-        out[0] = slow(start, at - start)
+        out[0] = number_of_text(start, at - start)
         return at
     if not to_double(digits, power, &value):
-        value = slow(first, at - first)
+        value = number_of_text(first, at - first)
     out[0] = -value if negative else value
     return at
 

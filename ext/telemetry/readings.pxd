@@ -94,6 +94,7 @@ cdef class Readings:
 
     # What follows returns 0, or -1 if memory ran out.
     cdef int reserve_readings(self, size_t more) noexcept
+    cdef int reserve_devices(self, size_t more) noexcept
     cdef int reserve_arena(self, size_t more) noexcept
     # A copy of these bytes in the arena.
     cdef int put_own(self, const void* data, size_t size, Text* out) noexcept

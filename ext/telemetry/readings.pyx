@@ -83,6 +83,9 @@ cdef class Readings:
     cdef int reserve_readings(self, size_t more) noexcept:
         return grow(self, <void**>&self.readings, &self.capacity, self.count + more, sizeof(RawReading))
 
+    cdef int reserve_devices(self, size_t more) noexcept:
+        return grow(self, <void**>&self.devices, &self.device_capacity, self.device_count + more, sizeof(DeviceName))
+
     cdef int reserve_arena(self, size_t more) noexcept:
         return grow(self, <void**>&self.arena, &self.arena_capacity, self.arena_size + more, 1)
 

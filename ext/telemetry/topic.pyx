@@ -59,9 +59,9 @@ cdef unsigned char encoding_of_content_type(const unsigned char* at, size_t size
         size = <size_t>(parameters - at)
     while size and at[size - 1] == b" ":
         size -= 1
-    if equals(at, size, b"application/senml+json", 22):
+    if equals(at, size, b"application/senml+json", 22) or equals(at, size, b"application/sensml+json", 23):
         return ENCODING_SENML_JSON
-    if equals(at, size, b"application/senml+cbor", 22):
+    if equals(at, size, b"application/senml+cbor", 22) or equals(at, size, b"application/sensml+cbor", 23):
         return ENCODING_SENML_CBOR
     if equals(at, size, b"application/json", 16):
         return ENCODING_JSON

@@ -8,7 +8,7 @@ from ext.telemetry.readings import Readings, StageCounters
 
 
 class Decoder:
-    """Decodes SenML JSON (RFC 8428) and ReadingBatch; one per thread.
+    """Decodes the encodings of docs/encodings.md; one per thread.
 
     `counters`: items in are frames, items out readings, refused are frames that became one quarantine row undecoded.
     """

@@ -27,6 +27,22 @@ def column(count: int, items: st.SearchStrategy[int]) -> st.SearchStrategy[list[
     )
 
 
+def texts(last_device: int, last_metric: int) -> st.SearchStrategy[telemetry_pb2.TextReading]:
+    values = st.one_of(
+        st.text().map(lambda value: {"text": value}),
+        st.booleans().map(lambda value: {"boolean": value}),
+        st.binary().map(lambda value: {"data": value}),
+        st.sampled_from([{}, {"text": "x" * 200}]),
+    )
+    times = st.one_of(st.integers(-1000, 1000), st.sampled_from([2**63 - 1, -(2**63)]))
+    parts = st.tuples(values, st.integers(0, last_device), st.integers(0, last_metric), times)
+    return parts.map(
+        lambda part: telemetry_pb2.TextReading(
+            device_index=part[1], metric_index=part[2], time_delta_ms=part[3], **part[0]
+        )
+    )
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> telemetry_pb2.ReadingBatch:
     count = draw(st.sampled_from([0, 1, 1, 2, 3, 5]))
@@ -42,6 +58,7 @@ def batches(draw: st.DrawFn) -> telemetry_pb2.ReadingBatch:
         metric_index=draw(column(count, st.integers(0, max(len(measured) - 1 + odd, 0)))),
         time_delta_ms=draw(column(count, st.one_of(st.integers(-1000, 1000), st.sampled_from([2**63 - 1, -(2**63)])))),
         value=draw(st.lists(st.floats(), min_size=count, max_size=count)),
+        texts=draw(st.lists(texts(max(len(named), 1) - 1 + odd, max(len(measured), 1) - 1 + odd), max_size=2)),
     )
 
 
@@ -57,6 +74,15 @@ def zigzag(value: int) -> int:
     return value << 1 ^ value >> 63 if value >= 0 else (-value << 1) - 1
 
 
+def in_reverse(text: telemetry_pb2.TextReading) -> bytes:
+    """The fields of a text in the other order, one of another type before them, the value twice."""
+    fields = [
+        telemetry_pb2.TextReading(**{field.name: value}).SerializeToString() for field, value in text.ListFields()
+    ]
+    first = b"\x28\x01" if text.WhichOneof("value") else b""
+    return b"\x3a\x01x" + b"\x0d0123" + first + b"".join(reversed(fields))
+
+
 def unpacked(batch: telemetry_pb2.ReadingBatch) -> bytes:
     """The same message with every repeated number a field of its own, and columns interleaved with strings."""
     out = [b"\x08" + varint(zigzag(batch.base_time_ms))]
@@ -64,6 +90,7 @@ def unpacked(batch: telemetry_pb2.ReadingBatch) -> bytes:
         out += [varint(number << 3) + varint(item) for item in column_]
     out += [varint(7 << 3) + varint(zigzag(item)) for item in batch.time_delta_ms]
     out += [varint(8 << 3 | 1) + struct.pack("<d", item) for item in batch.value]
+    out += [varint(9 << 3 | 2) + varint(len(data)) + data for data in map(in_reverse, batch.texts)]
     for number, strings in ((2, batch.devices), (3, batch.metrics), (4, batch.units)):
         out += [varint(number << 3 | 2) + varint(len(text.encode())) + text.encode() for text in strings]
     return b"".join(out)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from cityfleet.telemetry.v1 import telemetry_pb2
-from tests.support.senml_twin import MalformedError, Reading
+from tests.support.senml_twin import MalformedError, Reading, Text
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def decode(payload: bytes) -> list[Reading]:
     except DecodeError as exc:
         raise MalformedError(str(exc)) from exc
     count = len(batch.value)
-    if not count or not batch.metrics or len(batch.units) not in {0, len(batch.metrics)}:
+    if not (count or batch.texts) or not batch.metrics or len(batch.units) not in {0, len(batch.metrics)}:
         raise MalformedError("no values, no metrics, or units of another length")
     devices = spread(batch.device_index, count, 0)
     metrics = spread(batch.metric_index, count, 0)
@@ -45,4 +45,20 @@ def decode(payload: bytes) -> list[Reading]:
         device = batch.devices[devices[at]] if batch.devices else None
         reason = "" if math.isfinite(value) else "value_not_finite"
         readings.append((device, batch.metrics[metrics[at]], units[metrics[at]], when, value, reason))
-    return readings
+    return readings + [text_reading(batch, text) for text in batch.texts]
+
+
+def text_reading(batch: telemetry_pb2.ReadingBatch, text: telemetry_pb2.TextReading) -> Reading:
+    kind = text.WhichOneof("value")
+    if kind is None or text.device_index >= max(len(batch.devices), 1) or text.metric_index >= len(batch.metrics):
+        raise MalformedError("value or index")
+    when = batch.base_time_ms + text.time_delta_ms
+    if not -(2**63) <= when < 2**63:
+        raise MalformedError("time")
+    value = {
+        "text": Text("string", text.text.encode()),
+        "boolean": Text("boolean", b"true" if text.boolean else b"false"),
+        "data": Text("data", text.data),
+    }[kind]
+    device = batch.devices[text.device_index] if batch.devices else None
+    return device, batch.metrics[text.metric_index], "", when, value, ""

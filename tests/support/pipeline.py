@@ -8,7 +8,7 @@ from ext.telemetry.readings import Readings
 from ingest.batch import Batch
 from ingest.decode import Decoder
 from ingest.resolve import Resolver, TimeWindow
-from tests.support import batch_twin, senml_twin
+from tests.support import batch_twin, senml_cbor_twin, senml_twin
 from tests.support.native_twin import read_blocks
 from tests.support.resolve_twin import AHEAD_MS, EARLIEST_MS, NOW_MS, resolve_one
 
@@ -93,6 +93,8 @@ def expected(messages: list[Message]) -> Outcome:
         try:
             if message.encoding == "batch":
                 readings = batch_twin.decode(message.payload)
+            elif message.encoding == "senml-cbor":
+                readings = senml_cbor_twin.decode(message.payload, message.received_ms)
             else:
                 readings = senml_twin.decode(message.payload, message.received_ms)
         except senml_twin.MalformedError:

@@ -134,7 +134,11 @@ def text_of(record: dict[str, Any]) -> Text:
 
 def decode(payload: bytes, received_ms: int) -> list[Reading]:
     """Raises: MalformedError."""
-    pack = parse(payload)
+    return decode_pack(parse(payload), received_ms)
+
+
+def decode_pack(pack: Any, received_ms: int) -> list[Reading]:
+    """A pack as parse() gives it. Raises: MalformedError."""
     if not isinstance(pack, list) or isinstance(pack, Pairs) or not pack:
         raise MalformedError("not an array of records")
     base: dict[str, Any] = {"bn": "", "bt": 0.0, "bu": ""}
@@ -160,8 +164,8 @@ def decode(payload: bytes, received_ms: int) -> list[Reading]:
         if values - {"v"}:
             value, reason = text_of(record), ""
         elif values:
-            value = record["v"] + base["bv"] if "bv" in base else record["v"]
-            reason = "" if math.isfinite(value) else "value_not_finite"
+            total: float = record["v"] + base["bv"] if "bv" in base else record["v"]
+            value, reason = total, "" if math.isfinite(total) else "value_not_finite"
         readings.append((device, metric, record.get("u", base["bu"]), when, value, reason))
     if not readings:
         raise MalformedError("nothing")

@@ -57,6 +57,8 @@ def test_other_topics_are_foreign(topic):
         (b"application/x-protobuf", BATCH),
         (b"batch", BATCH),
         (b"application/senml+cbor", ENCODING_NAMES["senml-cbor"]),
+        (b"application/sensml+cbor", ENCODING_NAMES["senml-cbor"]),
+        (b"application/sensml+json", ENCODING_NAMES["senml-json"]),
         (b"application/json", ENCODING_NAMES["json"]),
         (b"application/cbor", 255),
     ],
