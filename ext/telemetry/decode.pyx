@@ -3,8 +3,13 @@
 
 from ext.telemetry.frames cimport (
     ENCODING_BATCH,
+    ENCODING_CHIRPSTACK_PROTOBUF,
     ENCODING_DEFAULT,
+    ENCODING_JSON,
+    ENCODING_LAYOUT,
+    ENCODING_LPP,
     ENCODING_SENML_JSON,
+    ENCODING_TTS_JSON,
     REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
     REASON_MALFORMED_PAYLOAD,
@@ -16,8 +21,11 @@ from ext.telemetry.frames cimport (
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.json_scan cimport Scanner
 from ext.telemetry.batch cimport BatchDecoder
+from ext.telemetry.by_type cimport decode_by_type
 from ext.telemetry.readings cimport Readings, StageCounters
 from ext.telemetry.senml cimport decode_senml
+from ext.telemetry.type_decoder cimport Fault
+from ext.telemetry.uplink cimport DECODED, Outcome
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -46,6 +54,8 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     cdef size_t i
     cdef size_t before
     cdef unsigned char encoding
+    cdef Fault fault
+    cdef Outcome outcome
     readings.clear(chunk)
     for i in range(chunk.count):
         frame = &chunk.frames[i]
@@ -84,6 +94,13 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
                 if batches.ran_out() or readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, batches.detail, batches.offset)
+        elif encoding == ENCODING_JSON or encoding == ENCODING_LPP or encoding == ENCODING_LAYOUT \
+                or ENCODING_TTS_JSON <= encoding <= ENCODING_CHIRPSTACK_PROTOBUF:
+            outcome = decode_by_type(chunk, i, &encoding, index, readings, &fault)
+            if readings.ran_out:
+                raise MemoryError
+            if outcome != DECODED:
+                refuse(readings, counters, i, encoding, fault.reason, fault.detail, fault.offset)
         elif encoding == ENCODING_DEFAULT:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:
