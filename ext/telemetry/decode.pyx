@@ -3,9 +3,14 @@
 
 from ext.telemetry.frames cimport (
     ENCODING_BATCH,
+    ENCODING_CHIRPSTACK_PROTOBUF,
     ENCODING_DEFAULT,
     ENCODING_SENML_CBOR,
+    ENCODING_JSON,
+    ENCODING_LAYOUT,
+    ENCODING_LPP,
     ENCODING_SENML_JSON,
+    ENCODING_TTS_JSON,
     REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
     REASON_MALFORMED_PAYLOAD,
@@ -21,6 +26,9 @@ from ext.telemetry.cbor cimport Cbor
 from ext.telemetry.readings cimport Readings, StageCounters
 from ext.telemetry.senml cimport decode_senml
 from ext.telemetry.senml_cbor cimport decode_senml_cbor
+from ext.telemetry.by_type cimport decode_by_type
+from ext.telemetry.type_decoder cimport Fault
+from ext.telemetry.uplink cimport DECODED, Outcome
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -50,6 +58,8 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     cdef size_t i
     cdef size_t before
     cdef unsigned char encoding
+    cdef Fault fault
+    cdef Outcome outcome
     readings.clear(chunk)
     for i in range(chunk.count):
         frame = &chunk.frames[i]
@@ -102,6 +112,13 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
                 if readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, cbor.detail, cbor.at - cbor.start)
+        elif encoding == ENCODING_JSON or encoding == ENCODING_LPP or encoding == ENCODING_LAYOUT \
+                or ENCODING_TTS_JSON <= encoding <= ENCODING_CHIRPSTACK_PROTOBUF:
+            outcome = decode_by_type(chunk, i, &encoding, index, readings, &fault)
+            if readings.ran_out:
+                raise MemoryError
+            if outcome != DECODED:
+                refuse(readings, counters, i, encoding, fault.reason, fault.detail, fault.offset)
         elif encoding == ENCODING_DEFAULT:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:

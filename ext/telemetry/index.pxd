@@ -75,6 +75,7 @@ cdef class DeviceIndex:
     cdef public bint awaits_snapshot
     cdef dict ward_slots            # ward_code -> slot
     cdef dict type_names            # type_num -> device_type
+    cdef list decoders              # by type_num: its TypeDecoder, or None
     cdef dict metric_units          # metric_num -> canonical unit
     cdef list tokens                # by slot: valid SHA-256 digests, one after the other
     cdef object conversions
@@ -96,6 +97,8 @@ cdef class DeviceIndex:
     cdef int find_metric(self, const unsigned char* metric, size_t size) noexcept
     # What a type says about a metric, or NULL: it does not have it. Valid until the next put.
     cdef TypeMetric* metric_of(self, unsigned short type_num, unsigned short metric_num) noexcept
+    # The TypeDecoder of a type, or None.
+    cdef object decoder_of(self, unsigned short type_num)
     # The conversion from a unit (size 0: the canonical one) to the metric's canonical unit, or NULL: there is none.
     cdef Unit* unit_of(self, unsigned short metric_num, const unsigned char* unit, size_t size) noexcept
     cdef unsigned char* intern(self, const unsigned char* name, size_t size, Key* key) except NULL

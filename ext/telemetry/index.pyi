@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypedDict
 
+from ext.telemetry.type_decoder import TypeDecoder
+
 AUTH_UNKNOWN_DEVICE: Final = -1
 AUTH_WRONG_TOKEN: Final = -2
 AUTH_DECOMMISSIONED: Final = -3
@@ -46,6 +48,7 @@ class DeviceIndex:
         is_gateway: bool,
         default_encoding: str,
         metrics: list[tuple[int, float | None, float | None]],
+        decoder: TypeDecoder | None = None,
     ) -> None: ...
     def put_device(
         self,

@@ -78,6 +78,7 @@ cdef class DeviceIndex:
         self.conversions = conversions
         self.ward_slots = {}
         self.type_names = {}
+        self.decoders = []
         self.metric_units = {}
         self.tokens = []
         self.external_slots = {}
@@ -173,6 +174,9 @@ cdef class DeviceIndex:
                 return &type_.metrics[at]
             at = (at + 1) & type_.mask
         return NULL
+
+    cdef object decoder_of(self, unsigned short type_num):
+        return self.decoders[type_num] if type_num < self.type_count else None
 
     cdef Unit* unit_of(self, unsigned short metric_num, const unsigned char* unit, size_t size) noexcept:
         cdef Metric* metric
@@ -285,6 +289,7 @@ cdef class DeviceIndex:
                 free(self.types[type_num].metrics)
                 memset(&self.types[type_num], 0, sizeof(DeviceType))
                 self.type_names.pop(type_num, None)
+                self.decoders[type_num] = None
         for num in range(self.metric_count):
             if self.metrics[num].units != NULL and self.metrics[num].name.generation != self.generation:
                 self.forget_metric(num)
@@ -348,13 +353,15 @@ cdef class DeviceIndex:
         self.add_unit(metric_num, unit.encode(), factor, offset)
 
     def put_type(self, int type_num, str device_type not None, bint is_gateway, str default_encoding not None,
-                 list metrics not None) -> None:
+                 list metrics not None, decoder=None) -> None:
         """Add a device type with its metrics.
 
         Args:
             default_encoding: a name of ENCODING_NAMES; another name makes telemetry without an encoding go to
                 quarantine.
             metrics: (metric_num, min or None, max or None), bounds in the canonical unit.
+            decoder: its ext.telemetry.type_decoder.TypeDecoder; None: what comes in the sender's own names and layouts
+                goes to quarantine.
         Raises: ValueError if a number is not in 1..65535 or a bound is NaN.
         """
         cdef TypeMetric* table
@@ -377,6 +384,7 @@ cdef class DeviceIndex:
                 raise MemoryError
             self.types = <DeviceType*>grown
             memset(self.types + self.type_count, 0, (room - self.type_count) * sizeof(DeviceType))
+            self.decoders += [None] * (room - self.type_count)
             self.type_count = room
         while mask < <unsigned int>len(metrics) * 2:
             mask = mask * 2 + 1
@@ -401,6 +409,7 @@ cdef class DeviceIndex:
         type_.is_gateway = is_gateway
         type_.default_encoding = <unsigned char>encoding
         type_.is_known = 1
+        self.decoders[type_num] = decoder
         self.type_names[type_num] = device_type
         for slot in range(self.count):
             if self.devices[slot].type_num == type_num:

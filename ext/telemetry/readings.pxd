@@ -21,8 +21,9 @@ cdef struct MetricName:
     Text name
     Text unit                   # size 0: the canonical one
     unsigned char reason        # from here on filled by resolve
-    unsigned short metric_num
-    unsigned short type_num     # the type that `in_type` was last looked up for
+    unsigned short named_num    # the metric of the catalogue with this name; 0: none
+    unsigned short metric_num   # what it is of the type `type_num`, as are `reason`, `conversion` and `in_type`
+    unsigned short type_num
     Unit* conversion
     TypeMetric* in_type
 

@@ -127,6 +127,7 @@ cdef class Readings:
         entry.name = name[0]
         entry.unit = unit[0]
         entry.reason = REASON_NONE
+        entry.named_num = 0
         entry.metric_num = 0
         entry.type_num = 0
         entry.conversion = NULL

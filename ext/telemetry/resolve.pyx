@@ -21,8 +21,9 @@ from ext.telemetry.frames cimport (
     Frame,
     FrameChunk,
 )
-from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Ward
+from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Unit, Ward
 from ext.telemetry.topic cimport TOPIC_FOREIGN, Topic, parse_topic
+from ext.telemetry.type_decoder cimport Source, TypeDecoder
 from ext.telemetry.readings cimport (
     OWN_DEVICE,
     DeviceName,
@@ -177,32 +178,69 @@ cdef void resolve_metrics(Readings readings, DeviceIndex index) noexcept:
         num = index.find_metric(readings.bytes_of(&name.name), name.name.size)
         name.type_num = 0
         name.in_type = NULL
+        name.named_num = <unsigned short>num
         if num == 0:
-            name.reason = REASON_UNKNOWN_METRIC
+            name.reason = REASON_UNKNOWN_METRIC     # unless it is what a type's payloads call one
             continue
         name.metric_num = <unsigned short>num
         name.conversion = index.unit_of(<unsigned short>num, readings.bytes_of(&name.unit), name.unit.size)
         name.reason = REASON_NONE if name.conversion != NULL else REASON_UNKNOWN_UNIT
 
 
-cdef TypeMetric* metric_in_type(Device* device, MetricName* metric, DeviceIndex index) noexcept:
-    """What the device's type says about a metric; NULL: unknown."""
+cdef int source_of(Readings readings, unsigned short type_num, MetricName* name, DeviceIndex index,
+                   Unit** conversion) noexcept:
+    """The metric that payloads of a type call so, or 0. `conversion` is NULL where there is none from its unit."""
+    cdef object found = index.decoder_of(type_num)
+    cdef TypeDecoder decoder
+    cdef Source* source
+    cdef int at
+    if found is None:
+        return 0
+    decoder = <TypeDecoder>found
+    at = decoder.find_source(readings.bytes_of(&name.name), name.name.size)
+    if at < 0:
+        return 0
+    source = &decoder.sources[at]
+    if name.unit.size:
+        conversion[0] = index.unit_of(source.metric_num, readings.bytes_of(&name.unit), name.unit.size)
+    else:
+        conversion[0] = index.unit_of(source.metric_num, decoder.names + source.unit.at, source.unit.size)
+    return source.metric_num
+
+
+cdef TypeMetric* metric_in_type(Readings readings, Device* device, MetricName* metric, DeviceIndex index) noexcept:
+    """What the device's type says about a metric, be it by its name or by what payloads call it; NULL: unknown.
+
+    `metric.reason` is then of that metric.
+    """
     cdef TypeMetric* in_type = metric.in_type
-    if metric.reason == REASON_UNKNOWN_METRIC:
-        return NULL
-    if metric.type_num != device.type_num or in_type == NULL:
-        in_type = index.metric_of(device.type_num, metric.metric_num)
+    cdef int num
+    if in_type != NULL and metric.type_num == device.type_num:
+        return in_type
+    in_type = index.metric_of(device.type_num, metric.named_num)
+    if in_type != NULL:
+        if metric.metric_num != metric.named_num:       # it was a source of the type before
+            metric.metric_num = metric.named_num
+            metric.conversion = index.unit_of(metric.metric_num, readings.bytes_of(&metric.unit), metric.unit.size)
+            metric.reason = REASON_NONE if metric.conversion != NULL else REASON_UNKNOWN_UNIT
+    else:
+        num = source_of(readings, device.type_num, metric, index, &metric.conversion)
+        in_type = index.metric_of(device.type_num, <unsigned short>num)
         if in_type == NULL:
+            metric.in_type = NULL
             return NULL
-        metric.type_num = device.type_num
-        metric.in_type = in_type
+        metric.metric_num = <unsigned short>num
+        metric.reason = REASON_NONE if metric.conversion != NULL else REASON_UNKNOWN_UNIT
+    metric.type_num = device.type_num
+    metric.in_type = in_type
     return in_type
 
 
-cdef unsigned char resolve_reading(RawReading* reading, Device* device, MetricName* metric, DeviceIndex index,
-                                   long long earliest_ms, long long latest_ms, Row* row) noexcept:
+cdef unsigned char resolve_reading(Readings readings, RawReading* reading, Device* device, MetricName* metric,
+                                   DeviceIndex index, long long earliest_ms, long long latest_ms,
+                                   Row* row) noexcept:
     """One reading of a device that may send it. Returns REASON_NONE, with everything but the ward in `row`."""
-    cdef TypeMetric* in_type = metric_in_type(device, metric, index)
+    cdef TypeMetric* in_type = metric_in_type(readings, device, metric, index)
     cdef double value
     if in_type == NULL:
         return REASON_UNKNOWN_METRIC
@@ -279,7 +317,7 @@ cdef unsigned char resolve_text(Readings readings, RawText* text, Device* sender
         reason = device_of(readings, text.device, sender, &device)
     if reason:
         return reason
-    if metric_in_type(device, metric, index) == NULL:
+    if metric_in_type(readings, device, metric, index) == NULL:
         return REASON_UNKNOWN_METRIC
     if text.time_ms < earliest_ms or text.time_ms > latest_ms:
         return REASON_TIME_OUT_OF_RANGE
@@ -333,7 +371,7 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
         if reason == REASON_NONE:
             reason = device_of(readings, reading.device, sender, &device)
         if reason == REASON_NONE:
-            reason = resolve_reading(reading, device, &readings.metrics[reading.metric], index, earliest_ms,
+            reason = resolve_reading(readings, reading, device, &readings.metrics[reading.metric], index, earliest_ms,
                                      latest_ms, &row)
         if reason == REASON_NONE:
             if device != ward_of:

@@ -10,6 +10,7 @@ import structlog
 from cityfleet.registry.v1 import device_index_pb2 as pb
 from cityfleet.registry.v1 import device_index_pb2_grpc as pb_grpc
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.type_decoder import TypeDecoder
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class IndexFeed:
         self._metadata = (("authorization", f"Bearer {internal_token}"),)
         self._on_revoked = on_revoked
         self._resume_token = ""
+        self._metrics: dict[int, str] = {}
         self.is_loaded = False
         self.problem = "no snapshot from the registry yet"
 
@@ -54,12 +56,25 @@ class IndexFeed:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
                 delay_s = min(delay_s * 2, _BACKOFF_S[1])
 
+    def _decoder(self, kind: pb.IndexType) -> TypeDecoder | None:
+        metrics = [
+            (entry.source or metric, metric, entry.source_unit, entry.metric_num)
+            for entry in kind.metrics
+            if (metric := self._metrics.get(entry.metric_num))
+        ]
+        try:
+            return TypeDecoder(metrics, kind.decoder, kind.default_encoding)
+        except (ValueError, KeyError) as exc:  # a registry that knows more than we do
+            log.error("index_type_decoder_unknown", device_type=kind.device_type, reason=str(exc))
+            return None
+
     def _apply(self, response: pb.WatchDeviceIndexResponse) -> None:
         index = self._index
         if response.is_first_of_snapshot:
             index.begin_snapshot()
         for metric in response.metrics:
             index.put_metric(metric.metric_num, metric.metric, metric.unit)
+            self._metrics[metric.metric_num] = metric.metric
         for kind in response.types:
             metrics = [
                 (
@@ -69,7 +84,9 @@ class IndexFeed:
                 )
                 for entry in kind.metrics
             ]
-            index.put_type(kind.type_num, kind.device_type, kind.is_gateway, kind.default_encoding, metrics)
+            index.put_type(
+                kind.type_num, kind.device_type, kind.is_gateway, kind.default_encoding, metrics, self._decoder(kind)
+            )
         for device in response.devices:
             is_revoked = index.put_device(
                 device.device_num,

@@ -46,7 +46,7 @@ def _plain(given: Message, kind: type[Plain]) -> Plain:
             is_struct = isinstance(inner.item_type, msgspec.inspect.StructType)
             value = tuple(_plain(item, inner.item_type.cls) if is_struct else item for item in value)  # type: ignore[attr-defined]
         elif isinstance(inner, msgspec.inspect.StructType):
-            value = _plain(value, inner.cls)  # type: ignore[type-var]
+            value = _plain(value, inner.cls)
         values[field.name] = value
     return kind(**values)
 

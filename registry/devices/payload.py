@@ -110,7 +110,12 @@ def decode_json(spec: TypeSpec, text: bytes | str) -> list[Decoded]:
             raise PayloadError("the records are not an array")
         outside = [(name, steps) for name, steps in sources if steps[: len(beneath)] != beneath]
         beside = _sample(outside, document)
-        when, device = _time(mapping, document), _device(mapping, document)
+        beyond = msgspec.structs.replace(
+            mapping,
+            time="" if steps_of(mapping.time)[: len(beneath)] == beneath else mapping.time,
+            device="" if steps_of(mapping.device)[: len(beneath)] == beneath else mapping.device,
+        )
+        when, device = _time(beyond, document), _device(beyond, document)
     else:
         samples = document if isinstance(document, list) else [document]
     found = [msgspec.structs.replace(one, time_ms=when, device=device) for one in beside]

@@ -64,7 +64,7 @@ def failure(spec: TypeSpec, vector: TestVector, units: Mapping[str, str]) -> str
     left = list(found)
     for expected in vector.expect:
         values, rest = _values(spec, expected.name, left, units)
-        wanted = [*expected.numbers, *expected.texts]
+        wanted: list[float | str] = [*expected.numbers, *expected.texts]
         if len(values) != len(wanted) or not all(map(_same, values, wanted)):
             return f"{expected.name}: expected {_text(wanted)}, got {_text(values) if values else 'no reading'}"
         left = rest

@@ -123,4 +123,4 @@ def test_a_store_that_lost_everything_is_filled_again(store, tmp_path):
         fleet.device("wl-3", "gauge")
         store.wait_for("SELECT count() FROM cityfleet.devices FINAL", "4")
         store.wait_for("SELECT count() FROM cityfleet.wards FINAL", "126")
-        store.wait_for("SELECT count() FROM cityfleet.metrics FINAL", "13")
+        store.wait_for("SELECT count() FROM cityfleet.metrics FINAL", "14")
