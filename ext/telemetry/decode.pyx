@@ -5,6 +5,7 @@ from ext.telemetry.frames cimport (
     ENCODING_BATCH,
     ENCODING_DEFAULT,
     ENCODING_SENML_JSON,
+    ENCODING_SPARKPLUG,
     REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
     REASON_MALFORMED_PAYLOAD,
@@ -18,6 +19,7 @@ from ext.telemetry.json_scan cimport Scanner
 from ext.telemetry.batch cimport BatchDecoder
 from ext.telemetry.readings cimport Readings, StageCounters
 from ext.telemetry.senml cimport decode_senml
+from ext.telemetry.sparkplug cimport SPARKPLUG_REFUSED, SparkplugDecoder
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -31,7 +33,8 @@ cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigne
 
 
 def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDecoder batches not None,
-                 Readings readings not None, StageCounters counters not None) -> None:
+                 Readings readings not None, StageCounters counters not None,
+                 SparkplugDecoder sparkplug=None) -> None:
     """Decode every frame of a chunk; `readings` holds nothing else afterwards.
 
     A payload that cannot be decoded is refused as a whole. So is a frame that its transport has refused, undecoded.
@@ -39,6 +42,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     Args:
         index: gives the encoding of frames that name none.
         counters: items in are frames, items out readings; refused are frames.
+        sparkplug: what is known of Sparkplug's edge nodes; without it their payloads are refused (unknown_encoding).
     Raises: MemoryError, then the chunk has to be decoded again; ValueError for a frame with a reason that is none.
     """
     cdef Frame* frame
@@ -47,6 +51,8 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     cdef size_t before
     cdef unsigned char encoding
     readings.clear(chunk)
+    if sparkplug is not None:
+        sparkplug.begin()
     for i in range(chunk.count):
         frame = &chunk.frames[i]
         counters.items_in += 1
@@ -84,6 +90,9 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
                 if batches.ran_out() or readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, batches.detail, batches.offset)
+        elif encoding == ENCODING_SPARKPLUG and sparkplug is not None:
+            if sparkplug.decode(chunk, i, index, readings) == SPARKPLUG_REFUSED:
+                refuse(readings, counters, i, encoding, sparkplug.reason, sparkplug.detail, sparkplug.offset)
         elif encoding == ENCODING_DEFAULT:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:
