@@ -11,6 +11,7 @@ from ext.telemetry.frames cimport (
     ENCODING_LPP,
     ENCODING_SENML_JSON,
     ENCODING_TTS_JSON,
+    ENCODING_SPARKPLUG,
     REASON_COUNT,
     REASON_EMPTY_PAYLOAD,
     REASON_MALFORMED_PAYLOAD,
@@ -29,6 +30,7 @@ from ext.telemetry.senml_cbor cimport decode_senml_cbor
 from ext.telemetry.by_type cimport decode_by_type
 from ext.telemetry.type_decoder cimport Fault
 from ext.telemetry.uplink cimport DECODED, Outcome
+from ext.telemetry.sparkplug cimport SPARKPLUG_REFUSED, SparkplugDecoder
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -42,7 +44,8 @@ cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigne
 
 
 def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDecoder batches not None,
-                 Readings readings not None, StageCounters counters not None) -> None:
+                 Readings readings not None, StageCounters counters not None,
+                 SparkplugDecoder sparkplug=None) -> None:
     """Decode every frame of a chunk; `readings` holds nothing else afterwards.
 
     A payload that cannot be decoded is refused as a whole. So is a frame that its transport has refused, undecoded.
@@ -50,6 +53,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     Args:
         index: gives the encoding of frames that name none.
         counters: items in are frames, items out readings; refused are frames.
+        sparkplug: what is known of Sparkplug's edge nodes; without it their payloads are refused (unknown_encoding).
     Raises: MemoryError, then the chunk has to be decoded again; ValueError for a frame with a reason that is none.
     """
     cdef Frame* frame
@@ -61,6 +65,8 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
     cdef Fault fault
     cdef Outcome outcome
     readings.clear(chunk)
+    if sparkplug is not None:
+        sparkplug.begin()
     for i in range(chunk.count):
         frame = &chunk.frames[i]
         counters.items_in += 1
@@ -119,6 +125,9 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
                 raise MemoryError
             if outcome != DECODED:
                 refuse(readings, counters, i, encoding, fault.reason, fault.detail, fault.offset)
+        elif encoding == ENCODING_SPARKPLUG and sparkplug is not None:
+            if sparkplug.decode(chunk, i, index, readings) == SPARKPLUG_REFUSED:
+                refuse(readings, counters, i, encoding, sparkplug.reason, sparkplug.detail, sparkplug.offset)
         elif encoding == ENCODING_DEFAULT:
             refuse(readings, counters, i, encoding, REASON_UNKNOWN_DEVICE, b"", 0)
         else:

@@ -34,7 +34,10 @@ cdef enum Reason:
     REASON_VALUE_NOT_NUMERIC = 11       # neither a number nor a string, boolean or blob
     REASON_SUM_WITHOUT_VALUE = 12       # SenML: a sum alone is not the value of anything that is stored
     REASON_PAYLOAD_TOO_LARGE = 13       # from a broker; only its beginning was kept
-    REASON_COUNT = 14
+    REASON_UNKNOWN_ALIAS = 14           # Sparkplug: no birth that holds gave this alias a name
+    REASON_UNSUPPORTED_DATATYPE = 15    # Sparkplug: data sets, templates, arrays, files; integers of no datatype
+    REASON_TYPE_MISMATCH = 16           # Sparkplug: not a value of its datatype
+    REASON_COUNT = 17
 
 cdef struct Frame:
     size_t topic_at             # offsets into FrameChunk.data

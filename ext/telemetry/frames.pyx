@@ -21,7 +21,8 @@ SCOPES = {"device": SCOPE_DEVICE, "gateway": SCOPE_GATEWAY}
 REASON_NAMES = (
     "", "unknown_device", "not_behind_gateway", "unsupported_topic", "unknown_encoding", "empty_payload",
     "malformed_payload", "unknown_metric", "unknown_unit", "time_out_of_range", "value_not_finite",
-    "value_not_numeric", "sum_without_value", "payload_too_large",
+    "value_not_numeric", "sum_without_value", "payload_too_large", "unknown_alias", "unsupported_datatype",
+    "type_mismatch",
 )
 
 

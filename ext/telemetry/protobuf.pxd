@@ -44,8 +44,10 @@ cdef inline bint read_varint(Wire* wire, unsigned long long* out) noexcept nogil
 
 
 cdef inline bint read_tag(Wire* wire, unsigned int* field, unsigned int* wire_type) noexcept nogil:
+    """At most 5 bytes, as in the protobuf runtime; there is no field 0."""
     cdef unsigned long long tag = 0
-    if not read_varint(wire, &tag) or tag > 0xFFFFFFFFULL or tag < 8:
+    cdef const unsigned char* start = wire.at
+    if not read_varint(wire, &tag) or tag > 0xFFFFFFFFULL or tag < 8 or wire.at - start > 5:
         return False
     field[0] = <unsigned int>(tag >> 3)
     wire_type[0] = <unsigned int>(tag & 7)

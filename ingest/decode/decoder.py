@@ -5,6 +5,8 @@ from ext.telemetry.decode import decode_chunk
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
+from ext.telemetry.sparkplug import SparkplugDecoder
+from ext.telemetry.sparkplug_births import Births
 
 
 class Decoder:
@@ -13,14 +15,17 @@ class Decoder:
     `counters`: items in are frames, items out readings, refused are frames that became one quarantine row undecoded.
     """
 
-    def __init__(self, index: DeviceIndex) -> None:
+    def __init__(self, index: DeviceIndex, births: Births | None = None) -> None:
+        """`births`: what is known of Sparkplug's edge nodes; others may read it and change it between calls."""
         self.counters = StageCounters()
         self._index = index
         self._batches = BatchDecoder()
+        self.sparkplug = SparkplugDecoder(Births() if births is None else births)
 
     def decode(self, chunk: FrameChunk, readings: Readings) -> None:
         """Decode every frame of a chunk into `readings`, which holds nothing else afterwards.
 
-        `readings` borrows the chunk's bytes: leave the chunk alone until they are resolved. Pure: may be done again.
+        `readings` borrows the chunk's bytes: leave the chunk alone until they are resolved. May be done again:
+        what Sparkplug nodes announced is then announced twice, and their messages count as repeated.
         """
-        decode_chunk(chunk, self._index, self._batches, readings, self.counters)
+        decode_chunk(chunk, self._index, self._batches, readings, self.counters, self.sparkplug)
