@@ -16,6 +16,7 @@ from ingest.decode.decoder import Decoder
 from ingest.metrics import IngestCollector, Ledger, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
 from ingest.resolve.feed import IndexFeed
+from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
 from ingest.settings import IngestSettings
 from ingest.spool.spool import Spool, read_bodies
@@ -87,7 +88,8 @@ class _Ingest:
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, data_dir / "ingest" / "broker-filters.json"
         )
-        self._feed = IndexFeed(self._index, registry, internal, self._on_revoked)
+        index_file = IndexFile(data_dir / "ingest" / "index")
+        self._feed = IndexFeed(self._index, registry, internal, self._on_revoked, index_file)
         self._ledger = Ledger(lambda: self._resolver.counters.items_in, self._spool_state, self._write_state)
         self._collector = IngestCollector(
             self._ledger,
@@ -108,9 +110,13 @@ class _Ingest:
             self._spool_state.closed_bytes += segment.size_bytes
         if self._ledger.recovered:
             log.info("spool_recovered", readings=self._ledger.recovered, segments=len(self._closed))
+        self._feed.load()
         REGISTRY.register(self._collector)
         try:
-            async with Endpoint(settings.http, self._readiness) as endpoint, asyncio.TaskGroup() as helpers:
+            async with (
+                Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint,
+                asyncio.TaskGroup() as helpers,
+            ):
                 mqtt_port = await self._mqtt.start()
                 grpc_port = await self._grpc.start()
                 flow = asyncio.create_task(self._flow(), name="flow")
@@ -222,3 +228,6 @@ class _Ingest:
         if self._settings.broker.host and self._broker.problem:
             missing["broker"] = self._broker.problem
         return missing
+
+    def _degraded(self) -> dict[str, str]:
+        return {"device_index": self._feed.age} if self._feed.age else {}

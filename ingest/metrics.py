@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,19 @@ WRITE_INSERT_SECONDS = Histogram(
     "cityfleet_ingest_write_insert_seconds",
     "Time from a closed segment to its commit in ClickHouse, retries included.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+INDEX_FILE_IGNORED = Counter(
+    "cityfleet_ingest_index_file_ignored",
+    "Starts at which the device index on disk was damaged or of another version and was not used.",
+)
+INDEX_SAVE_FAILURES = Counter(
+    "cityfleet_ingest_index_save_failures", "Times that the device index could not be written to disk."
+)
+INDEX_ENTRIES_REFUSED = Counter(
+    "cityfleet_ingest_index_entries_refused",
+    "Devices, metrics, types and operators of the registry that the device index would not take.",
+    labelnames=["kind"],
 )
 
 

@@ -11,8 +11,19 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from ext.telemetry.byte_hash cimport hash_bytes
+from ext.telemetry.device_table cimport (
+    DEVICE_ACTIVE,
+    DEVICE_GATEWAY,
+    MAX_TOKENS,
+    PUT_NO_MEMORY,
+    PUT_REVOKED,
+    DeviceEntry,
+    external_id_of,
+    id_of,
+)
 from ext.telemetry.frames cimport ENCODING_UNKNOWN
 
+from ext.telemetry.device_table import PUT_PROBLEMS
 from ext.telemetry.frames import ENCODING_NAMES
 
 AUTH_UNKNOWN_DEVICE = -1
@@ -20,10 +31,8 @@ AUTH_WRONG_TOKEN = -2
 AUTH_DECOMMISSIONED = -3
 AUTH_NOT_LOADED = -4
 
-DEVICE_ID = re.compile(rb"[a-z0-9-]{1,63}")
 METRIC = re.compile(rb"[a-z0-9_]{1,63}")
 MAX_UNIT_BYTES = 15
-MAX_EXTERNAL_ID_BYTES = 191
 
 Operator = namedtuple("Operator", ("name", "subscribe_filters", "publish_filters"))
 Operator.__doc__ = "An account that is no device: its name, and bytes of the MQTT filters it may use."
@@ -66,7 +75,7 @@ cdef bytes as_bytes(object text):
     return text.encode() if isinstance(text, str) else bytes(text)
 
 
-cdef class DeviceIndex:
+cdef class DeviceIndex(DeviceTable):
     """Device ids to slots, (type, metric name) to numbers and ranges, (metric, unit) to a conversion.
 
     Args:
@@ -76,75 +85,27 @@ cdef class DeviceIndex:
 
     def __cinit__(self, object conversions=None):
         self.conversions = conversions
-        self.ward_slots = {}
         self.type_names = {}
         self.decoders = []
         self.metric_units = {}
-        self.tokens = []
-        self.external_slots = {}
-        self.external_ids = {}
         self.operators = {}
         self.generation = 1
-        self.device_mask = 1023
         self.metric_mask = 255
-        self.device_table = <HashEntry*>malloc((self.device_mask + 1) * sizeof(HashEntry))
         self.metric_table = <HashEntry*>malloc((self.metric_mask + 1) * sizeof(HashEntry))
-        if self.device_table == NULL or self.metric_table == NULL:
+        if self.metric_table == NULL:
             raise MemoryError
-        no_slot(self.device_table, self.device_mask)
         no_slot(self.metric_table, self.metric_mask)
-        self.ward_slot("")
 
     def __dealloc__(self):
         for i in range(self.metric_count):
             free(self.metrics[i].units)
         for i in range(self.type_count):
             free(self.types[i].metrics)
-        free(self.devices)
-        free(self.keys)
-        free(self.device_table)
         free(self.metrics)
         free(self.metric_table)
         free(self.types)
-        free(self.wards)
-        free(self.arena)
-
-    def __len__(self) -> int:
-        """Devices that were ever put, decommissioned ones included: one more than the highest slot."""
-        return self.count
 
     # --- lookups in C
-
-    cdef int find(self, const unsigned char* device_id, size_t size) noexcept:
-        return self.find_hashed(device_id, size, hash_bytes(device_id, size))
-
-    cdef int find_hashed(self, const unsigned char* device_id, size_t size, unsigned int hash) noexcept:
-        cdef unsigned int at = hash & self.device_mask
-        cdef HashEntry* entry = &self.device_table[at]
-        cdef Key* key
-        while entry.slot >= 0:
-            if entry.hash == hash:
-                key = &self.keys[entry.slot]
-                if key.size == size and memcmp(self.arena + key.at, device_id, size) == 0:
-                    return entry.slot
-            at = (at + 1) & self.device_mask
-            entry = &self.device_table[at]
-        return -1
-
-    cdef int find_external(self, const unsigned char* external_id, size_t size) noexcept:
-        if not self.external_slots or size == 0 or size > MAX_EXTERNAL_ID_BYTES:
-            return -1
-        return self.external_slots.get(external_id[:size], -1)
-
-    cdef bint is_device(self, int slot, const unsigned char* device_id, size_t size) noexcept:
-        cdef Key* key
-        if slot >= self.count:
-            return False
-        key = &self.keys[slot]
-        return key.size == size and memcmp(self.arena + key.at, device_id, size) == 0
-
-    cdef Device* at(self, int slot) noexcept:
-        return &self.devices[slot]
 
     cdef int find_metric(self, const unsigned char* metric, size_t size) noexcept:
         cdef unsigned int hash = hash_bytes(metric, size)
@@ -204,18 +165,13 @@ cdef class DeviceIndex:
             left, so -3 says nothing about the token.
         """
         cdef int slot = self.find(device_id, len(device_id))
-        cdef bytes valid, digest
-        cdef bint matches = False
+        cdef bytes digest
         if slot < 0:
             return AUTH_NOT_LOADED if self.awaits_snapshot else AUTH_UNKNOWN_DEVICE
         if not self.devices[slot].flags & DEVICE_ACTIVE:
             return AUTH_DECOMMISSIONED
         digest = sha256(token).digest()
-        valid = self.tokens[slot]
-        for i in range(len(valid) // 32):
-            if compare_digest(valid[i * 32 : i * 32 + 32], digest):
-                matches = True
-        return slot if matches else AUTH_WRONG_TOKEN
+        return slot if self.has_token(slot, digest) else AUTH_WRONG_TOKEN
 
     def authenticate_operator(self, bytes name not None, bytes token not None):
         """The operator whose token this is, or None. While `awaits_snapshot`, None may mean not yet known."""
@@ -237,15 +193,21 @@ cdef class DeviceIndex:
 
     def device_id(self, int slot) -> str:
         """Raises IndexError for a slot that was never given."""
+        cdef const unsigned char* name
+        cdef size_t size
         if not 0 <= slot < self.count:
             raise IndexError(slot)
-        return (self.arena + self.keys[slot].at)[: self.keys[slot].size].decode()
+        name = id_of(self, slot, &size)
+        return name[:size].decode()
 
     def device(self, int slot) -> dict:
         """The device as plain values: for logs and tests. Raises IndexError for a slot that was never given."""
         cdef Device* device
         cdef Ward* ward
+        cdef const unsigned char* external_id
+        cdef size_t external_size
         device_id = self.device_id(slot)
+        external_id = external_id_of(self, slot, &external_size)
         device = &self.devices[slot]
         ward = &self.wards[device.ward_slot]
         return {
@@ -254,7 +216,7 @@ cdef class DeviceIndex:
             "gateway_num": device.gateway_num,
             "type_num": device.type_num,
             "device_type": self.type_names.get(device.type_num, ""),
-            "external_id": self.external_ids.get(slot, b"").decode(),
+            "external_id": external_id[:external_size].decode(),
             "ward_code": ward.code[: ward.size].decode(),
             "is_active": bool(device.flags & DEVICE_ACTIVE),
             "is_gateway": bool(device.flags & DEVICE_GATEWAY),
@@ -265,25 +227,20 @@ cdef class DeviceIndex:
 
     def begin_snapshot(self) -> None:
         """From here on what is put is remembered, until end_snapshot() retires the rest. Lookups go on as before."""
+        self.begin_devices()
         self.generation += 1
-        self.in_snapshot = 1
 
-    def end_snapshot(self) -> None:
+    def end_snapshot(self) -> list:
         """Devices that the snapshot did not name become inactive and lose their tokens; the rest is gone.
 
-        Raises RuntimeError without begin_snapshot().
+        Returns: the MQTT user names of those who could connect so far: their connections should end.
+        Raises: RuntimeError without begin_snapshot().
         """
-        if not self.in_snapshot:
-            raise RuntimeError("end_snapshot without begin_snapshot")
-        self.in_snapshot = 0
+        cdef list retired = self.end_devices()
         self.awaits_snapshot = False
-        for slot in range(self.count):
-            if self.keys[slot].generation != self.generation:
-                self.devices[slot].flags &= <unsigned char>~DEVICE_ACTIVE
-                self.tokens[slot] = b""
-                self.name_external(slot, b"")
         for name in [name for name, (_, _, generation) in self.operators.items() if generation != self.generation]:
             del self.operators[name]
+            retired.append(f"operator:{name.decode()}")
         for type_num in range(self.type_count):
             if self.types[type_num].is_known and self.types[type_num].generation != self.generation:
                 free(self.types[type_num].metrics)
@@ -293,6 +250,7 @@ cdef class DeviceIndex:
         for num in range(self.metric_count):
             if self.metrics[num].units != NULL and self.metrics[num].name.generation != self.generation:
                 self.forget_metric(num)
+        return retired
 
     def put_metric(self, int metric_num, str metric not None, str unit not None) -> None:
         """Add a metric of the catalogue with its canonical UCUM unit.
@@ -425,55 +383,38 @@ cdef class DeviceIndex:
             external_id: what payloads may call it too, at most 191 bytes; a device that had it before loses it.
         Returns: whether a token that was valid is so no more: then its connections should end.
         Raises: ValueError if the id is not [a-z0-9-]{1,63}, a number or the ward code is out of range, or a hash is
-            not of 32 bytes.
+            not of 32 bytes or one of more than 8; MemoryError.
         """
         cdef bytes name = device_id.encode()
         cdef bytes external = external_id.encode()
-        cdef int slot = self.find(name, len(name))
-        cdef int room
-        cdef int ward_slot
-        cdef void* grown
-        cdef Device* device
-        if not DEVICE_ID.fullmatch(name):
-            raise ValueError(f"device id {device_id!r} is not [a-z0-9-]{{1,63}}")
-        if not 1 <= device_num <= 0xFFFFFFFF or not 0 <= gateway_num <= 0xFFFFFFFF or not 0 <= type_num <= 65535:
-            raise ValueError(f"a number of device {device_id} is out of range")
-        if any(len(digest) != 32 for digest in token_sha256):
-            raise ValueError(f"a token hash of device {device_id} is not of 32 bytes")
-        if len(external) > MAX_EXTERNAL_ID_BYTES:
-            raise ValueError(f"the external id of device {device_id} is longer than {MAX_EXTERNAL_ID_BYTES} bytes")
-        ward_slot = self.ward_slot(ward_code)
-        if slot < 0:
-            if self.count == self.capacity:
-                room = max(self.capacity * 2, 1024)
-                grown = realloc(self.devices, room * sizeof(Device))
-                if grown == NULL:
-                    raise MemoryError
-                self.devices = <Device*>grown
-                grown = realloc(self.keys, room * sizeof(Key))
-                if grown == NULL:
-                    raise MemoryError
-                self.keys = <Key*>grown
-                self.capacity = room
-            self.device_table = with_room(self.device_table, &self.device_mask, self.count + 1)
-            slot = self.count
-            self.intern(name, len(name), &self.keys[slot])
-            self.tokens.append(b"")
-            memset(&self.devices[slot], 0, sizeof(Device))
-            self.count += 1
-            add_entry(self.device_table, self.device_mask, hash_bytes(name, len(name)), slot)
-        self.keys[slot].generation = self.generation
-        device = &self.devices[slot]
-        device.device_num = device_num
-        device.gateway_num = gateway_num
-        device.type_num = <unsigned short>type_num
-        device.ward_slot = <unsigned short>ward_slot
-        device.flags = DEVICE_ACTIVE if is_active else 0
-        self.take_from_type(slot)
-        self.name_external(slot, external)
-        before = self.tokens[slot]
-        self.tokens[slot] = b"".join(token_sha256) if is_active else b""
-        return any(before[at : at + 32] not in token_sha256 or not is_active for at in range(0, len(before), 32))
+        cdef bytes ward = ward_code.encode()
+        cdef bytes digest
+        cdef DeviceEntry entry
+        cdef int status
+        cdef size_t i
+        entry.device_id = name
+        entry.device_id_size = len(name)
+        entry.external_id = external
+        entry.external_id_size = len(external)
+        entry.ward_code = ward
+        entry.ward_code_size = len(ward)
+        if device_num < 0 or gateway_num < 0 or type_num < 0:
+            raise ValueError(f"device {device_id!r}: a number is negative")
+        entry.device_num = min(device_num, 1 << 63)
+        entry.gateway_num = min(gateway_num, 1 << 63)
+        entry.type_num = type_num
+        entry.tokens = len(token_sha256)
+        for i in range(min(entry.tokens, <size_t>MAX_TOKENS)):
+            digest = token_sha256[i]        # the list keeps it alive
+            entry.digests[i] = digest
+            entry.digest_sizes[i] = len(digest)
+        entry.is_active = is_active
+        status = self.put(&entry)
+        if status == PUT_NO_MEMORY:
+            raise MemoryError
+        if status < 0:
+            raise ValueError(f"device {device_id!r}: {PUT_PROBLEMS[status]}")
+        return status == PUT_REVOKED
 
     def put_operator(self, str operator not None, bytes token_sha256 not None, list subscribe_filters not None,
                      list publish_filters not None, bint is_active) -> bool:
@@ -491,42 +432,6 @@ cdef class DeviceIndex:
         return before is not None and before[:2] != self.operators.get(name, (b"", None, 0))[:2]
 
     # --- the parts that allocate
-
-    cdef int name_external(self, int slot, bytes external_id) except -1:
-        cdef bytes before = self.external_ids.get(slot, b"")
-        if before == external_id:
-            return 0
-        if before and self.external_slots.get(before) == slot:
-            del self.external_slots[before]
-        self.external_ids.pop(slot, None)
-        if external_id:
-            self.external_ids.pop(self.external_slots.get(external_id, -1), None)
-            self.external_slots[external_id] = slot
-            self.external_ids[slot] = external_id
-        return 0
-
-    cdef int ward_slot(self, str ward_code) except -1:
-        """Slot of a ward code in the index; a new code gets a new slot. Raises ValueError above 15 bytes."""
-        cdef bytes code
-        cdef void* grown
-        slot = self.ward_slots.get(ward_code)
-        if slot is not None:
-            return slot
-        code = ward_code.encode()
-        if len(code) > 15:
-            raise ValueError(f"ward code {ward_code!r} is longer than 15 bytes")
-        if self.ward_count == 65536:
-            raise ValueError("more than 65536 ward codes")
-        grown = realloc(self.wards, (self.ward_count + 1) * sizeof(Ward))
-        if grown == NULL:
-            raise MemoryError
-        self.wards = <Ward*>grown
-        memset(&self.wards[self.ward_count], 0, sizeof(Ward))
-        memcpy(self.wards[self.ward_count].code, <const unsigned char*>code, len(code))
-        self.wards[self.ward_count].size = <unsigned char>len(code)
-        self.ward_slots[ward_code] = self.ward_count
-        self.ward_count += 1
-        return self.ward_count - 1
 
     cdef void take_from_type(self, int slot) noexcept:
         """Copy what a device has from its type to where transports read it."""
@@ -551,15 +456,8 @@ cdef class DeviceIndex:
         return 0
 
     cdef unsigned char* intern(self, const unsigned char* name, size_t size, Key* key) except NULL:
-        cdef size_t room
-        cdef void* grown
-        if self.arena_size + size > self.arena_capacity:
-            room = max(self.arena_capacity * 2, <size_t>65536)
-            grown = realloc(self.arena, room)
-            if grown == NULL:
-                raise MemoryError
-            self.arena = <unsigned char*>grown
-            self.arena_capacity = room
+        if self.reserve_arena(size):
+            raise MemoryError
         memcpy(self.arena + self.arena_size, name, size)
         key.at = self.arena_size
         key.size = <unsigned char>size

@@ -21,6 +21,7 @@ from ext.telemetry.frames cimport (
     Frame,
     FrameChunk,
 )
+from ext.telemetry.device_table cimport id_of
 from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Unit, Ward
 from ext.telemetry.topic cimport TOPIC_FOREIGN, Topic, parse_topic
 from ext.telemetry.type_decoder cimport Source, TypeDecoder
@@ -113,7 +114,6 @@ cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
     rest is looked up in groups whose cache misses overlap, because a large index is in no cache.
     """
     cdef unsigned int[GROUP] hashes
-    cdef int[GROUP] guesses
     cdef DeviceName* names[GROUP]
     cdef DeviceName* name
     cdef size_t at = 0
@@ -129,17 +129,9 @@ cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
                 next_slot += 1
                 continue
             hashes[size] = hash_bytes(readings.bytes_of(&name.name), name.name.size)
-            prefetch(&index.device_table[hashes[size] & index.device_mask])
             names[size] = name
             size += 1
-        for i in range(size):
-            guesses[i] = index.device_table[hashes[i] & index.device_mask].slot
-            if guesses[i] >= 0:
-                prefetch(&index.keys[guesses[i]])
-                prefetch(&index.devices[guesses[i]])
-        for i in range(size):
-            if guesses[i] >= 0:
-                prefetch(index.arena + index.keys[guesses[i]].at)
+        index.prepare_find(hashes, size)
         for i in range(size):
             name = names[i]
             name.slot = index.find_hashed(readings.bytes_of(&name.name), name.name.size, hashes[i])
@@ -277,8 +269,7 @@ cdef int put_quarantine(QuarantineBlock block, FrameChunk chunk, size_t at, Devi
     row.device_id = NULL
     row.device_id_size = 0
     if 0 <= frame.sender < index.count:
-        row.device_id = index.arena + index.keys[frame.sender].at
-        row.device_id_size = index.keys[frame.sender].size
+        row.device_id = id_of(index, frame.sender, &row.device_id_size)
     elif parse_topic(chunk.data + frame.topic_at, frame.topic_size, &topic) != TOPIC_FOREIGN:
         row.device_id = topic.id        # who it says it is: nobody that the index knows
         row.device_id_size = topic.id_size

@@ -74,7 +74,8 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
             revision = head.revision
             async for response in self._snapshot(head):
                 yield response
-        bookmark_at = time.monotonic() + self._bookmark_s
+        # Who comes back hears at once whether he has missed something.
+        bookmark_at = time.monotonic() + (0.0 if resume_token else self._bookmark_s)
         while True:
             rung = await self._database.bell.wait(revision, max(0.0, bookmark_at - time.monotonic()))
             if self._database.bell.is_closed:
