@@ -113,34 +113,32 @@ class _Ingest:
         self._feed.load()
         REGISTRY.register(self._collector)
         try:
-            async with (
-                Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint,
-                asyncio.TaskGroup() as helpers,
-            ):
-                mqtt_port = await self._mqtt.start()
+            async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
+                # Not in the task group: it would wrap an address in use, which a person should read as it is.
+                addresses = await self._mqtt.start()
                 grpc_port = await self._grpc.start()
-                flow = asyncio.create_task(self._flow(), name="flow")
-                feed = helpers.create_task(self._feed.run(), name="index_feed")
-                watch = helpers.create_task(self._watch_spool(), name="watch_spool")
-                consumer = helpers.create_task(self._broker.run(), name="broker") if settings.broker.host else None
-                on_listening(
-                    {
-                        "mqtt": f"{settings.mqtt.host}:{mqtt_port}",
-                        "grpc": f"{settings.grpc.host}:{grpc_port}",
-                        "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics",
-                    }
-                )
-                stopped = asyncio.create_task(stop.wait())
-                await asyncio.wait([stopped, flow], return_when=asyncio.FIRST_COMPLETED)
-                stopped.cancel()
-                if flow.done():
-                    flow.result()  # a stage failed: leave with its error, the supervisor starts us again
-                await self._leave(flow)
-                for task in (feed, watch, consumer):
-                    if task is not None:
-                        task.cancel()
+                addresses["grpc"] = f"{settings.grpc.host}:{grpc_port}"
+                addresses["metrics"] = f"http://{settings.http.host}:{endpoint.port}/metrics"
+                await self._run(stop, lambda: on_listening(addresses))
         finally:
             REGISTRY.unregister(self._collector)
+
+    async def _run(self, stop: asyncio.Event, on_running: Callable[[], None]) -> None:
+        async with asyncio.TaskGroup() as helpers:
+            flow = asyncio.create_task(self._flow(), name="flow")
+            feed = helpers.create_task(self._feed.run(), name="index_feed")
+            watch = helpers.create_task(self._watch_spool(), name="watch_spool")
+            consumer = helpers.create_task(self._broker.run(), name="broker") if self._settings.broker.host else None
+            on_running()
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([stopped, flow], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if flow.done():
+                flow.result()  # a stage failed: leave with its error, the supervisor starts us again
+            await self._leave(flow)
+            for task in (feed, watch, consumer):
+                if task is not None:
+                    task.cancel()
 
     async def _flow(self) -> None:
         """Batch, spool and write, each ending when the pipe before it has ended."""

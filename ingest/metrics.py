@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 from ext.mqtt.hub import NOW
 from ingest.model import TABLES, SealedBatch, Segment
 
+# Of the transports' counters these say how many there are now.
+_OPEN_NOW = NOW | {"waiting"}
 _QUARANTINE = TABLES.index("quarantine")
 _DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -234,7 +236,7 @@ class IngestCollector(Collector):
         )
         open_now = GaugeMetricFamily("cityfleet_ingest_transport_open", "What there is now, by kind.", labels=["kind"])
         for event, count in self._transports().items():
-            (open_now if event in NOW else events).add_metric([event], count)
+            (open_now if event in _OPEN_NOW else events).add_metric([event], count)
         yield events
         yield open_now
         depth = GaugeMetricFamily("cityfleet_ingest_queue_depth", "What waits before each stage.", labels=["queue"])

@@ -5,15 +5,51 @@ import msgspec
 from runtime.settings import ListenSettings
 
 
+class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """MQTT over TLS, and the certificate that secure WebSockets use too. Changed files are taken up as they change."""
+
+    enabled: bool = False
+    # Empty: the host of plain MQTT.
+    host: str = ""
+    port: int = 8883
+    # PEM: the server's certificate, then the intermediate ones.
+    cert_file: str = ""
+    # Empty: the key is in cert_file.
+    key_file: str = ""
+    # Clients must show a certificate of one of these authorities, beside their token. Empty: they need none.
+    client_ca_file: str = ""
+
+
+class WebSocketSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """MQTT over WebSocket, at the path /mqtt."""
+
+    enabled: bool = False
+    host: str = ""
+    port: int = 8083
+
+
+class SecureWebSocketSettings(WebSocketSettings, frozen=True, forbid_unknown_fields=True):
+    """The same over TLS, with the certificate of `ingest.mqtt.tls`."""
+
+    port: int = 8084
+
+
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Our own MQTT endpoint."""
 
+    enabled: bool = True
     host: str = "127.0.0.1"
     port: int = 1883
+    tls: TlsSettings = TlsSettings()
+    websocket: WebSocketSettings = WebSocketSettings()
+    websocket_tls: SecureWebSocketSettings = SecureWebSocketSettings()
+    # Clients served a second, all listeners together; more wait their turn, in the order in which they came.
+    max_connects_per_s: float = 2_000.0
     max_packet_bytes: int = 262_144
     max_connections: int = 50_000
     receive_maximum: int = 65_535
-    # A connection that has not sent a whole CONNECT by then is closed.
+    # A client that has not sent a whole CONNECT by then is closed, TLS handshake and HTTP request included. Its time
+    # begins when it is served, not while it waits its turn.
     connect_timeout_s: float = 10.0
     # Used where a client asks for none, and the most it may ask for (MQTT 5: sent as Server Keep Alive).
     max_keep_alive_s: int = 1_200

@@ -114,8 +114,11 @@ cdef class Peer(Link):
         self.hub.withdraw(self)
         self.state = STATE_LEAVING
         try:
-            self.transport.write_eof()
-            self.transport.resume_reading()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+                self.transport.resume_reading()
+            else:
+                self.transport.close()      # TLS has no half: uvloop says good-bye and reads on until the client does
         except (OSError, RuntimeError):
             self.transport.abort()
         return 0

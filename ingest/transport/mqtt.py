@@ -1,17 +1,15 @@
 """Our own MQTT endpoint: listens, and turns what devices publish into chunks of frames. The protocol is in ext/mqtt."""
 
 import asyncio
-import resource
 from collections.abc import Callable
 
 import structlog
-import uvloop
 
-from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ingest.settings import MqttSettings
+from ingest.transport.listeners import Listeners
 
 log = structlog.get_logger()
 
@@ -19,9 +17,6 @@ SERVER_SHUTTING_DOWN = 0x8B
 ADMINISTRATIVE_ACTION = 0x98
 # How long clients have to take our DISCONNECT and close.
 FAREWELL_S = 2.0
-BACKLOG = 4096
-# Files and sockets of the process beside the devices' connections.
-SPARE_FILES = 2048
 
 
 class MqttEndpoint:
@@ -42,15 +37,15 @@ class MqttEndpoint:
         self._index = index
         self._sink = sink
         self._hub: Hub | None = None
-        self._server: asyncio.Server | None = None
+        self._listeners = Listeners(settings)
 
-    async def start(self) -> int:
-        """Listen. Returns the port. Raises OSError if the address cannot be bound, RuntimeError outside uvloop."""
+    async def start(self) -> dict[str, str]:
+        """Listen. Returns the addresses by kind: mqtt, mqtts, ws, wss.
+
+        Raises: OSError if an address cannot be bound; ConfigError (certificate); RuntimeError outside uvloop.
+        """
         loop = asyncio.get_running_loop()
-        if not isinstance(loop, uvloop.Loop):
-            raise RuntimeError("the MQTT endpoint needs uvloop")  # others do not take its protocol class
         settings = self._settings
-        _allow_files(settings.max_connections + SPARE_FILES)
         hub = Hub(
             self._index,
             self._sink,
@@ -73,13 +68,10 @@ class MqttEndpoint:
             topic_aliases_out=settings.topic_aliases_out,
             on_refused=_log_refused,
         )
-        self._server = await loop.create_server(
-            lambda: Connection(hub), settings.host, settings.port, backlog=BACKLOG, reuse_address=True
-        )
+        await self._listeners.start(hub)
         self._hub = hub
         hub.start()
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._listeners.addresses
 
     def pause(self) -> None:
         """Stop reading all sockets: backpressure. Keep-alives do not run out meanwhile."""
@@ -91,15 +83,13 @@ class MqttEndpoint:
 
     async def stop_reading(self) -> None:
         """Stop accepting and reading, for good, and hand the current chunk on. PUBACKs are still sent."""
-        if self._server is not None:
-            self._server.close()
+        self._listeners.stop()
         self._running().stop_reading()
 
     async def close(self, reason: int = SERVER_SHUTTING_DOWN) -> None:
         """Say good-bye to every client and close; call it when the last chunk is durable."""
         hub = self._running()
-        if self._server is not None:
-            self._server.close()
+        await self._listeners.close()
         hub.stop_reading()
         hub.leave_all(reason)
         deadline = asyncio.get_running_loop().time() + FAREWELL_S
@@ -144,29 +134,25 @@ class MqttEndpoint:
         return self._running().kick(user_name, reason)
 
     def counters(self) -> dict[str, int]:
-        """Counts since the start by dotted name; `connections` and `sockets` say how many there are now.
+        """Counts since the start by dotted name; `connections`, `sockets`, `waiting` say how many there are now.
 
         `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door.
         `connects.{result}`: attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused`
         (PUBACK with a reason), `acks_gone` (client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
         Names that never counted are left out where the set is open.
         """
-        return self._hub.counters() if self._hub is not None else {}
+        if self._hub is None:
+            return {}
+        counters = self._hub.counters()
+        for name, count in self._listeners.counters.items():
+            counters[name] = counters.get(name, 0) + count
+        counters["waiting"] = self._listeners.waiting
+        return counters
 
     def _running(self) -> Hub:
         if self._hub is None:
             raise RuntimeError("the endpoint has not been started")
         return self._hub
-
-
-def _allow_files(wanted: int) -> None:
-    """Raise this process's limit of open files, whose usual default of 1,024 is soon reached, as far as it may go."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
-        log.warning("mqtt_open_files_limited", limit=allowed, wanted=wanted)
 
 
 def _log_refused(what: str, device: bytes, detail: bytes) -> None:

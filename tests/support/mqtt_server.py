@@ -70,6 +70,10 @@ class MqttServer:
         self.held: list[FrameChunk] = []
         self.acks = True
         self.port = 0
+        self.addresses: dict[str, str] = {}
+
+    def port_of(self, kind: str) -> int:
+        return int(self.addresses[kind].rpartition(":")[2])
 
     def _take(self, chunk: FrameChunk) -> None:
         assert isinstance(chunk, PublishChunk)
@@ -99,7 +103,8 @@ class MqttServer:
 async def serve(gather_ms: float = 1.0, extra: int = 0, **settings: Any) -> AsyncIterator[MqttServer]:
     """Run a server on a free port of loopback."""
     server = MqttServer(fleet(extra), MqttSettings(port=0, **settings), gather_ms)
-    server.port = await server.endpoint.start()
+    server.addresses = await server.endpoint.start()
+    server.port = server.port_of("mqtt")
     try:
         yield server
     finally:
