@@ -19,7 +19,8 @@ from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
 from ingest.settings import IngestSettings
-from ingest.spool.spool import Spool, read_bodies
+from ingest.spool.bodies import SegmentReader
+from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
 from ingest.transport.broker import BrokerConsumer
 from ingest.transport.gate import Gate
@@ -158,7 +159,9 @@ class _Ingest:
                 stages.create_task(
                     spool_stage(self._sealed, self._closed, self._spool, self._spool_state), name="spool"
                 )
-                stages.create_task(write_stage(self._closed, read_bodies, writer, self._write_state), name="write")
+                stages.create_task(
+                    write_stage(self._closed, SegmentReader().read, writer, self._write_state), name="write"
+                )
         finally:
             await writer.close()
 

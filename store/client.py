@@ -21,8 +21,8 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "min_insert_block_size_rows": 100_000_000,
     "min_insert_block_size_bytes": 4 << 30,
     "input_format_parallel_parsing": 0,
-    # Built at the insert, the ward index costs as much as all else (the engine unfolds the whole column for each granule),
-    # and the search for copies a third more. Merges do both; until then a part has no index, and FINAL finds copies.
+    # Built at the insert, the ward index costs as much as all else (the engine unfolds the whole column for each
+    # granule), the search for copies a third more. Merges do both; FINAL finds the copies that they have not met.
     "materialize_skip_indexes_on_insert": 0,
     "optimize_on_insert": 0,
     # Replayed data spans years, and one wrong clock must not make a whole segment unwritable.

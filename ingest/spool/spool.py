@@ -148,15 +148,3 @@ class Spool:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def read_bodies(segment: Segment) -> list[bytes]:
-    """The insert body of each table: the Native blocks of its records, one after the other.
-
-    Raises: OSError; ValueError if the file is not the segment it was when it was closed.
-    """
-    data = memoryview(segment.path.read_bytes())
-    records = list(scan(data))
-    if not records or records[-1].end != segment.size_bytes:
-        raise ValueError(f"spool segment {segment.name} is damaged")
-    return [b"".join(record.blocks[table] for record in records) for table in range(len(TABLES))]

@@ -10,7 +10,7 @@ import structlog
 
 from ingest.errors import PoisonError, UnavailableError
 from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
-from ingest.model import TABLES, Segment
+from ingest.model import Segment
 from runtime.pipe import Pipe
 
 log = structlog.get_logger()
@@ -23,29 +23,48 @@ class BlockWriter(Protocol):
         """Insert Native blocks under a deduplication token. Raises UnavailableError or PoisonError."""
 
 
-# The insert bodies of a segment, one per table; raises ValueError if the file was damaged since it was closed.
-ReadBodies = Callable[[Segment], list[bytes]]
+# Tables and their insert bodies; raises ValueError if the file was damaged since it was closed.
+Bodies = list[tuple[str, bytes]]
+ReadBodies = Callable[[Segment], Bodies]
 
 
 async def write_stage(closed: Pipe[Segment], read: ReadBodies, writer: BlockWriter, state: WriteState) -> None:
-    """Run until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again."""
+    """Run until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again.
+
+    While one segment is inserted the next one is read; `read` is never called twice at once.
+    """
+    ready: Pipe[tuple[Segment, Bodies]] = Pipe(1)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_read(closed, ready, read, state), name="read_segments")
+        both.create_task(_write_all(ready, writer, state), name="write_segments")
+
+
+async def _read(
+    closed: Pipe[Segment], ready: Pipe[tuple[Segment, Bodies]], read: ReadBodies, state: WriteState
+) -> None:
     async for segment in closed:
-        await _write(segment, read, writer, state)
+        await ready.wait_writable()
+        try:
+            bodies = await asyncio.to_thread(read, segment)
+        except ValueError as exc:
+            await _set_aside(segment, state, PoisonError(str(exc), 0))
+        else:
+            await ready.put((segment, bodies))
+    ready.close()
 
 
-async def _write(segment: Segment, read: ReadBodies, writer: BlockWriter, state: WriteState) -> None:
-    try:
-        bodies = await asyncio.to_thread(read, segment)
-    except ValueError as exc:
-        await _set_aside(segment, state, PoisonError(str(exc), 0))
-        return
+async def _write_all(ready: Pipe[tuple[Segment, Bodies]], writer: BlockWriter, state: WriteState) -> None:
+    async for segment, bodies in ready:
+        await _write(segment, bodies, writer, state)
+
+
+async def _write(segment: Segment, bodies: Bodies, writer: BlockWriter, state: WriteState) -> None:
     delay_s = _BACKOFF_S[0]
     started = time.monotonic()
     while True:
         try:
-            for table, body in zip(TABLES, bodies, strict=True):
-                if body:
-                    await writer.insert(table, body, f"{segment.name}-{table}")
+            for table, body in bodies:
+                await writer.insert(table, body, f"{segment.name}-{table}")
             break
         except UnavailableError as exc:
             state.retries += 1

@@ -22,7 +22,8 @@ def test_a_reading_goes_in_and_comes_out_through_the_views(store: StoreHandle) -
     store.query("INSERT INTO cityfleet.metrics VALUES (901, 'basic_level_m', 'm', '', 1)", "writer")
     store.query("INSERT INTO cityfleet.wards VALUES ('00070', 'Hoàn Kiếm', 'ward', '01', 1)", "writer")
     row = "1001\t901\t2026-11-01 10:00:00.125\t3.25\t1\t0\t00070\t2026-11-01 10:00:01\n"
-    store.query("INSERT INTO cityfleet.readings FORMAT TSV", "writer", data=row.encode())
+    for table in ("readings", "latest"):
+        store.query(f"INSERT INTO cityfleet.{table} FORMAT TSV", "writer", data=row.encode())
     asked = "SELECT ts, device_id, metric, unit, value, ward_name FROM {} WHERE device_id = 'wl-basic-01'"
     expected = [["2026-11-01 10:00:00.125", "wl-basic-01", "basic_level_m", "m", "3.25", "Hoàn Kiếm"]]
     assert store.rows(asked.format("ioc.readings")) == expected

@@ -63,6 +63,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
                 min_insert_block_size_rows=2_000_000,
                 max_insert_block_size=2_000_000,
             )
+        store.query("INSERT INTO cityfleet.latest SELECT * FROM cityfleet.readings WHERE ts > '2026-10-01'", "writer")
         yield store
 
 
@@ -82,7 +83,8 @@ def test_columns_are_as_documented_and_each_has_a_comment(store: StoreHandle, vi
 
 def test_a_new_device_shows_at_once(store: StoreHandle) -> None:
     row = "5001\t1\t2026-11-01 00:00:00\t1\t1\t0\t00070\t2026-11-01 00:00:00\n"
-    store.query("INSERT INTO cityfleet.readings FORMAT TSV", "writer", data=row.encode())
+    for table in ("readings", "latest"):
+        store.query(f"INSERT INTO cityfleet.{table} FORMAT TSV", "writer", data=row.encode())
     assert store.query("SELECT count() FROM ioc.readings WHERE device_num = 5001 AND device_id = ''") == "1\n"
     for version, name in ((1, "wl-new"), (2, "wl-renamed")):
         store.query(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ingest.model import SealedBatch
 from ingest.settings import SpoolSettings
+from ingest.spool.bodies import SegmentReader
 from ingest.spool.record import encode, scan
-from ingest.spool.spool import Spool, read_bodies
+from ingest.spool.spool import Spool
 
 # Written by the version before readings_text: readings b"ab" (2 rows), quarantine b"x" (1 row for 3 readings).
 OLD_RECORD = bytes.fromhex("4346523148562e98020000000200000002000000010000000300000001000000616278")
@@ -18,6 +19,10 @@ OLD_RECORD = bytes.fromhex("4346523148562e98020000000200000002000000010000000300
 
 def batch(readings=b"r", quarantine=b"", rows=(1, 0, 0), texts=b""):
     return SealedBatch((readings, quarantine, texts), rows, rows, lambda: None)
+
+
+def read(segment):
+    return SegmentReader().read(segment)
 
 
 def closed(spool, *batches):
@@ -30,7 +35,7 @@ def test_the_insert_body_is_the_blocks_in_order(tmp_path):
     segment = closed(
         Spool(tmp_path, SpoolSettings()), batch(b"ab", b"x", (2, 1, 0)), batch(b"cd"), batch(b"", b"y", (0, 1, 1), b"t")
     )
-    assert read_bodies(segment) == [b"abcd", b"xy", b"t"]
+    assert read(segment) == [("readings", b"abcd"), ("quarantine", b"xy"), ("readings_text", b"t")]
     assert segment.rows == (3, 2, 1)
 
 
@@ -40,7 +45,7 @@ def test_records_of_the_version_before_are_read_also_beside_new_ones(tmp_path):
     path = next(tmp_path.glob("*.seg"))
     path.write_bytes(OLD_RECORD + path.read_bytes() + OLD_RECORD[:-1])
     (segment,) = Spool(tmp_path, SpoolSettings()).recover()
-    assert read_bodies(segment) == [b"abcd", b"x", b"t"]
+    assert read(segment) == [("readings", b"abcd"), ("quarantine", b"x"), ("readings_text", b"t")]
     assert segment.rows == (3, 1, 4)
     assert segment.readings == (3, 3, 4)
 
@@ -84,7 +89,7 @@ def test_recovery_gives_whole_records_and_cuts_a_torn_tail(tmp_path):
         file.write(b"".join(encode(batch(b"three")))[:-1])
     again = Spool(tmp_path, SpoolSettings())
     (segment,) = again.recover()
-    assert read_bodies(segment)[0] == b"onetwo"
+    assert read(segment)[0] == ("readings", b"onetwo")
     assert segment.readings == (2, 0, 0)
     assert again.damaged_bytes > 0
     assert path.stat().st_size == whole
@@ -105,7 +110,7 @@ def test_a_closed_segment_that_changed_on_disk_is_not_inserted(tmp_path):
     data[-1] ^= 1
     segment.path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged"):
-        read_bodies(segment)
+        read(segment)
 
 
 def test_a_full_disk_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
@@ -122,7 +127,7 @@ def test_a_full_disk_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
         spool.append(batch(b"two"))
     monkeypatch.undo()
     spool.append(batch(b"three"))
-    assert read_bodies(spool.close_segment())[0] == b"onethree"
+    assert read(spool.close_segment())[0] == ("readings", b"onethree")
 
 
 @settings(max_examples=200, deadline=None)
