@@ -207,7 +207,7 @@ cdef class WebSocketConnection(Connection):
     cdef int refuse_frame(self, int close_code, bytes why) except -1:
         """The WebSocket cannot go on."""
         self.close_code = <unsigned int>close_code
-        self.hub.report("websocket_error", self.device_id or b"", why)
+        self.hub.report("websocket_error", self.user_name or b"", why)
         if self.state == STATE_AWAIT_CONNECT:
             self.hub.count_connect("websocket_error")
             return self.hang_up()

@@ -139,7 +139,7 @@ async def test_aiomqtt_publishes_and_subscribes(authority, kind):
         async with aiomqtt.Client(
             "127.0.0.1", server.port_of(kind), username="wl-1", password="token-wl-1", identifier="a", **options
         ) as client:
-            await client.subscribe("cf/v1/d/wl-1/#", qos=1)
+            await client.subscribe(COMMANDS.decode(), qos=1)
             for qos in (0, 1):
                 await client.publish(TELEMETRY, str(qos), qos=qos, timeout=5)
             assert server.endpoint.deliver(SENSOR, COMMANDS, b"go", 1) == 1

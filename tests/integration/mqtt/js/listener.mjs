@@ -13,7 +13,7 @@ const client = await mqtt.connectAsync(url, {
   ...(caFile ? { ca: readFileSync(caFile) } : {}),
 });
 const downlink = new Promise((resolve) => client.once("message", (topic, payload) => resolve([topic, String(payload)])));
-await client.subscribeAsync("cf/v1/d/wl-1/#", { qos: 1 });
+await client.subscribeAsync("cf/v1/d/wl-1/commands", { qos: 1 });
 await client.publishAsync("cf/v1/d/wl-1/telemetry", "zero", { qos: 0 });
 await client.publishAsync("cf/v1/d/wl-1/telemetry", "one", { qos: 1 });
 console.log(JSON.stringify(await downlink));
