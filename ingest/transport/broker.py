@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _BACKOFF_S = (0.5, 30.0)
 # A connection that was open for so long was a good one: the next attempt need not wait.
 _STEADY_S = 10.0
+# So many connections one after the other that were made and lost before that are not chance.
+_SUSPICIOUS_LIVES = 3
 _WAIT_FOR_INDEX_S = 0.05
 _FAREWELL_S = 3.0
 _UNSUPPORTED_VERSION = 0x84
@@ -59,7 +61,7 @@ _HOPELESS = frozenset(
     }
 )  # fmt: skip
 _ADVICE = {
-    "taken_over": "another process connects with this client id: ingest.broker.client_id must differ for every node",
+    "taken_over": "does another process use this client id? ingest.broker.client_id must differ for every node",
     "shared_subscriptions_not_supported": "set ingest.broker.share_group to the empty string",
     "use_another_server": "ingest.broker.host is left as it is",
     "server_moved": "ingest.broker.host is left as it is",
@@ -139,6 +141,7 @@ class BrokerConsumer:
         """Connect, stay, connect again with jittered backoff."""
         loop = asyncio.get_running_loop()
         delay_s = self._backoff_s[0]
+        short_lives = 0
         while not self._is_leaving:
             await self._wait_ready()
             began_s = loop.time()
@@ -151,12 +154,16 @@ class BrokerConsumer:
             if cause in ("refused", "disconnected", "not_subscribed"):
                 cause = _CAUSES.get(code, cause)
             self._reconnects[cause] += 1
+            short_lives = short_lives + 1 if cause == "lost" else 0
             if loop.time() - began_s >= _STEADY_S:
                 delay_s = self._backoff_s[0]
+                short_lives = 0
             longest_s = self._backoff_s[1] if cause in _HOPELESS else delay_s
             wait_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
             delay_s = min(delay_s * 2, self._backoff_s[1])
-            self._tell(number, cause, code, said, wait_s)
+            # mosquitto 2.0 does not say why it gives up the older of two connections with one client id.
+            advice = _ADVICE.get("taken_over" if short_lives >= _SUSPICIOUS_LIVES else cause, "")
+            self._tell(number, cause, code, said, wait_s, advice)
             await asyncio.sleep(wait_s)
 
     async def _wait_ready(self) -> None:
@@ -221,13 +228,13 @@ class BrokerConsumer:
         if number == 0 and self.on_connected is not None:
             self.on_connected()
 
-    def _tell(self, number: int, cause: str, code: int, said: bytes, wait_s: float) -> None:
+    def _tell(self, number: int, cause: str, code: int, said: bytes, wait_s: float, advice: str) -> None:
         settings = self._settings
         facts = {"reason_code": f"0x{code:02x}"} if code else {}
         if said:
             facts["said"] = said.decode(errors="backslashreplace")
-        if cause in _ADVICE:
-            facts["advice"] = _ADVICE[cause]
+        if advice:
+            facts["advice"] = advice
         self._problem = f"broker {settings.host}:{settings.port}: {cause} {facts.get('said', '')}".strip()
         say = log.error if cause in _HOPELESS else log.warning
         say("broker_retry", connection=number, cause=cause, retry_s=round(wait_s, 2), **facts)

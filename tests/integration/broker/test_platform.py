@@ -1,0 +1,152 @@
+"""An external broker before the whole platform: what mosquitto has is stored, quarantined, and survives kill -9."""
+
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+
+import aiomqtt
+import pytest
+
+from loadtest.platform import running_platform
+from tests.support.fake_broker import consuming as another_consumer
+from tests.support.mosquitto import IS_THERE, Mosquitto
+from tests.support.provision import Provisioner
+
+pytestmark = pytest.mark.skipif(not IS_THERE, reason="mosquitto is not installed")
+
+
+@pytest.fixture(scope="module")
+def mosquitto(tmp_path_factory):
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def broker(mosquitto):
+    return mosquitto.port
+
+
+@pytest.fixture(scope="module")
+def consuming(broker, tmp_path_factory):
+    with (
+        running_platform(
+            tmp_path_factory.mktemp("consumer"),
+            f'ingest.broker.host = "127.0.0.1"\ningest.broker.port = {broker}\n'
+            "ingest.broker.max_packet_bytes = 100000\n",
+        ) as platform,
+        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+    ):
+        fleet.type("gauge", {"water_level_m": (0, 5000)})
+        fleet.type("gateway", {}, is_gateway=True)
+        yield platform, fleet
+
+
+def pack(number):
+    return json.dumps([{"n": "water_level_m", "t": 1_700_000_000 + number, "v": number}])
+
+
+async def send(port, topic, numbers, qos=1):
+    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        for number in numbers:
+            await client.publish(topic, pack(number), qos=qos)
+
+
+def stored(device):
+    return f"SELECT count(), sum(value) FROM ioc.readings WHERE device_id = '{device}'"
+
+
+async def test_what_the_broker_has_is_stored_by_the_topics_device(broker, consuming):
+    platform, fleet = consuming
+    fleet.device("wl-broker-01", "gauge", ward="00070")
+    await send(broker, "cf/v1/d/wl-broker-01/telemetry", range(100))
+    await send(broker, "cf/v1/d/wl-broker-01/telemetry/senml-json", range(100, 150), qos=0)
+    platform.wait_for(stored("wl-broker-01"), [["150", str(sum(range(150)))]])
+
+
+async def test_an_unknown_device_behind_the_broker_goes_to_quarantine(broker, consuming):
+    platform, _ = consuming
+    await send(broker, "cf/v1/d/nobody-01/telemetry", [1])
+    platform.wait_for(
+        "SELECT device_id, reason, transport, payload FROM cityfleet.quarantine WHERE topic LIKE '%nobody-01%'",
+        [["nobody-01", "unknown_device", "broker", pack(1)]],
+    )
+
+
+async def test_what_was_not_acknowledged_when_ingest_was_killed_comes_again(broker, consuming):
+    platform, fleet = consuming
+    fleet.device("wl-broker-02", "gauge")
+    await send(broker, "cf/v1/d/wl-broker-02/telemetry", range(200))
+    killed = platform.pid("ingest")
+    os.kill(killed, signal.SIGKILL)
+    await send(broker, "cf/v1/d/wl-broker-02/telemetry", range(200, 400))
+    platform.wait_for(stored("wl-broker-02"), [["400", str(sum(range(400)))]], seconds=60)
+    assert platform.pid("ingest") != killed
+
+
+async def test_bad_payloads_hold_nothing_up(broker, consuming):
+    platform, fleet = consuming
+    fleet.device("wl-broker-03", "gauge")
+    async with aiomqtt.Client("127.0.0.1", broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        for number in range(1000):
+            await client.publish("cf/v1/d/wl-broker-03/telemetry", pack(number), qos=1)
+            await client.publish("cf/v1/d/wl-broker-03/telemetry", b"\xff" * (number % 7), qos=1)
+    platform.wait_for(stored("wl-broker-03"), [["1000", str(sum(range(1000)))]])
+    platform.wait_for(
+        "SELECT reason, sum(readings) FROM cityfleet.quarantine WHERE device_id = 'wl-broker-03' "
+        "GROUP BY reason ORDER BY reason",
+        [["empty_payload", "143"], ["malformed_payload", "857"]],
+    )
+
+
+async def test_a_large_message_goes_to_quarantine(broker, consuming):
+    platform, fleet = consuming
+    fleet.device("wl-broker-04", "gauge")
+    async with aiomqtt.Client("127.0.0.1", broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.publish("cf/v1/d/wl-broker-04/telemetry", b"[" + b" " * 300_000 + b"]", qos=1)
+        await client.publish("cf/v1/d/wl-broker-04/telemetry", pack(1), qos=1)
+    platform.wait_for(stored("wl-broker-04"), [["1", "1"]])
+    platform.wait_for(
+        "SELECT reason, length(payload) < 100000 FROM cityfleet.quarantine WHERE device_id = 'wl-broker-04'",
+        [["payload_too_large", "1"]],
+    )
+
+
+async def test_a_share_group_with_a_killed_member_loses_nothing(broker, consuming):
+    platform, fleet = consuming
+    fleet.device("wl-broker-05", "gauge")
+    async with another_consumer(broker, client_id="another") as other:
+        await other.until(lambda: other.consumer.problem == "")
+        await send(broker, "cf/v1/d/wl-broker-05/telemetry", range(600))
+        os.kill(platform.pid("ingest"), signal.SIGKILL)
+        await send(broker, "cf/v1/d/wl-broker-05/telemetry", range(600, 1200))
+        await other.until_taken(300)
+
+        def missing():
+            rows = platform.query("SELECT value FROM ioc.readings WHERE device_id = 'wl-broker-05'")
+            got = {float(value) for (value,) in rows} | {json.loads(payload)[0]["v"] for payload in other.payloads}
+            return set(range(1200)) - got
+
+        await other.until(lambda: not missing(), missing)
+
+
+def test_readiness_and_metrics_tell_of_the_broker(mosquitto, consuming):
+    platform, _ = consuming
+    assert platform.metric("ingest", 'cityfleet_ingest_broker_open{connection="1"}') == 1
+    assert platform.metric("ingest", 'cityfleet_ingest_broker_messages_total{connection="0",qos="1"}') > 0
+    assert not_ready(platform) == ""
+    mosquitto.stop()
+    deadline = time.monotonic() + 20
+    while f"broker: broker 127.0.0.1:{mosquitto.port}: unreachable" not in not_ready(platform):
+        assert time.monotonic() < deadline, not_ready(platform)
+        time.sleep(0.05)
+
+
+def not_ready(platform):
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}/readyz", timeout=10).close()
+    except urllib.error.HTTPError as refused:
+        return refused.read().decode()
+    return ""
