@@ -5,7 +5,6 @@ from ext.clickhouse.ward_column cimport WardColumn
 cdef struct Row:
     double value
     long long ts_ms
-    long long received_ms
     unsigned int device_num
     unsigned short metric_num
     unsigned short quality_reasons
@@ -27,7 +26,7 @@ cdef class ReadingsBlock:
 
 
 cdef inline void put_row(ReadingsBlock block, Row* row) noexcept:
-    """There must be room."""
+    """Everything but when it was received; there must be room."""
     cdef size_t at = block.count
     block.device_num[at] = row.device_num
     block.metric_num[at] = row.metric_num
@@ -35,6 +34,12 @@ cdef inline void put_row(ReadingsBlock block, Row* row) noexcept:
     block.value[at] = row.value
     block.quality[at] = row.quality
     block.quality_reasons[at] = row.quality_reasons
-    block.received_ms[at] = row.received_ms
     (<unsigned short*>block.wards.dictionary.indices.data)[at] = row.ward
     block.count = at + 1
+
+
+cdef inline void fill_received(ReadingsBlock block, size_t first, long long received_ms) noexcept:
+    """When the rows from `first` on were received."""
+    cdef size_t i
+    for i in range(first, block.count):
+        block.received_ms[i] = received_ms

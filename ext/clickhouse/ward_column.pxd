@@ -12,3 +12,8 @@ cdef int ward_index(WardColumn* column, int ward_slot, const unsigned char* code
 # Forget keys and rows; the memory is kept.
 cdef void clear_wards(WardColumn* column) noexcept
 cdef void release_wards(WardColumn* column) noexcept
+
+
+cdef inline int known_ward(WardColumn* column, int ward_slot) noexcept:
+    """The same for a ward that the block has already; -1: it has not, ask ward_index()."""
+    return column.of_slot[ward_slot] if ward_slot < column.slots else -1

@@ -57,8 +57,5 @@ cdef inline bint same_bytes(const unsigned char* one, const unsigned char* other
         memcpy(&left_half, one + size - 4, 4)
         memcpy(&right_half, other + size - 4, 4)
         return left_half == right_half
-    while at < size:
-        if one[at] != other[at]:
-            return False
-        at += 1
-    return True
+    # up to three: the first, the middle and the last are all of them
+    return size == 0 or (one[0] == other[0] and one[size >> 1] == other[size >> 1] and one[size - 1] == other[size - 1])

@@ -1,5 +1,6 @@
 # Readings by name: what decode gives and resolve takes. One arena, no Python object per reading.
 
+from ext.telemetry.byte_hash cimport same_bytes
 from ext.telemetry.frames cimport REASON_COUNT, FrameChunk
 from ext.telemetry.index cimport Device, TypeMetric, Unit
 
@@ -20,6 +21,7 @@ cdef struct DeviceName:
 cdef struct MetricName:
     Text name
     Text unit                   # size 0: the canonical one
+    unsigned char is_plain      # looked at by SenML: of its characters, without a separator
     unsigned char reason        # from here on filled by resolve
     unsigned short named_num    # the metric of the catalogue with this name; 0: none
     unsigned short metric_num   # what it is of the type `type_num`, as are `reason`, `conversion` and `in_type`
@@ -104,6 +106,8 @@ cdef class Readings:
     cdef int add_metric(self, Text* name, Text* unit) noexcept
     # The place of a metric in the chunk, added unless it is there already (spans may share one); -1: memory ran out.
     cdef Py_ssize_t use_metric(self, Text* name, Text* unit) noexcept
+    # What use_metric() does once recent_metric() has found nothing.
+    cdef Py_ssize_t add_recent(self, Text* name, Text* unit) noexcept
     cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,
                          size_t offset) noexcept
     # A new span, which starts at the present end of everything; NULL if memory ran out.
@@ -118,3 +122,25 @@ cdef class Readings:
 cdef inline const unsigned char* text_at(Readings readings, const Text* text) noexcept:
     """Its bytes, valid until the arena grows."""
     return (readings.arena if text.is_own else readings.chunk.data) + text.at
+
+
+cdef inline unsigned int recent_place(const unsigned char* name, unsigned int size, unsigned int unit_size) noexcept:
+    cdef unsigned int hash = size + unit_size * 7
+    if size:
+        hash += name[0] * 31 + name[size // 2] * 5 + name[size - 1]
+    return hash & (RECENT - 1)
+
+
+cdef inline MetricName* recent_metric(Readings readings, Text* name, Text* unit) noexcept:
+    """A metric of this chunk with this name and unit, if it is among the last ones; else NULL."""
+    cdef const unsigned char* at = text_at(readings, name)
+    cdef unsigned int found = readings.recent[recent_place(at, name.size, unit.size)]
+    cdef MetricName* entry
+    if found >= readings.metric_count:      # it may have been dropped, even another put in its place
+        return NULL
+    entry = &readings.metrics[found]
+    if (entry.name.size == name.size and entry.unit.size == unit.size
+            and same_bytes(text_at(readings, &entry.name), at, name.size)
+            and same_bytes(text_at(readings, &entry.unit), text_at(readings, unit), unit.size)):
+        return entry
+    return NULL

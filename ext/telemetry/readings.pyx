@@ -4,7 +4,6 @@
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from ext.telemetry.byte_hash cimport same_bytes
 from ext.telemetry.frames cimport REASON_NONE
 
 from ext.telemetry.frames import REASON_NAMES
@@ -126,6 +125,7 @@ cdef class Readings:
         self.metric_count += 1
         entry.name = name[0]
         entry.unit = unit[0]
+        entry.is_plain = False
         entry.reason = REASON_NONE
         entry.named_num = 0
         entry.metric_num = 0
@@ -134,27 +134,15 @@ cdef class Readings:
         entry.in_type = NULL
         return 0
 
-    cdef Py_ssize_t use_metric(self, Text* name, Text* unit) noexcept:
-        cdef const unsigned char* at = text_at(self, name)
-        cdef const unsigned char* unit_at = text_at(self, unit)
-        cdef unsigned int size = name.size
-        cdef unsigned int hash = size + unit.size * 7
-        cdef unsigned int found
-        cdef MetricName* entry
-        if size:
-            hash += at[0] * 31 + at[size // 2] * 5 + at[size - 1]
-        hash &= RECENT - 1
-        found = self.recent[hash]
-        if found < self.metric_count:       # it may have been dropped, even another put in its place
-            entry = &self.metrics[found]
-            if (entry.name.size == size and entry.unit.size == unit.size
-                    and same_bytes(text_at(self, &entry.name), at, size)
-                    and same_bytes(text_at(self, &entry.unit), unit_at, unit.size)):
-                return found
+    cdef Py_ssize_t add_recent(self, Text* name, Text* unit) noexcept:
         if self.add_metric(name, unit):
             return -1
-        self.recent[hash] = <unsigned int>(self.metric_count - 1)
+        self.recent[recent_place(text_at(self, name), name.size, unit.size)] = <unsigned int>(self.metric_count - 1)
         return self.metric_count - 1
+
+    cdef Py_ssize_t use_metric(self, Text* name, Text* unit) noexcept:
+        cdef MetricName* found = recent_metric(self, name, unit)
+        return found - self.metrics if found != NULL else self.add_recent(name, unit)
 
     cdef int add_refusal(self, size_t frame, unsigned char encoding, unsigned char reason, const char* detail,
                          size_t offset) noexcept:

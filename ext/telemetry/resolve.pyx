@@ -5,10 +5,10 @@ from libc.math cimport isfinite
 from libc.string cimport memcpy, strlen
 
 from ext.clickhouse.quarantine_block cimport QuarantineBlock, QuarantineRow
-from ext.clickhouse.readings_block cimport ReadingsBlock, Row, put_row
+from ext.clickhouse.readings_block cimport ReadingsBlock, Row, fill_received, put_row
 from ext.clickhouse.text_block cimport TextBlock, TextRow
-from ext.clickhouse.ward_column cimport ward_index
-from ext.telemetry.byte_hash cimport hash_bytes
+from ext.clickhouse.ward_column cimport known_ward, ward_index
+from ext.telemetry.byte_hash cimport hash_bytes, same_bytes
 from ext.telemetry.frames cimport (
     REASON_NONE,
     REASON_NOT_BEHIND_GATEWAY,
@@ -36,6 +36,7 @@ from ext.telemetry.readings cimport (
     Span,
     StageCounters,
     Text,
+    text_at,
 )
 
 cdef extern from *:
@@ -66,7 +67,7 @@ cdef void say(Detail* detail, const char* text, size_t size) noexcept:
 
 cdef void say_name(Detail* detail, const char* what, Readings readings, Text* name) noexcept:
     """What is wrong and the name that it is wrong with, cut between two characters."""
-    cdef const unsigned char* at = readings.bytes_of(name)
+    cdef const unsigned char* at = text_at(readings, name)
     cdef size_t size = name.size
     if size > MAX_NAME_BYTES:
         size = MAX_NAME_BYTES
@@ -107,37 +108,87 @@ cdef void explain(Detail* detail, Readings readings, unsigned int named_device, 
     say_number(detail, kind, position + 1)
 
 
+cdef inline bint is_device(DeviceIndex index, int slot, const unsigned char* id, size_t size) noexcept:
+    cdef size_t known
+    cdef const unsigned char* at
+    if not 0 <= slot < index.count:
+        return False
+    at = id_of(index, slot, &known)
+    return known == size and same_bytes(at, id, size)
+
+
+cdef int look_up(Readings readings, DeviceIndex index, DeviceName* name, unsigned int hash) noexcept:
+    """The slot of a device by its id, else by its external id; -1: there is none."""
+    cdef const unsigned char* at = text_at(readings, &name.name)
+    name.slot = index.find_hashed(at, name.name.size, hash)
+    if name.slot < 0:
+        name.slot = index.find_external(at, name.name.size)
+    return name.slot
+
+
+cdef int look_up_group(Readings readings, DeviceIndex index, DeviceName** names, unsigned int* hashes,
+                       int size) noexcept:
+    """The slots of several names, their cache misses side by side; returns the last one's."""
+    cdef int i, slot = -1
+    index.prepare_find(hashes, size)
+    for i in range(size):
+        slot = look_up(readings, index, names[i], hashes[i])
+    return slot
+
+
+cdef inline void prepare_senders(Readings readings, DeviceIndex index, size_t at) noexcept:
+    """Ask for what will be read of the senders of spans to come: where their id is, then the id."""
+    cdef int sender
+    if at + 2 * AHEAD < readings.span_count:
+        sender = readings.chunk.frames[readings.spans[at + 2 * AHEAD].frame].sender
+        if 0 <= sender < index.count:
+            prefetch(&index.id_at[sender])
+            prefetch(&index.devices[sender])
+    if at + AHEAD < readings.span_count:
+        sender = readings.chunk.frames[readings.spans[at + AHEAD].frame].sender
+        if 0 <= sender < index.count:
+            prefetch(index.arena + index.id_at[sender])
+
+
 cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
     """Slots of all devices that the chunk names.
 
-    First guess: the slot after the one before, for devices behind a gateway are registered, and sent, together. The
-    rest is looked up in groups whose cache misses overlap, because a large index is in no cache.
+    First guess: the sender, then the slot after the one before, for devices behind a gateway are registered, and sent,
+    together. Where that fails twice in a row, names are looked up in groups, because a large index is in no cache.
     """
     cdef unsigned int[GROUP] hashes
     cdef DeviceName* names[GROUP]
     cdef DeviceName* name
-    cdef size_t at = 0
-    cdef int size, i
-    cdef int next_slot = 0
-    while at < readings.device_count:
-        size = 0
-        while size < GROUP and at < readings.device_count:
-            name = &readings.devices[at]
-            at += 1
-            if index.is_device(next_slot, readings.bytes_of(&name.name), name.name.size):
-                name.slot = next_slot
-                next_slot += 1
+    cdef Span* span
+    cdef unsigned int hash
+    cdef int guess
+    cdef int size = 0
+    cdef bint was_wrong
+    cdef size_t s, i
+    for s in range(readings.span_count):
+        prepare_senders(readings, index, s)
+        span = &readings.spans[s]
+        guess = readings.chunk.frames[span.frame].sender
+        was_wrong = span.devices == 1       # the only one may as well be looked up with those of other spans
+        for i in range(span.first_device, span.first_device + span.devices):
+            name = &readings.devices[i]
+            if is_device(index, guess, text_at(readings, &name.name), name.name.size):
+                name.slot = guess
+                guess += 1
+                was_wrong = False
                 continue
-            hashes[size] = hash_bytes(readings.bytes_of(&name.name), name.name.size)
+            hash = hash_bytes(text_at(readings, &name.name), name.name.size)
+            if not was_wrong:
+                guess = look_up(readings, index, name, hash) + 1
+                was_wrong = True
+                continue
+            hashes[size] = hash
             names[size] = name
             size += 1
-        index.prepare_find(hashes, size)
-        for i in range(size):
-            name = names[i]
-            name.slot = index.find_hashed(readings.bytes_of(&name.name), name.name.size, hashes[i])
-            if name.slot < 0:
-                name.slot = index.find_external(readings.bytes_of(&name.name), name.name.size)
-            next_slot = name.slot + 1
+            if size == GROUP:
+                guess = look_up_group(readings, index, names, hashes, size) + 1
+                size = 0
+    look_up_group(readings, index, names, hashes, size)
 
 
 cdef void resolve_devices(Readings readings, Span* span, Frame* frame, Device* sender, DeviceIndex index) noexcept:
@@ -167,7 +218,7 @@ cdef void resolve_metrics(Readings readings, DeviceIndex index) noexcept:
     cdef int num
     for i in range(readings.metric_count):
         name = &readings.metrics[i]
-        num = index.find_metric(readings.bytes_of(&name.name), name.name.size)
+        num = index.find_metric(text_at(readings, &name.name), name.name.size)
         name.type_num = 0
         name.in_type = NULL
         name.named_num = <unsigned short>num
@@ -175,7 +226,7 @@ cdef void resolve_metrics(Readings readings, DeviceIndex index) noexcept:
             name.reason = REASON_UNKNOWN_METRIC     # unless it is what a type's payloads call one
             continue
         name.metric_num = <unsigned short>num
-        name.conversion = index.unit_of(<unsigned short>num, readings.bytes_of(&name.unit), name.unit.size)
+        name.conversion = index.unit_of(<unsigned short>num, text_at(readings, &name.unit), name.unit.size)
         name.reason = REASON_NONE if name.conversion != NULL else REASON_UNKNOWN_UNIT
 
 
@@ -189,31 +240,29 @@ cdef int source_of(Readings readings, unsigned short type_num, MetricName* name,
     if found is None:
         return 0
     decoder = <TypeDecoder>found
-    at = decoder.find_source(readings.bytes_of(&name.name), name.name.size)
+    at = decoder.find_source(text_at(readings, &name.name), name.name.size)
     if at < 0:
         return 0
     source = &decoder.sources[at]
     if name.unit.size:
-        conversion[0] = index.unit_of(source.metric_num, readings.bytes_of(&name.unit), name.unit.size)
+        conversion[0] = index.unit_of(source.metric_num, text_at(readings, &name.unit), name.unit.size)
     else:
         conversion[0] = index.unit_of(source.metric_num, decoder.names + source.unit.at, source.unit.size)
     return source.metric_num
 
 
-cdef TypeMetric* metric_in_type(Readings readings, Device* device, MetricName* metric, DeviceIndex index) noexcept:
+cdef TypeMetric* look_up_in_type(Readings readings, Device* device, MetricName* metric, DeviceIndex index) noexcept:
     """What the device's type says about a metric, be it by its name or by what payloads call it; NULL: unknown.
 
     `metric.reason` is then of that metric.
     """
-    cdef TypeMetric* in_type = metric.in_type
+    cdef TypeMetric* in_type
     cdef int num
-    if in_type != NULL and metric.type_num == device.type_num:
-        return in_type
     in_type = index.metric_of(device.type_num, metric.named_num)
     if in_type != NULL:
         if metric.metric_num != metric.named_num:       # it was a source of the type before
             metric.metric_num = metric.named_num
-            metric.conversion = index.unit_of(metric.metric_num, readings.bytes_of(&metric.unit), metric.unit.size)
+            metric.conversion = index.unit_of(metric.metric_num, text_at(readings, &metric.unit), metric.unit.size)
             metric.reason = REASON_NONE if metric.conversion != NULL else REASON_UNKNOWN_UNIT
     else:
         num = source_of(readings, device.type_num, metric, index, &metric.conversion)
@@ -228,9 +277,17 @@ cdef TypeMetric* metric_in_type(Readings readings, Device* device, MetricName* m
     return in_type
 
 
-cdef unsigned char resolve_reading(Readings readings, RawReading* reading, Device* device, MetricName* metric,
-                                   DeviceIndex index, long long earliest_ms, long long latest_ms,
-                                   Row* row) noexcept:
+cdef inline TypeMetric* metric_in_type(Readings readings, Device* device, MetricName* metric,
+                                       DeviceIndex index) noexcept:
+    """The same for who mostly asks for the type that was asked for before."""
+    if metric.in_type != NULL and metric.type_num == device.type_num:
+        return metric.in_type
+    return look_up_in_type(readings, device, metric, index)
+
+
+cdef inline unsigned char resolve_reading(Readings readings, RawReading* reading, Device* device, MetricName* metric,
+                                          DeviceIndex index, long long earliest_ms, long long latest_ms,
+                                          Row* row) noexcept:
     """One reading of a device that may send it. Returns REASON_NONE, with everything but the ward in `row`."""
     cdef TypeMetric* in_type = metric_in_type(readings, device, metric, index)
     cdef double value
@@ -316,7 +373,7 @@ cdef unsigned char resolve_text(Readings readings, RawText* text, Device* sender
     ward_at = ward_index(&rows.wards, device.ward_slot, ward.code, ward.size)
     if ward_at < 0:
         raise MemoryError
-    row.value = readings.bytes_of(&text.value)
+    row.value = text_at(readings, &text.value)
     row.value_size = text.value.size
     row.ts_ms = text.time_ms
     row.received_ms = frame.received_ms
@@ -348,13 +405,13 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     cdef int ward_at
     cdef long long latest_ms = frame.received_ms + max_ahead_ms
     cdef size_t i
-    if rows.reserve(span.readings):
+    cdef size_t first_row = rows.count
+    if rows.count + span.readings > rows.capacity and rows.reserve(span.readings):
         raise MemoryError
     detail.size = 0
     if 0 <= frame.sender < index.count and index.devices[frame.sender].flags & DEVICE_ACTIVE:
         sender = &index.devices[frame.sender]
     resolve_devices(readings, span, frame, sender, index)
-    row.received_ms = frame.received_ms
     row.ward = 0
     for i in range(span.readings):
         reading = &readings.readings[span.first_reading + i]
@@ -366,10 +423,12 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
                                      latest_ms, &row)
         if reason == REASON_NONE:
             if device != ward_of:
-                ward = &index.wards[device.ward_slot]
-                ward_at = ward_index(&rows.wards, device.ward_slot, ward.code, ward.size)
+                ward_at = known_ward(&rows.wards, device.ward_slot)
                 if ward_at < 0:
-                    raise MemoryError
+                    ward = &index.wards[device.ward_slot]
+                    ward_at = ward_index(&rows.wards, device.ward_slot, ward.code, ward.size)
+                    if ward_at < 0:
+                        raise MemoryError
                 row.ward = <unsigned short>ward_at
                 ward_of = device
             put_row(rows, &row)
@@ -379,6 +438,7 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
                 explain(&detail, readings, reading.device, reading.metric, b", reading ", i, reason)
             refused += 1
             counters.refused_by[reason] += 1
+    fill_received(rows, first_row, frame.received_ms)
     for i in range(span.texts):
         text = &readings.texts[span.first_text + i]
         reason = resolve_text(readings, text, sender, index, frame, earliest_ms, latest_ms, texts)
@@ -412,16 +472,11 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
     cdef Refusal* refusal
     cdef Detail detail
     cdef size_t i
-    cdef int sender
     if readings.chunk is None:
         return
     locate_devices(readings, index)
     resolve_metrics(readings, index)
     for i in range(readings.span_count):
-        if i + AHEAD < readings.span_count:
-            sender = readings.chunk.frames[readings.spans[i + AHEAD].frame].sender
-            if 0 <= sender < index.count:
-                prefetch(&index.devices[sender])
         resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, texts, quarantine,
                      counters)
     for i in range(readings.refusal_count):

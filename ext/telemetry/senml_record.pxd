@@ -32,7 +32,7 @@ cdef struct Pack:                   # base fields: hold from their record on
     unsigned char has_bv
     # What follows is of the base name, looked at once for all records that share it.
     unsigned char bn_bits           # NameBits
-    unsigned char is_split          # it ends in a separator: the last name in it is a device
+    unsigned char is_split          # it is a name and ends in a separator: the last part before that is a device
     Text device
     unsigned int device_at          # in Readings.devices; OWN_DEVICE: not there yet
 

@@ -11,11 +11,13 @@ from ext.telemetry.readings cimport (
     TEXT_BOOLEAN,
     TEXT_DATA,
     TEXT_STRING,
+    MetricName,
     RawReading,
     RawText,
     Readings,
     Span,
     Text,
+    recent_metric,
     text_at,
 )
 from ext.wire.utf8 cimport is_utf8
@@ -143,7 +145,7 @@ cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexce
     pack.bn_bits = inside | BITS_OF[at[size - 1]]
     if pack.bn_bits & HAS_NOT_ASCII and not is_utf8(at, size):
         return b"not UTF-8"
-    if BITS_OF[at[size - 1]] & HAS_SEPARATOR:
+    if BITS_OF[at[size - 1]] & HAS_SEPARATOR and not pack.bn_bits & HAS_NOT_NAME and BITS_OF[at[0]] & HAS_ALPHANUMERIC:
         pack.is_split = True
         part(name, last_separator(at, size - 1) + 1 if inside & HAS_SEPARATOR else 0, size - 1, &pack.device)
     return NULL
@@ -239,6 +241,23 @@ cdef inline long long time_of(double seconds, long long received_ms) noexcept:
     return <long long>ms
 
 
+cdef inline Py_ssize_t plain_metric(Readings readings, Text* name, Text* unit) noexcept:
+    """The place of a metric, if its name is one without a separator; else -1."""
+    cdef MetricName* known = recent_metric(readings, name, unit)
+    cdef Py_ssize_t added
+    if known != NULL and known.is_plain:
+        return known - readings.metrics
+    if bits_of(text_at(readings, name), name.size) & (HAS_NOT_NAME | HAS_SEPARATOR):
+        return -1
+    if known != NULL:
+        known.is_plain = True
+        return known - readings.metrics
+    added = readings.add_recent(name, unit)
+    if added >= 0:
+        readings.metrics[added].is_plain = True
+    return added
+
+
 cdef const char* add_text(Readings readings, int label, Text* value, RawReading* like) noexcept:
     """A string, boolean or blob, with the names and the time of `like`."""
     cdef RawText text
@@ -255,10 +274,10 @@ cdef const char* add_text(Readings readings, int label, Text* value, RawReading*
 
 cdef const char* add_record(Readings readings, Pack* pack, Record* record, long long received_ms) noexcept:
     cdef int values = record.seen & ANY_VALUE
-    cdef RawReading reading
+    cdef RawReading* reading
     cdef Text joined
-    cdef Text* metric = &record.n
-    cdef Py_ssize_t metric_at
+    cdef Text* unit = &record.u if record.seen & LABEL_U else &pack.bu
+    cdef Py_ssize_t metric_at = -1
     cdef const char* wrong
     if pack.bver == 0:
         pack.bver = 10
@@ -270,21 +289,23 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
             if record.seen and not record.seen & ~ANY_BASE:
                 return NULL
             return b"record without a value"
-    if (pack.is_split and not pack.bn_bits & HAS_NOT_NAME and record.n.size
-            and not bits_of(text_at(readings, &record.n), record.n.size) & (HAS_NOT_NAME | HAS_SEPARATOR)
-            and BITS_OF[text_at(readings, &pack.bn)[0]] & HAS_ALPHANUMERIC):
+    if readings.count == readings.capacity and readings.reserve_readings(1):
+        return b"out of memory"
+    reading = &readings.readings[readings.count]
+    if pack.is_split and record.n.size:
+        metric_at = plain_metric(readings, &record.n, unit)
+    if metric_at >= 0:
         # the usual case: nothing has to be joined
         if pack.device_at == OWN_DEVICE and use_device(readings, &pack.device, &pack.device_at):
             return b"out of memory"
         reading.device = pack.device_at
     else:
-        metric = &joined
         wrong = split_name(readings, pack, &record.n, &joined, &reading.device)
         if wrong != NULL:
             return wrong
-    metric_at = readings.use_metric(metric, &record.u if record.seen & LABEL_U else &pack.bu)
-    if metric_at < 0:
-        return b"out of memory"
+        metric_at = readings.use_metric(&joined, unit)
+        if metric_at < 0:
+            return b"out of memory"
     reading.metric = <unsigned int>metric_at
     reading.time_ms = time_of(pack.bt + record.t, received_ms)
     reading.reason = REASON_NONE
@@ -294,12 +315,9 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
         if reading.value - reading.value != 0.0:    # infinity or not a number
             reading.reason = REASON_VALUE_NOT_FINITE
     elif values:
-        return add_text(readings, values, &record.text, &reading)
+        return add_text(readings, values, &record.text, reading)
     else:
         reading.reason = REASON_SUM_WITHOUT_VALUE
-    if readings.count == readings.capacity and readings.reserve_readings(1):
-        return b"out of memory"
-    readings.readings[readings.count] = reading
     readings.count += 1
     return NULL
 

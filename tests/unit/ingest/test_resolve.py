@@ -1,6 +1,7 @@
 """Decode and resolve: what every kind of bad payload or reading becomes, while the good ones beside it go on."""
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -237,3 +238,29 @@ def test_whom_a_payload_names_is_believed_only_if_its_deliverer_vouches(pipeline
         assert refused == {"unknown_device": 3}
     else:
         assert refused == {"not_behind_gateway": 1, "unknown_device": 2}
+
+
+def test_devices_are_found_in_whatever_order_they_are_named() -> None:
+    index = make_index()
+    order = random.Random(7)
+    children = [f"c-{'x' * (number % 9)}{number}" for number in range(300)]
+    for number, name in enumerate(children):
+        external = [f"eui-{number}"] if number % 3 == 0 else []
+        index.put_device(1000 + number, name, 1, "00070", 31, [], True, *external)
+    numbers = {name: 1000 + at for at, name in enumerate(children)}
+    numbers |= {f"eui-{at}": 1000 + at for at in range(0, 300, 3)} | {"gw-1": 31}
+    pipeline = Pipeline(index)
+    for _ in range(60):
+        messages, wanted, unknown = [], [], 0
+        for _ in range(order.randrange(1, 30)):
+            at = order.randrange(300)
+            run = children[at : at + order.choice([1, 1, 2, 40, 120])]
+            strange = order.choice([[], ["nobody", "x"], order.sample(sorted(numbers), 30)])
+            names = order.choice([run, run + strange, strange + run, order.sample(run, len(run))])
+            wanted += [numbers[name] for name in names if name in numbers and name != "gw-1"]
+            unknown += sum(name not in numbers or name == "gw-1" for name in names)
+            body = batch(devices=names, metrics=["rain_mm"], device_index=range(len(names)), value=[1.0] * len(names))
+            messages.append(Message(body, "gw-1", "gateway", "batch"))
+        rows, quarantine = pipeline.run(messages)
+        assert [row["device_num"] for row in rows] == wanted
+        assert sum(row["readings"] for row in quarantine) == unknown
