@@ -96,9 +96,11 @@ class _Ingest:
             settings.sparkplug,
             self._decoder.sparkplug,
             data_dir / "ingest" / "sparkplug",
-            {"broker": self._broker.publish},
+            {"mqtt": self._mqtt.publish, "broker": self._broker.publish},
         )
-        self._is_sparkplug_on_broker = any(one.startswith("spBv1.0/") for one in settings.broker.filters)
+        self._is_sparkplug_on_broker = bool(settings.broker.host) and any(
+            one.startswith("spBv1.0/") for one in settings.broker.filters
+        )
         if self._is_sparkplug_on_broker:
             self._broker.will = self._sparkplug.will
             self._broker.on_connected = self._sparkplug.greet
@@ -137,6 +139,7 @@ class _Ingest:
             async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
                 # Not in the task group: it would wrap an address in use, which a person should read as it is.
                 addresses = await self._mqtt.start()
+                self._sparkplug.greet("mqtt")
                 grpc_port = await self._grpc.start()
                 addresses["grpc"] = f"{settings.grpc.host}:{grpc_port}"
                 addresses["metrics"] = f"http://{settings.http.host}:{endpoint.port}/metrics"
@@ -198,8 +201,7 @@ class _Ingest:
         except TimeoutError:
             flow.cancel()
             await asyncio.gather(flow, return_exceptions=True)
-        if self._settings.broker.host and self._is_sparkplug_on_broker:
-            self._sparkplug.take_leave(("broker",))
+        self._sparkplug.take_leave(("mqtt", "broker") if self._is_sparkplug_on_broker else ("mqtt",))
         await self._broker.close()
         await self._sparkplug.keep()
         await self._grpc.close()

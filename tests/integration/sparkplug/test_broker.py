@@ -9,14 +9,13 @@ import threading
 import time
 
 import paho.mqtt.client as paho
+import pysparkplug as sp
 import pytest
 
 from cityfleet.registry.v1.device_pb2 import CreateDeviceRequest, Device
 from loadtest.platform import free_ports, running_platform
 from tests.support.provision import Provisioner
-
-sp = pytest.importorskip("pysparkplug")
-from tests.support.sparkplug_edge import Edge, running, wait  # noqa: E402 (needs pysparkplug)
+from tests.support.sparkplug_edge import Edge, running, wait
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 pytestmark = pytest.mark.skipif(not os.access(MOSQUITTO, os.X_OK), reason="mosquitto is not installed")
@@ -128,7 +127,8 @@ def test_an_unknown_alias_is_quarantined_and_cured_by_a_rebirth(broker, world):
         edge.send(water_level_m=2.0)
         edge.send_metrics([sp.Metric(None, None, sp.DataType.DOUBLE, value=9.0, alias=77)])
         platform.wait_for(
-            "SELECT reason, detail, device_id, readings FROM cityfleet.quarantine WHERE topic = 'spBv1.0/Plant/NDATA/B'",
+            "SELECT reason, detail, device_id, readings FROM cityfleet.quarantine"
+            " WHERE topic = 'spBv1.0/Plant/NDATA/B'",
             [["unknown_alias", "metric alias 77 of Plant/B, reading 1", "", "1"]],
         )
         wait(lambda: edge.rebirths == 1, "no rebirth was requested")
