@@ -15,10 +15,11 @@ build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protob
 
 # vietnam-provinces names Python 3.12, but is plain data and code that 3.11 runs (tests/unit/registry/test_wards.py); its last
 # release for 3.11 has ward codes of a draft. Everything else in the lock file is for 3.11.
-$(STAMP)/venv: requirements.lock
+$(STAMP)/venv: requirements.lock requirements-no-deps.lock
 	@mkdir -p $(STAMP)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --ignore-requires-python -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-no-deps.lock
 	@touch $@
 
 $(STAMP)/proto: $(PROTOS) | $(STAMP)/venv

@@ -10,6 +10,7 @@ from prometheus_client.registry import REGISTRY
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings
+from ext.telemetry.sparkplug_births import Births
 from ingest.batch.batch import Batch
 from ingest.batch.stage import batch_stage
 from ingest.decode.decoder import Decoder
@@ -19,6 +20,7 @@ from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
 from ingest.settings import IngestSettings
+from ingest.sparkplug.host import SparkplugHost
 from ingest.spool.bodies import SegmentReader
 from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
@@ -74,7 +76,8 @@ class _Ingest:
         self._gate = Gate(settings.max_in_flight_bytes)
         self._index = DeviceIndex(conversions)
         self._index.awaits_snapshot = True
-        self._decoder = Decoder(self._index)
+        births = Births(settings.sparkplug.max_state_bytes, settings.sparkplug.max_births_per_gateway)
+        self._decoder = Decoder(self._index, births)
         self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
         self._readings = Readings()
         self._batch = Batch()
@@ -89,9 +92,26 @@ class _Ingest:
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, data_dir / "ingest" / "broker-filters.json"
         )
+        self._sparkplug = SparkplugHost(
+            settings.sparkplug,
+            self._decoder.sparkplug,
+            data_dir / "ingest" / "sparkplug",
+            {"mqtt": self._mqtt.publish, "broker": self._broker.publish},
+        )
+        self._is_sparkplug_on_broker = bool(settings.broker.host) and any(
+            one.startswith("spBv1.0/") for one in settings.broker.filters
+        )
+        if self._is_sparkplug_on_broker:
+            self._broker.will = self._sparkplug.will
+            self._broker.on_connected = self._sparkplug.greet
         index_file = IndexFile(data_dir / "ingest" / "index")
         self._feed = IndexFeed(self._index, registry, internal, self._on_revoked, index_file)
-        self._ledger = Ledger(lambda: self._resolver.counters.items_in, self._spool_state, self._write_state)
+        self._ledger = Ledger(
+            lambda: self._resolver.counters.items_in,
+            self._spool_state,
+            self._write_state,
+            rejected=lambda: self._decoder.sparkplug.transient,
+        )
         self._collector = IngestCollector(
             self._ledger,
             self._spool_state,
@@ -101,6 +121,7 @@ class _Ingest:
             depths=self._depths,
             devices=lambda: len(self._index),
             broker=self._broker,
+            sparkplug=self._sparkplug,
         )
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
@@ -112,11 +133,13 @@ class _Ingest:
         if self._ledger.recovered:
             log.info("spool_recovered", readings=self._ledger.recovered, segments=len(self._closed))
         self._feed.load()
+        await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
         try:
             async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
                 # Not in the task group: it would wrap an address in use, which a person should read as it is.
                 addresses = await self._mqtt.start()
+                self._sparkplug.greet("mqtt")
                 grpc_port = await self._grpc.start()
                 addresses["grpc"] = f"{settings.grpc.host}:{grpc_port}"
                 addresses["metrics"] = f"http://{settings.http.host}:{endpoint.port}/metrics"
@@ -129,6 +152,7 @@ class _Ingest:
             flow = asyncio.create_task(self._flow(), name="flow")
             feed = helpers.create_task(self._feed.run(), name="index_feed")
             watch = helpers.create_task(self._watch_spool(), name="watch_spool")
+            sparkplug = helpers.create_task(self._sparkplug.run(), name="sparkplug")
             consumer = helpers.create_task(self._broker.run(), name="broker") if self._settings.broker.host else None
             on_running()
             stopped = asyncio.create_task(stop.wait())
@@ -137,7 +161,7 @@ class _Ingest:
             if flow.done():
                 flow.result()  # a stage failed: leave with its error, the supervisor starts us again
             await self._leave(flow)
-            for task in (feed, watch, consumer):
+            for task in (feed, watch, sparkplug, consumer):
                 if task is not None:
                     task.cancel()
 
@@ -177,7 +201,9 @@ class _Ingest:
         except TimeoutError:
             flow.cancel()
             await asyncio.gather(flow, return_exceptions=True)
+        self._sparkplug.take_leave(("mqtt", "broker") if self._is_sparkplug_on_broker else ("mqtt",))
         await self._broker.close()
+        await self._sparkplug.keep()
         await self._grpc.close()
         await self._mqtt.close()
         imbalance = self._ledger.imbalance()

@@ -80,10 +80,20 @@ class WriteState:
 
 
 class Ledger:
-    """received + recovered = stored + quarantined + set aside + in flight. Counted in readings."""
+    """received + recovered = stored + quarantined + set aside + rejected + in flight. Counted in readings.
 
-    def __init__(self, received: Callable[[], int], spool: SpoolState, write: WriteState) -> None:
+    `received` gives those that went down the pipeline, `rejected` those that their sender did not want stored.
+    """
+
+    def __init__(
+        self,
+        received: Callable[[], int],
+        spool: SpoolState,
+        write: WriteState,
+        rejected: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._received = received
+        self._rejected = rejected
         self._spool = spool
         self._write = write
         self.recovered = 0
@@ -92,11 +102,12 @@ class Ledger:
         """The ledger's entries. `in_spool` is what is durable and not yet in ClickHouse."""
         done = sum(self._write.readings) + self._write.set_aside_readings
         return {
-            "received": self._received(),
+            "received": self._received() + self._rejected(),
             "recovered": self.recovered,
             "stored": done - self._write.readings[_QUARANTINE] - self._write.set_aside_readings,
             "quarantined": self._write.readings[_QUARANTINE],
             "set_aside": self._write.set_aside_readings,
+            "rejected": self._rejected(),
             "in_spool": self.recovered + sum(self._spool.readings) - done,
         }
 
@@ -160,6 +171,65 @@ def broker_families(broker: BrokerCounts) -> Iterator[Metric]:
     yield reconnects
 
 
+class SparkplugCounts(Protocol):
+    """What the Sparkplug host tells."""
+
+    def counters(self) -> Mapping[str, int]: ...
+    def gauges(self) -> Mapping[str, int]: ...
+
+
+# Names after `cityfleet_ingest_sparkplug_`.
+_SPARKPLUG_COUNTERS = {
+    "births_kept": ("births", "Births (NBIRTH, DBIRTH) whose aliases are known now."),
+    "births_refused": ("births_refused", "Births decoded but not remembered, or nodes not followed: no room."),
+    "deaths": ("deaths", "Deaths (NDEATH, DDEATH) of what was born."),
+    "deaths_ignored": ("deaths_ignored", "Deaths of an older connection (another bdSeq), or of what was dead."),
+    "evicted": ("evicted", "Dead edge nodes forgotten to make room."),
+    "gaps": ("sequence_gaps", "Messages that came with others before them missing."),
+    "missing": ("sequence_missing", "Messages that were missing when a later one came."),
+    "late": ("sequence_late", "Missing messages that came after all."),
+    "repeated": ("sequence_repeated", "Messages with a number that had just been."),
+    "rebirths_requested": ("rebirths_requested", "Requests for a rebirth."),
+    "rebirths_suppressed": ("rebirths_suppressed", "Messages that called for a rebirth already asked for or too soon."),
+    "readings.unknown_alias": ("unknown_aliases", "Readings by an alias that no birth gave: to quarantine."),
+    "readings.transient": ("transient_readings", "Readings that are not to be stored, by their own flag."),
+    "readings.historical": ("historical_readings", "Readings of an earlier time, by their own flag: stored."),
+    "readings.null": ("null_metrics", "Metrics without a value: no readings."),
+    "unsent": ("unsent", "Messages of ours that found no way out."),
+    "damaged": ("damaged_records", "Places in the file of births that could not be read."),
+}
+
+
+def sparkplug_families(sparkplug: SparkplugCounts) -> Iterator[Metric]:
+    counts, gauges = sparkplug.counters(), sparkplug.gauges()
+    messages = CounterMetricFamily(
+        "cityfleet_ingest_sparkplug_messages",
+        "Messages decoded, by type; commands of others count as other.",
+        labels=["type"],
+    )
+    for name, count in counts.items():
+        if name.startswith("messages."):
+            messages.add_metric([name.removeprefix("messages.")], count)
+    yield messages
+    for name, (metric, text) in _SPARKPLUG_COUNTERS.items():
+        yield CounterMetricFamily(f"cityfleet_ingest_sparkplug_{metric}", text, counts[name])
+    for kind in ("nodes", "devices"):
+        family = GaugeMetricFamily(
+            f"cityfleet_ingest_sparkplug_{kind}",
+            f"Known {kind}: online after a birth, stale after a death.",
+            labels=["state"],
+        )
+        for state in ("online", "stale"):
+            family.add_metric([state], gauges[f"{kind}.{state}"])
+        yield family
+    yield GaugeMetricFamily(
+        "cityfleet_ingest_sparkplug_state_bytes", "Memory of names, aliases and units.", gauges["state_bytes"]
+    )
+    yield GaugeMetricFamily(
+        "cityfleet_ingest_sparkplug_file_bytes", "Size of the file of births.", gauges["file_bytes"]
+    )
+
+
 class IngestCollector(Collector):
     """Turns the stages' counters into Prometheus families at each scrape."""
 
@@ -173,6 +243,7 @@ class IngestCollector(Collector):
         depths: Callable[[], Mapping[str, int]],
         devices: Callable[[], int],
         broker: BrokerCounts,
+        sparkplug: SparkplugCounts,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -182,6 +253,7 @@ class IngestCollector(Collector):
         self._depths = depths
         self._devices = devices
         self._broker = broker
+        self._sparkplug = sparkplug
 
     def describe(self) -> Iterator[Metric]:
         """Nothing to say before the stages run; without this the registry would collect at once to learn the names."""
@@ -190,7 +262,7 @@ class IngestCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         ledger = CounterMetricFamily(
             "cityfleet_ingest_ledger_readings",
-            "Readings by where they are: received + recovered = stored + quarantined + set_aside + in flight.",
+            "Readings by entry: received + recovered = stored + quarantined + set_aside + rejected + in flight.",
             labels=["entry"],
         )
         for entry, count in self._ledger.lines().items():
@@ -244,4 +316,5 @@ class IngestCollector(Collector):
             depth.add_metric([queue], count)
         yield depth
         yield from broker_families(self._broker)
+        yield from sparkplug_families(self._sparkplug)
         yield GaugeMetricFamily("cityfleet_ingest_index_devices", "Devices in the device index.", self._devices())

@@ -143,6 +143,30 @@ def _filter_fault(text: str) -> str:
     return ""
 
 
+class SparkplugSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What we are to Sparkplug's edge nodes: a host application."""
+
+    # Edge nodes that wait for a primary host name it; our STATE topic is spBv1.0/STATE/{host_id}.
+    host_id: str = "cityfleet"
+    # How late a message may be before its edge node is asked for its births.
+    reorder_timeout_s: float = 5.0
+    # One edge node is not asked again before; twice as long each time while no birth comes, up to the longest.
+    rebirth_interval_s: float = 30.0
+    rebirth_longest_s: float = 3_600.0
+    # All edge nodes together: a rebirth is a burst of messages.
+    rebirths_per_s: float = 10.0
+    # Names, aliases and units of all edge nodes; also bounds the file that keeps them.
+    max_state_bytes: int = 64_000_000
+    # Edge nodes and devices that one gateway may announce.
+    max_births_per_gateway: int = 4_096
+
+    def __post_init__(self) -> None:
+        if not self.host_id or any(character in self.host_id for character in "/+#\0"):
+            raise ValueError(f"host_id must be one level of a topic: {self.host_id!r}")
+        if self.rebirths_per_s < 0 or self.reorder_timeout_s < 0 or self.rebirth_interval_s <= 0:
+            raise ValueError("times and rates cannot be negative")
+
+
 class TimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Event times outside go to quarantine: a clock that never was set, or one that runs ahead."""
 
@@ -164,6 +188,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: MqttSettings = MqttSettings()
     grpc: GrpcSettings = GrpcSettings()
     broker: BrokerSettings = BrokerSettings()
+    sparkplug: SparkplugSettings = SparkplugSettings()
     time: TimeSettings = TimeSettings()
     spool: SpoolSettings = SpoolSettings()
     # Address of the registry; empty: the one of this deployment's settings.

@@ -86,7 +86,8 @@ cdef class Births:
     cdef size_t max_bytes
     cdef long long clock_ms, full_until_ms
     cdef int max_of_sender
-    cdef dict of_sender             # owner -> its births
+    cdef dict of_sender             # owner -> how many births, bytes; without 0
+    cdef int hand                   # where the search for something to throw away goes on
     cdef readonly list journal      # records to append to the file, in order
     cdef size_t journal_bytes
     cdef public bint needs_snapshot  # the journal has gaps
@@ -113,9 +114,10 @@ cdef class Births:
     cdef BornMetric* by_alias(self, Birth* birth, unsigned long long alias) noexcept
     cdef BornMetric* by_name(self, Birth* birth, const unsigned char* name, size_t size) noexcept
     cdef int lay_out(self, int slot, Announced* metrics, size_t count) except -2
-    cdef int undo(self, int slot) noexcept
+    cdef int undo(self, int slot) except -1
     cdef int forget(self, int slot) except -1
-    cdef bint make_room(self, size_t more) except -1
+    cdef bint make_room(self, unsigned int owner, size_t more) except -1
+    cdef int hold(self, Birth* birth, int births, long long more) except -1
     cdef int record(self, int slot, int kind) except -1
     cdef bytes record_of(self, int slot, int kind)
     cdef bint replay(self, const unsigned char* at, size_t size) except -1

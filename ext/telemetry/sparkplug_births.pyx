@@ -1,8 +1,8 @@
 # cython: language_level=3
 """What Sparkplug edge nodes have announced, and what is known of their messages: births, aliases, sequence numbers.
 
-One table per process, used by one thread. Its memory is bounded: what is dead and was longest silent goes first, and
-a birth that finds no room is decoded but not remembered. Births and deaths also become records for a file (`journal`),
+One table per process, used by one thread. Its memory is bounded: the dead make room for the living, and
+a birth that finds none is decoded but not remembered. Births and deaths also become records for a file (`journal`),
 from which `load` makes the table again.
 """
 
@@ -96,7 +96,8 @@ cdef class Births:
 
     Args:
         max_bytes: memory that names, aliases and tables may take together.
-        max_of_sender: edge nodes and devices that one gateway may have here; brokers are not bound by it.
+        max_of_sender: edge nodes and devices that one gateway may have here, in at most an eighth of the memory; what
+            comes through a broker is not bound by it.
     """
 
     def __cinit__(self, size_t max_bytes=64_000_000, int max_of_sender=4096):
@@ -156,8 +157,8 @@ cdef class Births:
             node = self.enter(owner, key, edge_end, group_size, edge_end, now_ms)
             if node < 0:
                 return -1
-        if (owner and self.of_sender.get(owner, 0) >= self.max_of_sender) \
-                or not self.make_room(sizeof(Birth) + size):
+        if (owner and self.of_sender.get(owner, (0, 0))[0] >= self.max_of_sender) \
+                or not self.make_room(owner, sizeof(Birth) + size):
             self.births_refused += 1
             return -1
         if self.free_slot >= 0:
@@ -190,10 +191,7 @@ cdef class Births:
         birth.owner = owner
         birth.hash = hash_bytes(key, size) ^ (owner * 0x9E3779B1u)
         birth.seen_ms = now_ms
-        birth.held_bytes = sizeof(Birth) + size
-        self.held_bytes += birth.held_bytes
-        if owner:
-            self.of_sender[owner] = self.of_sender.get(owner, 0) + 1
+        self.hold(birth, 1, sizeof(Birth) + size)
         birth.flags = BIRTH_USED
         if node < 0:
             birth.flags |= BIRTH_NODE
@@ -226,31 +224,43 @@ cdef class Births:
         self.buckets = wider
         self.bucket_mask = mask
 
-    cdef bint make_room(self, size_t more) except -1:
-        """Whether there is room for that many bytes, if need be without the nodes that are dead and longest silent."""
-        cdef int slot, device, oldest
-        cdef long long oldest_ms
+    cdef int hold(self, Birth* birth, int births, long long more) except -1:
+        """Count memory taken (or, negative, given back), and births, against all and against the sender."""
+        birth.held_bytes += more
+        self.held_bytes += more
+        if birth.owner:
+            number, size = self.of_sender.get(birth.owner, (0, 0))
+            number += births
+            if number:
+                self.of_sender[birth.owner] = (number, size + more)
+            else:
+                del self.of_sender[birth.owner]
+        return 0
+
+    cdef bint make_room(self, unsigned int owner, size_t more) except -1:
+        """Whether a sender may have that many bytes more, if need be in place of nodes that are dead."""
+        cdef int slot, device, _looked
+        if owner and self.of_sender.get(owner, (0, 0))[1] + more > self.max_bytes // 8:
+            return False
         while self.held_bytes + more > self.max_bytes:
             if self.clock_ms < self.full_until_ms:
                 return False
-            oldest = -1
-            oldest_ms = 0
-            for slot in range(self.count):
-                if not self.births[slot].flags & BIRTH_NODE or self.births[slot].flags & BIRTH_BORN:
+            for _looked in range(self.count):
+                slot = self.hand
+                self.hand = self.hand + 1 if self.hand + 1 < self.count else 0
+                if not self.births[slot].flags & BIRTH_NODE or self.births[slot].flags & BIRTH_BORN \
+                        or self.births[slot].seen_ms >= self.clock_ms:
                     continue
                 device = self.births[slot].next_device
                 while device >= 0 and not self.births[device].flags & BIRTH_BORN:
                     device = self.births[device].next_device
-                if device >= 0:
-                    continue
-                if self.births[slot].seen_ms < self.clock_ms and (oldest < 0 or self.births[slot].seen_ms < oldest_ms):
-                    oldest = slot
-                    oldest_ms = self.births[slot].seen_ms
-            if oldest < 0:
+                if device < 0:
+                    self.forget(slot)
+                    self.evicted += 1
+                    break
+            else:
                 self.full_until_ms = self.clock_ms + RESCAN_MS
                 return False
-            self.forget(oldest)
-            self.evicted += 1
         return True
 
     cdef int forget(self, int slot) except -1:
@@ -279,11 +289,7 @@ cdef class Births:
             else:
                 self.devices -= 1
                 self.born_devices -= birth.flags & BIRTH_BORN
-            if birth.owner:
-                self.of_sender[birth.owner] -= 1
-                if not self.of_sender[birth.owner]:
-                    del self.of_sender[birth.owner]
-            self.held_bytes -= birth.held_bytes
+            self.hold(birth, -1, -<long long>birth.held_bytes)
             release(birth)
             free(birth.key)
             memset(birth, 0, sizeof(Birth))
@@ -351,7 +357,7 @@ cdef class Births:
         self.tell("dead", slot, now_ms)
         return True
 
-    cdef int undo(self, int slot) noexcept:
+    cdef int undo(self, int slot) except -1:
         """Forget the metrics: the aliases hold no more."""
         cdef Birth* birth = &self.births[slot]
         if birth.flags & BIRTH_BORN:
@@ -360,9 +366,9 @@ cdef class Births:
             else:
                 self.born_devices -= 1
         birth.flags &= <unsigned char>~(BIRTH_BORN | BIRTH_RESTORED)
-        self.held_bytes -= birth.held_bytes - sizeof(Birth) - birth.key_size
-        birth.held_bytes = sizeof(Birth) + birth.key_size
-        release(birth)
+        if birth.metrics != NULL:
+            self.hold(birth, 0, <long long>(sizeof(Birth) + birth.key_size) - <long long>birth.held_bytes)
+            release(birth)
         return 0
 
     cdef int lay_out(self, int slot, Announced* metrics, size_t count) except -2:
@@ -386,7 +392,7 @@ cdef class Births:
         is_direct = aliases > 0 and high - low < 4 * aliases + 64
         needed = text_size + kept * (sizeof(BornMetric) + sizeof(int))
         needed += (high - low + 1) * sizeof(int) if is_direct else aliases * sizeof(AliasPlace)
-        if text_size > 0x7FFFFFFF or not self.make_room(needed):
+        if text_size > 0x7FFFFFFF or not self.make_room(birth.owner, needed):
             return -1
         birth = &self.births[slot]
         birth.text = <unsigned char*>malloc(text_size + 1)
@@ -453,9 +459,7 @@ cdef class Births:
                 birth.by_name[at] = names[i].metric
             birth.named_count = <unsigned int>at + 1
         free(names)
-        birth.held_bytes += needed
-        self.held_bytes += needed
-        return 0
+        return self.hold(birth, 0, needed)
 
     cdef BornMetric* by_alias(self, Birth* birth, unsigned long long alias) noexcept:
         cdef unsigned int low = 0, high = birth.alias_count, middle

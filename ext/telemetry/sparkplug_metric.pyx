@@ -48,6 +48,19 @@ cdef unsigned char[9] VALUE_WIRES = [
 ]
 
 
+cdef inline bint read_time(Wire* wire, unsigned long long* out) noexcept nogil:
+    """A varint; the milliseconds of all years from 1972 to 2109 are of six bytes, which are read at once."""
+    cdef unsigned long long word
+    if wire.end - wire.at >= 8:
+        memcpy(&word, wire.at, 8)
+        if word & 0x808080808080ULL == 0x008080808080ULL:
+            out[0] = (word & 0x7F | word >> 1 & 0x3F80 | word >> 2 & 0x1FC000 | word >> 3 & 0xFE00000ULL
+                      | word >> 4 & 0x7F0000000ULL | word >> 5 & 0x3F800000000ULL)
+            wire.at += 6
+            return True
+    return read_varint(wire, out)
+
+
 cdef bint read_metric(Wire* wire, Metric* out) noexcept nogil:
     cdef unsigned long long raw = 0
     cdef unsigned int tag, field, wire_type
@@ -77,7 +90,7 @@ cdef bint read_metric(Wire* wire, Metric* out) noexcept nogil:
                 return False
             out.has_alias = 1
         elif tag == TAG_TIMESTAMP:
-            if not read_varint(wire, &out.timestamp):
+            if not read_time(wire, &out.timestamp):
                 return False
             out.has_timestamp = 1
         elif tag == TAG_DATATYPE:

@@ -1,61 +1,10 @@
-"""Sparkplug by the protobuf runtime and dicts: the plain twin of ext/telemetry/sparkplug*.pyx.
-
-The messages are described here from the specification's field numbers; what is nested in a metric, and every text, is
-declared as bytes, because neither is looked into before it is needed.
-"""
+"""Sparkplug by the protobuf runtime and dicts: the plain twin of ext/telemetry/sparkplug*.pyx."""
 
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-_KINDS = descriptor_pb2.FieldDescriptorProto
-_TYPES = {
-    "u32": _KINDS.TYPE_UINT32,
-    "u64": _KINDS.TYPE_UINT64,
-    "float": _KINDS.TYPE_FLOAT,
-    "double": _KINDS.TYPE_DOUBLE,
-    "bool": _KINDS.TYPE_BOOL,
-    "bytes": _KINDS.TYPE_BYTES,
-}
-_VALUES = ["int_value:u32", "long_value:u64", "float_value:float", "double_value:double", "boolean_value:bool"]
-_VALUES += [f"{name}_value:bytes" for name in ("string", "bytes", "dataset", "template", "extension")]
-_FIELDS = {
-    "Payload": ["timestamp:u64", "metrics:*Metric", "seq:u64", "uuid:bytes", "body:bytes"],
-    "Metric": ["name:bytes", "alias:u64", "timestamp:u64", "datatype:u32"]
-    + ["is_historical:bool", "is_transient:bool", "is_null:bool", "metadata:bytes", "properties:PropertySet", *_VALUES],
-    "PropertySet": ["keys:*bytes", "values:*PropertyValue"],
-    "PropertyValue": ["type:u32", "is_null:bool", *_VALUES[:6]]
-    + [f"{name}_value:bytes" for name in ("propertyset", "propertysets", "extension")],
-}
-
-
-def _describe() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="sparkplug_twin.proto", package="twin", syntax="proto2")
-    for message, fields in _FIELDS.items():
-        described = file.message_type.add(name=message)
-        for number, text in enumerate(fields, 1):
-            name, kind = text.split(":")
-            field = described.field.add(name=name, number=number, label=_KINDS.LABEL_OPTIONAL)
-            if kind.startswith("*"):
-                field.label = _KINDS.LABEL_REPEATED
-                kind = kind[1:]
-            if kind in _TYPES:
-                field.type = _TYPES[kind]
-            else:
-                field.type, field.type_name = _KINDS.TYPE_MESSAGE, f".twin.{kind}"
-            if name.endswith("_value"):
-                if not described.oneof_decl:
-                    described.oneof_decl.add(name="value")
-                field.oneof_index = 0
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"twin.{name}")) for name in _FIELDS}
-
-
-_CLASSES = _describe()
-Payload, Metric = _CLASSES["Payload"], _CLASSES["Metric"]
-PropertySet, PropertyValue = _CLASSES["PropertySet"], _CLASSES["PropertyValue"]
+from loadtest.sparkplug_schema import Metric, Payload, PropertySet, PropertyValue
 
 INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FLOAT, DOUBLE, BOOLEAN, STRING, DATETIME, TEXT, UUID = range(
     1, 16

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ext.telemetry.index import DeviceIndex
 from ext.telemetry.sparkplug_births import Births
 from tests.support.sparkplug_host import NOW_MS, DecodingHost
 from tests.support.sparkplug_twin import Outcome
@@ -247,14 +248,28 @@ def test_the_dead_make_room_for_the_living():
 
 
 def test_one_gateway_cannot_fill_the_table():
-    from ext.telemetry.index import DeviceIndex
-
-    index = DeviceIndex()
-    index.put_device(1, "gw-1", 1, "00070", 0, [], True)
-    host = DecodingHost(Births(max_of_sender=5), index=index, sender=0)
+    host = DecodingHost(Births(max_of_sender=5), index=one_gateway(), sender=0)
     for number in range(9):
         host.take(b"spBv1.0/G/NBIRTH/%d" % number, birth(metric(1.0, **LEVEL)))
     assert (len(host.births), host.births.births_refused) == (5, 4)
+
+
+def test_one_gateway_gets_an_eighth_of_the_memory():
+    births = Births(max_bytes=80_000)
+    gateway = DecodingHost(births, index=one_gateway(), sender=0)
+    broker = DecodingHost(births)
+    many = birth(*(metric(1.0, name=f"metric-{number}", alias=number, datatype=10) for number in range(50)))
+    for number in range(30):
+        gateway.take(b"spBv1.0/G/NBIRTH/%d" % number, many)
+    assert 5_000 < births.held_bytes <= 10_000
+    broker.take(NBIRTH, many)
+    assert births.known(0, b"G/E")["is_born"]
+
+
+def one_gateway() -> DeviceIndex:
+    index = DeviceIndex()
+    index.put_device(1, "gw-1", 1, "00070", 0, [], True)
+    return index
 
 
 # --- the file
