@@ -168,8 +168,9 @@ def test_a_late_message_cancels_the_rebirth_and_a_lost_one_does_not(broker, worl
     one, other = Edge("Plant", "D", METRICS), Edge("Plant", "E", METRICS)
     with running(one, broker), running(other, broker):
         late = one.next_seq()
-        one.send(water_level_m=2.0)
-        one.send(water_level_m=3.0, seq=late)
+        now_ms = time.time_ns() // 1_000_000
+        one.send(water_level_m=2.0, at_ms=now_ms + 1)  # not in one millisecond: that would be one reading
+        one.send(water_level_m=3.0, at_ms=now_ms + 2, seq=late)
         other.next_seq()
         other.send(water_level_m=2.0)
         platform.wait_for(values("edge-d"), [["1"], ["2"], ["3"]])  # stored at once, in whatever order
