@@ -4,7 +4,7 @@ from ext.telemetry.sparkplug_sequence cimport Sequence
 
 cdef enum BirthFlag:
     BIRTH_BORN = 1              # its aliases and datatypes hold
-    BIRTH_RESTORED = 2          # born before this process was: to be confirmed by a new birth
+    BIRTH_RESTORED = 2          # from disk, or a later one may have been lost: to be confirmed by a new birth
     BIRTH_NODE = 4              # an edge node, else a device of one
     BIRTH_PENDING = 8           # a node in Births.pending
     BIRTH_AWAITED = 16          # a rebirth was requested and has not come
@@ -14,7 +14,7 @@ cdef enum Want:                 # why a node is asked to publish its births agai
     WANT_UNBORN = 1             # data without a birth
     WANT_ALIAS = 2              # an alias that no birth gave
     WANT_GAP = 4                # messages are missing, and did not come in time
-    WANT_CONFIRMATION = 8       # births restored from disk
+    WANT_CONFIRMATION = 8       # births restored from disk, or doubted
     WANT_AGAIN = 16             # it was asked and goes on without
 
 cdef struct BornMetric:

@@ -587,6 +587,24 @@ cdef class Births:
         self.pending_count = kept
         return found
 
+    def doubt(self, owner) -> int:
+        """Messages of this sender (0: of brokers) may have been lost, births among them. Returns how many nodes it has.
+
+        Aliases go on to hold, but each node is asked for its births when it sends something.
+        """
+        cdef int slot, found = 0
+        cdef Birth* birth
+        for slot in range(self.count):
+            birth = &self.births[slot]
+            if birth.owner == owner and birth.flags & BIRTH_BORN:
+                birth.flags |= BIRTH_RESTORED
+                if birth.flags & BIRTH_NODE:
+                    found += 1
+                    birth.sequence.is_known = 0
+                    birth.sequence.missing_count = 0
+                    memset(birth.sequence.missing, 0, sizeof(birth.sequence.missing))
+        return found
+
     def take_events(self) -> list:
         """(`born` or `dead`, owner, key, ms) since the last call."""
         found, self.events = self.events, []
