@@ -138,7 +138,7 @@ def test_tck_operational_behavior_host_application_disconnect_intentional(world)
 
 
 def test_births_of_before_a_lost_connection_hold_until_they_are_confirmed(world):
-    """Nothing of a broker's messages of meanwhile is kept: neither a gap nor an alias says whether there were births."""
+    """What a broker sent to nobody is lost, births too; neither a gap nor an alias would tell."""
     world.take("NBIRTH", BIRTH)
     world.host.greet()
     world.sent.clear()
