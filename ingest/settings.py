@@ -156,7 +156,7 @@ class SparkplugSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     # All edge nodes together: a rebirth is a burst of messages.
     rebirths_per_s: float = 10.0
     # Names, aliases and units of all edge nodes; also bounds the file that keeps them.
-    max_state_bytes: int = 64_000_000
+    max_state_bytes: int = 256_000_000
     # Edge nodes and devices that one gateway may announce.
     max_births_per_gateway: int = 4_096
 

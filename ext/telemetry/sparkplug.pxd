@@ -4,8 +4,9 @@ from ext.telemetry.frames cimport Frame, FrameChunk
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.protobuf cimport Wire
 from ext.telemetry.readings cimport Readings, Text
-from ext.telemetry.sparkplug_births cimport Announced, Birth, Births
+from ext.telemetry.sparkplug_births cimport Birth, Births
 from ext.telemetry.sparkplug_metric cimport Metric
+from ext.telemetry.sparkplug_table cimport Announced
 
 cdef enum SparkplugResult:
     SPARKPLUG_NOTHING = 0       # no readings in it: a death, a command, a birth of nothing

@@ -38,10 +38,8 @@ from ext.telemetry.sparkplug_births cimport (
     WANT_ALIAS,
     WANT_CONFIRMATION,
     WANT_UNBORN,
-    Announced,
     Birth,
     Births,
-    BornMetric,
 )
 from ext.telemetry.sparkplug_metric cimport (
     VALUE_INT,
@@ -60,6 +58,7 @@ from ext.telemetry.sparkplug_metric cimport (
     worth_of,
 )
 from ext.telemetry.sparkplug_sequence cimport begin_sequence
+from ext.telemetry.sparkplug_table cimport Announced, BornMetric, find_alias, find_name
 from ext.wire.utf8 cimport is_utf8
 
 cdef enum:
@@ -417,7 +416,7 @@ cdef class SparkplugDecoder:
         cdef unsigned int datatype = metric.datatype
         if metric.name == NULL:
             if birth != NULL and metric.has_alias:
-                born = self.births.by_alias(birth, metric.alias)
+                born = find_alias(&birth.table, metric.alias)
             if born == NULL:
                 if metric.has_alias:
                     scene.wants |= WANT_ALIAS
@@ -425,15 +424,15 @@ cdef class SparkplugDecoder:
                     return 0
                 return self.refuse_unnamed(metric, chunk, scene, readings)
         elif birth != NULL:
-            if scene.next_metric < birth.metric_count:
-                born = &birth.metrics[scene.next_metric]
+            if scene.next_metric < birth.table.metric_count:
+                born = &birth.table.metrics[scene.next_metric]
                 if born.is_shadowed or born.name_size != metric.name_size \
-                        or memcmp(birth.text + born.name_at, metric.name, metric.name_size) != 0:
+                        or memcmp(birth.table.text + born.name_at, metric.name, metric.name_size) != 0:
                     born = NULL
             if born == NULL:
-                born = self.births.by_name(birth, metric.name, metric.name_size)
+                born = find_name(&birth.table, metric.name, metric.name_size)
             if born != NULL:
-                scene.next_metric = <unsigned int>(born - birth.metrics) + 1
+                scene.next_metric = <unsigned int>(born - birth.table.metrics) + 1
         if born != NULL:
             if born.is_control:
                 self.controls += 1
@@ -441,7 +440,7 @@ cdef class SparkplugDecoder:
             if datatype == 0:
                 datatype = born.datatype
             if born.own_round != self.round:
-                if readings.put_own(birth.text + born.name_at, born.name_size + born.unit_size, &name):
+                if readings.put_own(birth.table.text + born.name_at, born.name_size + born.unit_size, &name):
                     raise MemoryError
                 born.own_round = self.round
                 born.own_at = <unsigned int>name.at

@@ -1,10 +1,11 @@
-# What Sparkplug edge nodes and their devices have announced: for each its metrics by alias and by name.
+# What Sparkplug edge nodes and their devices have announced, and what is known of their messages.
 
 from ext.telemetry.sparkplug_sequence cimport Sequence
+from ext.telemetry.sparkplug_table cimport Announced, MetricTable
 
 cdef enum BirthFlag:
     BIRTH_BORN = 1              # its aliases and datatypes hold
-    BIRTH_RESTORED = 2          # born before this process was: to be confirmed by a new birth
+    BIRTH_RESTORED = 2          # from disk, or a later one may have been lost: to be confirmed by a new birth
     BIRTH_NODE = 4              # an edge node, else a device of one
     BIRTH_PENDING = 8           # a node in Births.pending
     BIRTH_AWAITED = 16          # a rebirth was requested and has not come
@@ -14,38 +15,12 @@ cdef enum Want:                 # why a node is asked to publish its births agai
     WANT_UNBORN = 1             # data without a birth
     WANT_ALIAS = 2              # an alias that no birth gave
     WANT_GAP = 4                # messages are missing, and did not come in time
-    WANT_CONFIRMATION = 8       # births restored from disk
+    WANT_CONFIRMATION = 8       # births restored from disk, or doubted
     WANT_AGAIN = 16             # it was asked and goes on without
-
-cdef struct BornMetric:
-    unsigned long long alias
-    unsigned int name_at        # into Birth.text
-    unsigned int unit_at
-    unsigned int own_at         # where the name lies in the arena of the Readings,
-    unsigned int own_round      # if it was put there in this round of the decoder
-    unsigned short name_size
-    unsigned char unit_size     # 0: none given
-    unsigned char datatype
-    unsigned char has_alias
-    unsigned char is_control    # not a reading
-    unsigned char is_shadowed   # another of the same name comes later and counts
-
-cdef struct AliasPlace:
-    unsigned long long alias
-    unsigned int metric
 
 cdef struct Birth:
     unsigned char* key          # {group}/{edge} or {group}/{edge}/{device}
-    unsigned char* text         # names and units
-    BornMetric* metrics
-    unsigned int* by_name       # metrics in the order of their names
-    unsigned int* direct        # alias - alias_base -> metric + 1; NULL: `sorted` is used
-    AliasPlace* sorted          # by alias
-    unsigned long long alias_base
-    unsigned long long alias_span
-    unsigned int metric_count
-    unsigned int alias_count
-    unsigned int named_count    # of by_name
+    MetricTable table           # empty while it is not born
     unsigned int owner          # device_num of the gateway that sent it; 0: came through a broker
     unsigned int hash
     int next                    # of the same bucket
@@ -62,17 +37,6 @@ cdef struct Birth:
     unsigned long long bd_seq
     long long not_before_ms     # the next rebirth request
     Sequence sequence
-
-# A metric as a birth gives it; the bytes are borrowed.
-cdef struct Announced:
-    const unsigned char* name
-    const unsigned char* unit
-    unsigned long long alias
-    unsigned int name_size
-    unsigned char unit_size
-    unsigned char datatype
-    unsigned char has_alias
-    unsigned char is_control
 
 cdef class Births:
     cdef Birth* births
@@ -111,8 +75,6 @@ cdef class Births:
     cdef int step(self, int node, unsigned long long number, long long now_ms) except -1
     cdef int want(self, int node, unsigned char why) except -1
     cdef int pend(self, int node) except -1
-    cdef BornMetric* by_alias(self, Birth* birth, unsigned long long alias) noexcept
-    cdef BornMetric* by_name(self, Birth* birth, const unsigned char* name, size_t size) noexcept
     cdef int lay_out(self, int slot, Announced* metrics, size_t count) except -2
     cdef int undo(self, int slot) except -1
     cdef int forget(self, int slot) except -1

@@ -9,7 +9,7 @@ from which `load` makes the table again.
 from struct import Struct
 from zlib import crc32
 
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -25,6 +25,8 @@ from ext.telemetry.sparkplug_sequence cimport (
     step_sequence,
 )
 
+from ext.telemetry.sparkplug_table cimport Announced, BornMetric, fill_table, release_table, table_bytes
+
 cdef enum Kind:                     # of a record
     KIND_BIRTH = 1
     KIND_DEATH = 2
@@ -33,7 +35,6 @@ cdef enum Kind:                     # of a record
 cdef enum:
     JOURNAL_MAX_BYTES = 16_000_000  # what waits for the disk; beyond it the next write is a snapshot
     EVENTS_MAX = 10_000
-    MAX_NAME_BYTES = 1024           # a metric with a longer name is not remembered
     BACKOFF_DOUBLINGS = 7
     RESCAN_MS = 1000                # how long a search for something to throw away is not repeated
 
@@ -47,49 +48,6 @@ cdef enum:
     METRIC_BYTES = 13
     HEAD_BYTES = 12
     BODY_BYTES = 24
-
-cdef struct NamePlace:
-    const unsigned char* at
-    unsigned int size
-    unsigned int metric
-
-
-cdef int compare_names(const void* left, const void* right) noexcept nogil:
-    cdef NamePlace* a = <NamePlace*>left
-    cdef NamePlace* b = <NamePlace*>right
-    cdef int order = memcmp(a.at, b.at, min(a.size, b.size))
-    if order:
-        return order
-    if a.size != b.size:
-        return -1 if a.size < b.size else 1
-    return -1 if a.metric < b.metric else 1
-
-
-cdef int compare_aliases(const void* left, const void* right) noexcept nogil:
-    cdef AliasPlace* a = <AliasPlace*>left
-    cdef AliasPlace* b = <AliasPlace*>right
-    if a.alias != b.alias:
-        return -1 if a.alias < b.alias else 1
-    return -1 if a.metric < b.metric else 1
-
-
-cdef void release(Birth* birth) noexcept nogil:
-    """Free what one birth took."""
-    free(birth.text)
-    free(birth.metrics)
-    free(birth.by_name)
-    free(birth.direct)
-    free(birth.sorted)
-    birth.text = NULL
-    birth.metrics = NULL
-    birth.by_name = NULL
-    birth.direct = NULL
-    birth.sorted = NULL
-    birth.metric_count = 0
-    birth.alias_count = 0
-    birth.named_count = 0
-    birth.alias_span = 0
-
 
 cdef class Births:
     """Edge nodes and devices by (sender, `{group}/{edge}[/{device}]`).
@@ -116,7 +74,7 @@ cdef class Births:
     def __dealloc__(self):
         cdef int slot
         for slot in range(self.count):
-            release(&self.births[slot])
+            release_table(&self.births[slot].table)
             free(self.births[slot].key)
         free(self.births)
         free(self.buckets)
@@ -290,7 +248,7 @@ cdef class Births:
                 self.devices -= 1
                 self.born_devices -= birth.flags & BIRTH_BORN
             self.hold(birth, -1, -<long long>birth.held_bytes)
-            release(birth)
+            release_table(&birth.table)
             free(birth.key)
             memset(birth, 0, sizeof(Birth))
             birth.next = self.free_slot
@@ -366,133 +324,20 @@ cdef class Births:
             else:
                 self.born_devices -= 1
         birth.flags &= <unsigned char>~(BIRTH_BORN | BIRTH_RESTORED)
-        if birth.metrics != NULL:
+        if birth.table.metrics != NULL:
             self.hold(birth, 0, <long long>(sizeof(Birth) + birth.key_size) - <long long>birth.held_bytes)
-            release(birth)
+            release_table(&birth.table)
         return 0
 
     cdef int lay_out(self, int slot, Announced* metrics, size_t count) except -2:
-        """A birth's metrics, copied into the tables of a slot that has none. Returns -1 if there is no room."""
+        """A birth's metrics, copied into the table of a slot that has none. Returns -1 if there is no room."""
         cdef Birth* birth = &self.births[slot]
-        cdef BornMetric* born
-        cdef NamePlace* names = NULL
-        cdef size_t i, text_size = 0, kept = 0, aliases = 0, needed, at = 0
-        cdef unsigned long long low = 0xFFFFFFFFFFFFFFFFULL, high = 0
-        cdef bint is_direct
-        for i in range(count):
-            if metrics[i].name_size > MAX_NAME_BYTES:
-                continue
-            kept += 1
-            text_size += metrics[i].name_size + metrics[i].unit_size
-            if metrics[i].has_alias:
-                aliases += 1
-                low = min(low, metrics[i].alias)
-                high = max(high, metrics[i].alias)
-        # Aliases are nearly always small and close together: then a table is indexed by them.
-        is_direct = aliases > 0 and high - low < 4 * aliases + 64
-        needed = text_size + kept * (sizeof(BornMetric) + sizeof(int))
-        needed += (high - low + 1) * sizeof(int) if is_direct else aliases * sizeof(AliasPlace)
-        if text_size > 0x7FFFFFFF or not self.make_room(birth.owner, needed):
+        cdef size_t needed = table_bytes(metrics, count)
+        if not self.make_room(birth.owner, needed):
             return -1
-        birth = &self.births[slot]
-        birth.text = <unsigned char*>malloc(text_size + 1)
-        birth.metrics = <BornMetric*>calloc(kept + 1, sizeof(BornMetric))
-        birth.by_name = <unsigned int*>malloc((kept + 1) * sizeof(int))
-        names = <NamePlace*>malloc((kept + 1) * sizeof(NamePlace))
-        if is_direct:
-            birth.direct = <unsigned int*>calloc(high - low + 1, sizeof(int))
-        else:
-            birth.sorted = <AliasPlace*>malloc((aliases + 1) * sizeof(AliasPlace))
-        if birth.text == NULL or birth.metrics == NULL or birth.by_name == NULL or names == NULL \
-                or (birth.direct == NULL and birth.sorted == NULL):
-            release(birth)
-            free(names)
+        if fill_table(&birth.table, metrics, count):
             raise MemoryError
-        for i in range(count):
-            if metrics[i].name_size > MAX_NAME_BYTES:
-                continue
-            born = &birth.metrics[birth.metric_count]
-            born.alias = metrics[i].alias
-            born.has_alias = metrics[i].has_alias
-            born.is_control = metrics[i].is_control
-            born.datatype = metrics[i].datatype
-            born.name_at = <unsigned int>at
-            born.name_size = <unsigned short>metrics[i].name_size
-            memcpy(birth.text + at, metrics[i].name, metrics[i].name_size)
-            at += metrics[i].name_size
-            born.unit_at = <unsigned int>at
-            born.unit_size = metrics[i].unit_size
-            if metrics[i].unit_size:
-                memcpy(birth.text + at, metrics[i].unit, metrics[i].unit_size)
-                at += metrics[i].unit_size
-            names[birth.metric_count].at = birth.text + born.name_at
-            names[birth.metric_count].size = born.name_size
-            names[birth.metric_count].metric = birth.metric_count
-            if born.has_alias and is_direct:
-                birth.direct[born.alias - low] = birth.metric_count + 1
-            elif born.has_alias:
-                birth.sorted[birth.alias_count].alias = born.alias
-                birth.sorted[birth.alias_count].metric = birth.metric_count
-                birth.alias_count += 1
-            birth.metric_count += 1
-        if is_direct:
-            birth.alias_base = low
-            birth.alias_span = high - low + 1
-        # Of what is named twice the last one counts, in both tables.
-        elif birth.alias_count:
-            qsort(birth.sorted, birth.alias_count, sizeof(AliasPlace), compare_aliases)
-            at = 0
-            for i in range(1, birth.alias_count):
-                if birth.sorted[i].alias != birth.sorted[at].alias:
-                    at += 1
-                birth.sorted[at] = birth.sorted[i]
-            birth.alias_count = <unsigned int>at + 1
-        if birth.metric_count:
-            qsort(names, birth.metric_count, sizeof(NamePlace), compare_names)
-            at = 0
-            birth.by_name[0] = names[0].metric
-            for i in range(1, birth.metric_count):
-                if names[i].size != names[i - 1].size or memcmp(names[i].at, names[i - 1].at, names[i].size) != 0:
-                    at += 1
-                else:
-                    birth.metrics[birth.by_name[at]].is_shadowed = 1
-                birth.by_name[at] = names[i].metric
-            birth.named_count = <unsigned int>at + 1
-        free(names)
         return self.hold(birth, 0, needed)
-
-    cdef BornMetric* by_alias(self, Birth* birth, unsigned long long alias) noexcept:
-        cdef unsigned int low = 0, high = birth.alias_count, middle
-        cdef unsigned long long at = alias - birth.alias_base
-        if birth.direct != NULL:
-            if at >= birth.alias_span or birth.direct[at] == 0:
-                return NULL
-            return &birth.metrics[birth.direct[at] - 1]
-        while low < high:
-            middle = (low + high) // 2
-            if birth.sorted[middle].alias < alias:
-                low = middle + 1
-            else:
-                high = middle
-        if low < birth.alias_count and birth.sorted[low].alias == alias:
-            return &birth.metrics[birth.sorted[low].metric]
-        return NULL
-
-    cdef BornMetric* by_name(self, Birth* birth, const unsigned char* name, size_t size) noexcept:
-        cdef unsigned int low = 0, high = birth.named_count, middle
-        cdef BornMetric* born
-        cdef int order
-        while low < high:
-            middle = (low + high) // 2
-            born = &birth.metrics[birth.by_name[middle]]
-            order = memcmp(birth.text + born.name_at, name, min(<size_t>born.name_size, size))
-            if order == 0 and born.name_size == size:
-                return born
-            if order < 0 or (order == 0 and born.name_size < size):
-                low = middle + 1
-            else:
-                high = middle
-        return NULL
 
     cdef int tell(self, str what, int slot, long long now_ms) except -1:
         cdef Birth* birth = &self.births[slot]
@@ -587,6 +432,24 @@ cdef class Births:
         self.pending_count = kept
         return found
 
+    def doubt(self, owner) -> int:
+        """Messages of this sender (0: of brokers) may have been lost, births among them. Returns how many nodes it has.
+
+        Aliases go on to hold, but each node is asked for its births when it sends something.
+        """
+        cdef int slot, found = 0
+        cdef Birth* birth
+        for slot in range(self.count):
+            birth = &self.births[slot]
+            if birth.owner == owner and birth.flags & BIRTH_BORN:
+                birth.flags |= BIRTH_RESTORED
+                if birth.flags & BIRTH_NODE:
+                    found += 1
+                    birth.sequence.is_known = 0
+                    birth.sequence.missing_count = 0
+                    memset(birth.sequence.missing, 0, sizeof(birth.sequence.missing))
+        return found
+
     def take_events(self) -> list:
         """(`born` or `dead`, owner, key, ms) since the last call."""
         found, self.events = self.events, []
@@ -601,11 +464,11 @@ cdef class Births:
             return None
         birth = &self.births[slot]
         metrics = []
-        for i in range(birth.metric_count):
-            born = &birth.metrics[i]
+        for i in range(birth.table.metric_count):
+            born = &birth.table.metrics[i]
             metrics.append((
-                birth.text[born.name_at : born.name_at + born.name_size], born.alias if born.has_alias else None,
-                born.datatype, birth.text[born.unit_at : born.unit_at + born.unit_size], bool(born.is_control),
+                birth.table.text[born.name_at : born.name_at + born.name_size], born.alias if born.has_alias else None,
+                born.datatype, birth.table.text[born.unit_at : born.unit_at + born.unit_size], bool(born.is_control),
             ))
         return {
             "is_born": bool(birth.flags & BIRTH_BORN),
@@ -636,24 +499,24 @@ cdef class Births:
     cdef bytes record_of(self, int slot, int kind):
         cdef Birth* birth = &self.births[slot]
         cdef BornMetric* born
-        cdef size_t count = birth.metric_count if kind == KIND_BIRTH else 0
+        cdef size_t count = birth.table.metric_count if kind == KIND_BIRTH else 0
         cdef size_t i, size = 0
         cdef bytes metrics
         cdef unsigned char* at
         for i in range(count):
-            size += METRIC_BYTES + birth.metrics[i].name_size + birth.metrics[i].unit_size
+            size += METRIC_BYTES + birth.table.metrics[i].name_size + birth.table.metrics[i].unit_size
         metrics = PyBytes_FromStringAndSize(NULL, size)
         at = metrics
         for i in range(count):
-            born = &birth.metrics[i]
+            born = &birth.table.metrics[i]
             memcpy(at, &born.alias, 8)
             at[8] = born.has_alias | (born.is_control << 1)
             at[9] = born.datatype
             memcpy(at + 10, &born.name_size, 2)
             at[12] = born.unit_size
-            memcpy(at + METRIC_BYTES, birth.text + born.name_at, born.name_size)
+            memcpy(at + METRIC_BYTES, birth.table.text + born.name_at, born.name_size)
             at += METRIC_BYTES + born.name_size
-            memcpy(at, birth.text + born.unit_at, born.unit_size)
+            memcpy(at, birth.table.text + born.unit_at, born.unit_size)
             at += born.unit_size
         body = BODY.pack(kind, birth.has_bd_seq, birth.owner, birth.key_size, birth.group_size, birth.edge_end,
                          birth.bd_seq, count) + birth.key[: birth.key_size] + metrics

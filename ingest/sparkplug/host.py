@@ -119,7 +119,12 @@ class SparkplugHost:
         return state_topic(self._settings.host_id), state_payload(False, self._since_ms), 1, True
 
     def greet(self, transport: str = "broker") -> None:
-        """Say that this host is there; call it when the way out is open."""
+        """Say that this host is there; call it whenever the way is open again.
+
+        What came by there meanwhile is lost: births are taken for good only until they can be confirmed.
+        """
+        if transport == "broker":
+            self._births.doubt(0)
         self._send(transport, state_topic(self._settings.host_id), state_payload(True, self._since_ms), 1, True)
 
     def take_leave(self, transports: tuple[str, ...]) -> None:

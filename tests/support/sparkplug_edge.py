@@ -1,6 +1,5 @@
 """Edge nodes made with pysparkplug: its payloads, sequence numbers, births and wills, over the paho client we have."""
 
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ class Edge:
     ) -> None:
         self.group, self.name = group, name
         self.rebirths = 0
-        self.connected = threading.Event()
+        self._sent_ms = _now()
         self._aliases: dict[tuple[str, str], tuple[int, sp.DataType]] = {}
         self.client = Client(username, password, client_id=f"{group}-{name}")
         control = sp.Metric(_now(), "Node Control/Rebirth", sp.DataType.BOOLEAN, value=False)
@@ -101,7 +100,9 @@ class Edge:
     def send_metrics(self, metrics: list[sp.Metric], device: str = "", seq: int | None = None) -> None:
         kind, verb = (sp.DData, "DDATA") if device else (sp.NData, "NDATA")
         number = self.next_seq() if seq is None else seq
-        self._publish(verb, kind(_now(), seq=number, metrics=tuple(metrics)), device)
+        # Two readings of one millisecond would be the same reading.
+        self._sent_ms = max(self._sent_ms + 1, _now())
+        self._publish(verb, kind(self._sent_ms, seq=number, metrics=tuple(metrics)), device)
 
     def _publish(self, verb: str, payload: Any, device: str = "", *, dtypes: bool = False) -> None:
         topic = sp.Topic(

@@ -137,6 +137,19 @@ def test_tck_operational_behavior_host_application_disconnect_intentional(world)
     assert json.loads(data) == {"online": False, "timestamp": world.now_ms}
 
 
+def test_births_of_before_a_lost_connection_hold_until_they_are_confirmed(world):
+    """What a broker sent to nobody is lost, births too; neither a gap nor an alias would tell."""
+    world.take("NBIRTH", BIRTH)
+    world.host.greet()
+    world.sent.clear()
+    assert world.take("NDATA", payload(metric(2.5, alias=7), seq=99)).numbers[0][1] == b"level"
+    assert world.host.counters()["gaps"] == 0
+    assert world.pass_time(1) == 1
+    world.take("NBIRTH", BIRTH)
+    world.take("NDATA", payload(seq=1))
+    assert world.pass_time(100) == 0
+
+
 # --- the file
 
 

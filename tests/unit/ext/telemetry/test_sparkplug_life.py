@@ -1,6 +1,8 @@
 """Sparkplug edge nodes over time: sequence numbers, deaths, rebirths that are due, and what survives a restart."""
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.sparkplug_births import Births
@@ -351,3 +353,30 @@ def test_a_journal_that_nobody_takes_becomes_a_snapshot(host):
     assert host.births.take_journal() == b""
     again = restarted(host, host.births.snapshot())
     assert len(again.births.known(0, b"G/E")["metrics"]) == 2001
+
+
+# --- any order
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 255), st.lists(st.integers(0, 9), min_size=1, max_size=120))
+def test_messages_that_come_late_in_any_order_leave_no_gap(first, delays):
+    """Each message is overtaken by fewer than ten others."""
+    host = DecodingHost()
+    host.take(NBIRTH, birth(metric(1.0, **LEVEL), seq=first))
+    order = sorted(range(len(delays)), key=lambda at: (at + delays[at], at))
+    outcomes = send(host, *((first + 1 + at) % 256 for at in order))
+    assert all(map(is_stored, outcomes))
+    assert host.wants(LATER_MS) == []
+    assert host.births.known(0, b"G/E")["missing"] == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 255), st.integers(1, 239), st.integers(1, 30))
+def test_what_never_comes_leads_to_one_rebirth(first, lost, after):
+    host = DecodingHost()
+    host.take(NBIRTH, birth(metric(1.0, **LEVEL), seq=first))
+    send(host, *((first + 1 + lost + at) % 256 for at in range(after)))
+    assert host.births.missing == lost
+    assert host.wants(LATER_MS) == [b"G/E"]
+    assert host.wants(LATER_MS + 600_000) == []
