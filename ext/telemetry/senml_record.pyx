@@ -63,6 +63,34 @@ cdef inline unsigned char bits_of(const unsigned char* at, size_t size) noexcept
     return bits
 
 
+cdef inline unsigned long long in_range(unsigned long long word, unsigned long long low,
+                                        unsigned long long high) noexcept nogil:
+    """The high bit of each byte that is in a range; all bytes have to be below 128."""
+    return (word + (128 - low) * 0x0101010101010101ULL) & ~(word + (127 - high) * 0x0101010101010101ULL)
+
+
+cdef inline bint is_plain_word(unsigned long long word) noexcept nogil:
+    """Eight bytes of a name without a separator: A-Z a-z 0-9 - . _"""
+    cdef unsigned long long good = in_range(word, c"-", c"9") & ~in_range(word, c"/", c"/")
+    good |= in_range(word | 0x20 * 0x0101010101010101ULL, c"a", c"z") | in_range(word, c"_", c"_")
+    return good & ~word & 0x8080808080808080ULL == 0x8080808080808080ULL
+
+
+cdef inline bint is_plain(const unsigned char* at, size_t size) noexcept nogil:
+    """Whether at least eight bytes are of a name without a separator; False may also mean fewer."""
+    cdef unsigned long long word
+    cdef size_t i = 0
+    if size < 8:
+        return False
+    while i + 8 < size:
+        memcpy(&word, at + i, 8)
+        if not is_plain_word(word):
+            return False
+        i += 8
+    memcpy(&word, at + size - 8, 8)
+    return is_plain_word(word)
+
+
 cdef void start_pack(Pack* pack) noexcept:
     pack.bn.at = 0
     pack.bn.size = 0
@@ -141,7 +169,7 @@ cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexce
     pack.bn_bits = 0
     if size == 0:
         return NULL
-    inside = bits_of(at, size - 1)
+    inside = HAS_ALPHANUMERIC if is_plain(at, size - 1) else bits_of(at, size - 1)
     pack.bn_bits = inside | BITS_OF[at[size - 1]]
     if pack.bn_bits & HAS_NOT_ASCII and not is_utf8(at, size):
         return b"not UTF-8"
