@@ -13,7 +13,7 @@ from ext.telemetry.json_scan cimport (
     skip_value,
     take,
 )
-from ext.telemetry.readings cimport Text
+from ext.telemetry.readings cimport Text, text_at
 from ext.telemetry.senml_record cimport (
     LABEL_BN,
     LABEL_BS,
@@ -40,10 +40,12 @@ from ext.telemetry.senml_record cimport (
     set_base_name,
     set_version,
     start_pack,
+    start_record,
 )
 
 cdef enum:
     ANY_STRING = 1 + 4 + 64 + 128 + 512 + 2048      # bn, bu, n, u, vs, vd
+    TAKEN_APART = 1 + 2048                          # bn, vd
 
 # Labels of one letter, and of two that begin with b or v, by their last letter; 0: none.
 cdef short[128] OF_ONE
@@ -97,24 +99,21 @@ cdef inline int scan_label(Scanner* scan, Readings readings, bint* is_bad) noexc
     if not scan_string(scan, readings, &string):
         is_bad[0] = True
         return LABEL_OTHER
-    return label_of(readings.bytes_of(&string.text), string.text.size)
+    return label_of(text_at(readings, &string.text), string.text.size)
 
 
-cdef bint take_text(Scanner* scan, Readings readings, int label, Text* text, Pack* pack, Record* record) noexcept:
-    """The less common strings."""
+cdef bint take_text(Scanner* scan, Readings readings, int label, Pack* pack, Record* record) noexcept:
+    """What is to be done with some strings once they were read."""
     cdef const char* wrong
+    cdef Text* text = &record.text
     cdef Py_ssize_t size
     if label == LABEL_BN:
-        wrong = set_base_name(readings, pack, text)
+        wrong = set_base_name(readings, pack)
         return True if wrong == NULL else fail(scan, wrong)
-    if label == LABEL_BU:
-        pack.bu = text[0]
-        return True
-    record.text = text[0]
     if label == LABEL_VD:
         if readings.reserve_arena(text.size):
             return fail(scan, b"out of memory")
-        size = decode_base64url(readings.bytes_of(text), text.size, readings.arena + readings.arena_size)
+        size = decode_base64url(text_at(readings, text), text.size, readings.arena + readings.arena_size)
         if size < 0:
             return fail(scan, b"vd is not base64url without padding")
         record.text.at = readings.arena_size
@@ -154,7 +153,7 @@ cdef bint scan_boolean(Scanner* scan, Record* record) noexcept:
 
 cdef inline bint scan_member(Scanner* scan, Readings readings, Pack* pack, Record* record) noexcept:
     """One label and its value; `at` is at the label's opening quote."""
-    cdef String string
+    cdef Text* text
     cdef double number
     cdef bint is_bad
     cdef const unsigned char* at = scan.at
@@ -175,15 +174,12 @@ cdef inline bint scan_member(Scanner* scan, Readings readings, Pack* pack, Recor
     if label & ANY_STRING:
         if not take(scan, c'"'):
             return fail(scan, b"string expected")
-        if not scan_string(scan, readings, &string):
+        # straight to where it belongs: a struct that was just written in parts is slow to copy as one
+        text = (&record.n if label == LABEL_N else &record.u if label == LABEL_U else &pack.bn if label == LABEL_BN
+                else &pack.bu if label == LABEL_BU else &record.text)
+        if not scan_string(scan, readings, <String*>text):
             return False
-        if label == LABEL_N:
-            record.n = string.text
-        elif label == LABEL_U:
-            record.u = string.text
-        else:
-            return take_text(scan, readings, label, &string.text, pack, record)
-        return True
+        return True if not label & TAKEN_APART else take_text(scan, readings, label, pack, record)
     if label == LABEL_OTHER:
         return skip_value(scan, readings, 0)
     if label == LABEL_VB:
@@ -212,12 +208,7 @@ cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) 
         skip_space(scan)
         if not take(scan, c"{"):
             return fail(scan, b"record missing")
-        record.n.size = 0
-        record.n.is_own = 1
-        record.n.at = 0
-        record.v = 0.0
-        record.t = 0.0
-        record.seen = 0
+        start_record(&record)
         skip_space(scan)
         if not take(scan, c"}"):
             while True:

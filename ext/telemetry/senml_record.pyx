@@ -11,11 +11,11 @@ from ext.telemetry.readings cimport (
     TEXT_BOOLEAN,
     TEXT_DATA,
     TEXT_STRING,
+    DeviceName,
     MetricName,
     RawReading,
     RawText,
     Readings,
-    Span,
     Text,
     recent_metric,
     text_at,
@@ -91,20 +91,6 @@ cdef inline bint is_plain(const unsigned char* at, size_t size) noexcept nogil:
     return is_plain_word(word)
 
 
-cdef void start_pack(Pack* pack) noexcept:
-    pack.bn.at = 0
-    pack.bn.size = 0
-    pack.bn.is_own = 1
-    pack.bu = pack.bn
-    pack.bt = 0.0
-    pack.bv = 0.0
-    pack.bver = 0.0
-    pack.has_bv = False
-    pack.bn_bits = 0
-    pack.is_split = False
-    pack.device_at = OWN_DEVICE
-
-
 cdef int label_of(const unsigned char* at, size_t size) noexcept:
     if size == 1:
         if at[0] == c"n":
@@ -159,11 +145,10 @@ cdef inline void part(Text* whole, size_t begin, size_t end, Text* out) noexcept
     out.is_own = whole.is_own
 
 
-cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexcept:
-    cdef const unsigned char* at = text_at(readings, name)
-    cdef size_t size = name.size
+cdef const char* set_base_name(Readings readings, Pack* pack) noexcept:
+    cdef const unsigned char* at = text_at(readings, &pack.bn)
+    cdef size_t size = pack.bn.size
     cdef unsigned char inside
-    pack.bn = name[0]
     pack.is_split = False
     pack.device_at = OWN_DEVICE
     pack.bn_bits = 0
@@ -175,7 +160,7 @@ cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexce
         return b"not UTF-8"
     if BITS_OF[at[size - 1]] & HAS_SEPARATOR and not pack.bn_bits & HAS_NOT_NAME and BITS_OF[at[0]] & HAS_ALPHANUMERIC:
         pack.is_split = True
-        part(name, last_separator(at, size - 1) + 1 if inside & HAS_SEPARATOR else 0, size - 1, &pack.device)
+        part(&pack.bn, last_separator(at, size - 1) + 1 if inside & HAS_SEPARATOR else 0, size - 1, &pack.device)
     return NULL
 
 
@@ -192,14 +177,23 @@ cdef const char* set_version(Pack* pack, double version) noexcept:
 cdef inline int use_device(Readings readings, Text* name, unsigned int* out) noexcept:
     """The place of a device in the open span; records of one device mostly follow each other."""
     cdef Text* known
+    cdef DeviceName* entry
     if readings.device_count > readings.spans[readings.span_count - 1].first_device:
         known = &readings.devices[readings.device_count - 1].name
         if known.size == name.size and same_bytes(text_at(readings, known), text_at(readings, name), name.size):
             out[0] = <unsigned int>(readings.device_count - 1)
             return 0
-    if readings.add_device(name):
+    if readings.device_count == readings.device_capacity and readings.reserve_devices(1):
         return -1
-    out[0] = <unsigned int>(readings.device_count - 1)
+    entry = &readings.devices[readings.device_count]
+    # field by field: a struct that was just written in parts is slow to copy as one
+    entry.name.at = name.at
+    entry.name.size = name.size
+    entry.name.is_own = name.is_own
+    entry.reason = REASON_NONE
+    entry.device = NULL
+    out[0] = <unsigned int>readings.device_count
+    readings.device_count += 1
     return 0
 
 
@@ -347,11 +341,4 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
     else:
         reading.reason = REASON_SUM_WITHOUT_VALUE
     readings.count += 1
-    return NULL
-
-
-cdef const char* end_pack(Readings readings) noexcept:
-    cdef Span* span = &readings.spans[readings.span_count - 1]
-    if readings.count == span.first_reading and readings.text_count == span.first_text:
-        return b"no record with a value"
     return NULL
