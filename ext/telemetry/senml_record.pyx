@@ -264,12 +264,14 @@ cdef inline long long time_of(double seconds, long long received_ms) noexcept:
 
 
 cdef inline Py_ssize_t plain_metric(Readings readings, Text* name, Text* unit) noexcept:
-    """The place of a metric, if its name is one without a separator; else -1."""
+    """The place of a metric, if its name begins as names do and has no separator; else -1."""
     cdef MetricName* known = recent_metric(readings, name, unit)
     cdef Py_ssize_t added
     if known != NULL and known.is_plain:
         return known - readings.metrics
     if bits_of(text_at(readings, name), name.size) & (HAS_NOT_NAME | HAS_SEPARATOR):
+        return -1
+    if not BITS_OF[text_at(readings, name)[0]] & HAS_ALPHANUMERIC:
         return -1
     if known != NULL:
         known.is_plain = True
@@ -314,9 +316,11 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
     if readings.count == readings.capacity and readings.reserve_readings(1):
         return b"out of memory"
     reading = &readings.readings[readings.count]
-    if pack.is_split and record.n.size:
+    if record.n.size and (pack.is_split or pack.bn.size == 0):
         metric_at = plain_metric(readings, &record.n, unit)
-    if metric_at >= 0:
+    if metric_at >= 0 and pack.bn.size == 0:
+        reading.device = OWN_DEVICE
+    elif metric_at >= 0:
         # the usual case: nothing has to be joined
         if pack.device_at == OWN_DEVICE and use_device(readings, &pack.device, &pack.device_at):
             return b"out of memory"
