@@ -13,6 +13,7 @@ cdef class BatchDecoder:
     cdef Column metric_index
     cdef Column time_delta
     cdef Column value           # the doubles' bits
+    cdef Column metrics         # offset and size, one after the other; then places in Readings.metrics
     cdef Column units           # offset and size, one after the other
     cdef const char* detail     # why decode() failed
     cdef size_t offset          # where
@@ -26,6 +27,7 @@ cdef class BatchDecoder:
     cdef bint read_devices(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept
     # A TextReading, with its indices and its time as they were sent.
     cdef bint read_text(self, Wire* wire, const unsigned char* chunk, Readings readings) noexcept
+    cdef bint name_metrics(self, Readings readings) noexcept
     cdef bint lay_out(self, long long base_ms, Readings readings) noexcept
     cdef bint lay_out_texts(self, long long base_ms, Readings readings) noexcept
     cdef bint ran_out(self) noexcept

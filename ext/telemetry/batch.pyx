@@ -88,6 +88,22 @@ cdef int reserve(Column* column, size_t more) noexcept:
     return 0
 
 
+cdef bint put_place(Column* column, Text* text) noexcept:
+    """Where in the chunk a string is, as two entries."""
+    if reserve(column, 2):
+        return False
+    column.items[column.count] = text.at
+    column.items[column.count + 1] = text.size
+    column.count += 2
+    return True
+
+
+cdef inline void take_place(Column* column, size_t at, Text* out) noexcept:
+    out.at = column.items[2 * at]
+    out.size = <unsigned int>column.items[2 * at + 1]
+    out.is_own = 0
+
+
 cdef bint read_varints(Wire* wire, unsigned int wire_type, Column* column, bint is_signed) noexcept:
     """A repeated uint32 or sint64, packed or one by one."""
     cdef Wire packed
@@ -153,16 +169,18 @@ cdef class BatchDecoder:
         free(self.metric_index.items)
         free(self.time_delta.items)
         free(self.value.items)
+        free(self.metrics.items)
         free(self.units.items)
 
     cdef bint ran_out(self) noexcept:
         """Whether memory ran out since the last time this was asked."""
         cdef bint found = (self.device_index.ran_out or self.metric_index.ran_out or self.time_delta.ran_out
-                           or self.value.ran_out or self.units.ran_out)
+                           or self.value.ran_out or self.metrics.ran_out or self.units.ran_out)
         self.device_index.ran_out = False
         self.metric_index.ran_out = False
         self.time_delta.ran_out = False
         self.value.ran_out = False
+        self.metrics.ran_out = False
         self.units.ran_out = False
         return found
 
@@ -178,6 +196,7 @@ cdef class BatchDecoder:
         self.metric_index.count = 0
         self.time_delta.count = 0
         self.value.count = 0
+        self.metrics.count = 0
         self.units.count = 0
         wire.at = payload
         wire.end = payload + size
@@ -193,10 +212,7 @@ cdef class BatchDecoder:
         cdef unsigned int field, wire_type
         cdef unsigned long long raw
         cdef Wire inner
-        cdef Text text, no_unit
-        no_unit.at = 0
-        no_unit.size = 0
-        no_unit.is_own = 1
+        cdef Text text
         text.is_own = 0
         while wire.at < wire.end:
             if wire.at[0] == DEVICES_TAG and not self.read_devices(wire, chunk, readings):
@@ -227,15 +243,8 @@ cdef class BatchDecoder:
                 if field == FIELD_DEVICES:
                     if readings.add_device(&text):
                         return False
-                elif field == FIELD_METRICS:
-                    if readings.add_metric(&text, &no_unit):
-                        return False
-                elif reserve(&self.units, 2):
+                elif not put_place(&self.metrics if field == FIELD_METRICS else &self.units, &text):
                     return False
-                else:
-                    self.units.items[self.units.count] = text.at
-                    self.units.items[self.units.count + 1] = text.size
-                    self.units.count += 2
             elif field == FIELD_TEXTS and wire_type == WIRE_BYTES:
                 if not read_bytes(wire, &inner) or not self.read_text(&inner, chunk, readings):
                     return False
@@ -319,16 +328,15 @@ cdef class BatchDecoder:
         """Indices of the payload to those of the chunk."""
         cdef Span* span = &readings.spans[readings.span_count - 1]
         cdef size_t devices = readings.device_count - span.first_device
-        cdef size_t metrics = readings.metric_count - span.first_metric
         cdef RawText* text
         cdef size_t i
         for i in range(span.first_text, readings.text_count):
             text = &readings.texts[i]
             if text.kind == KIND_MISSING:
                 return self.fail(b"text reading without a value")
-            if text.metric >= metrics:
+            if text.metric >= self.metrics.count:
                 return self.fail(b"metric_index beyond metrics")
-            text.metric += <unsigned int>span.first_metric
+            text.metric = <unsigned int>self.metrics.items[text.metric]
             if devices:
                 if text.device >= devices:
                     return self.fail(b"device_index beyond devices")
@@ -341,12 +349,35 @@ cdef class BatchDecoder:
                 return self.fail(b"time beyond 64 bits")
         return True
 
+    cdef bint name_metrics(self, Readings readings) noexcept:
+        """Names and units of `metrics` to places in the chunk, which take over its column."""
+        cdef size_t count = self.metrics.count // 2
+        cdef Text name, unit
+        cdef Py_ssize_t place
+        cdef size_t i
+        if count == 0:
+            return self.fail(b"no metrics")
+        if self.units.count and self.units.count != self.metrics.count:
+            return self.fail(b"units: neither empty nor as long as metrics")
+        unit.at = 0
+        unit.size = 0
+        unit.is_own = 1
+        for i in range(count):
+            take_place(&self.metrics, i, &name)
+            if self.units.count:
+                take_place(&self.units, i, &unit)
+            place = readings.use_metric(&name, &unit)
+            if place < 0:
+                return self.fail(b"out of memory")
+            self.metrics.items[i] = place
+        self.metrics.count = count
+        return True
+
     cdef bint lay_out(self, long long base_ms, Readings readings) noexcept:
         """Columns to readings; every column is as long as `value`, or has one entry for all, or none for zeros."""
         cdef Span* span = &readings.spans[readings.span_count - 1]
         cdef size_t count = self.value.count
         cdef size_t devices = readings.device_count - span.first_device
-        cdef size_t metrics = readings.metric_count - span.first_metric
         cdef size_t i
         cdef size_t device_step = self.device_index.count > 1
         cdef size_t metric_step = self.metric_index.count > 1
@@ -357,24 +388,16 @@ cdef class BatchDecoder:
         cdef long long* delta_at = self.time_delta.items
         cdef double* value_at = <double*>self.value.items
         cdef RawReading* reading
-        cdef Text* unit
         if count == 0 and readings.text_count == span.first_text:
             return self.fail(b"no values")
-        if metrics == 0:
-            return self.fail(b"no metrics")
-        if self.units.count and self.units.count != 2 * metrics:
-            return self.fail(b"units: neither empty nor as long as metrics")
+        if not self.name_metrics(readings):
+            return False
         if self.device_index.count > 1 and self.device_index.count != count:
             return self.fail(b"device_index: neither empty nor of one entry nor as long as value")
         if self.metric_index.count > 1 and self.metric_index.count != count:
             return self.fail(b"metric_index: neither empty nor of one entry nor as long as value")
         if self.time_delta.count > 1 and self.time_delta.count != count:
             return self.fail(b"time_delta_ms: neither empty nor of one entry nor as long as value")
-        for i in range(self.units.count // 2):
-            unit = &readings.metrics[span.first_metric + i].unit
-            unit.at = self.units.items[2 * i]
-            unit.size = <unsigned int>self.units.items[2 * i + 1]
-            unit.is_own = 0
         if readings.reserve_readings(count):
             return self.fail(b"out of memory")
         if count and self.time_delta.count == 1 and add_overflows(base_ms, delta_at[0], &time_ms):
@@ -386,9 +409,9 @@ cdef class BatchDecoder:
                     return self.fail(b"time beyond 64 bits")
             reading.time_ms = time_ms
             reading.value = value_at[i]
-            if <size_t>metric_at[0] >= metrics:
+            if <size_t>metric_at[0] >= self.metrics.count:
                 return self.fail(b"metric_index beyond metrics")
-            reading.metric = <unsigned int>(span.first_metric + metric_at[0])
+            reading.metric = <unsigned int>self.metrics.items[metric_at[0]]
             if devices:
                 if <size_t>device_at[0] >= devices:
                     return self.fail(b"device_index beyond devices")

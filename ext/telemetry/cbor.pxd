@@ -6,6 +6,7 @@ from ext.telemetry.readings cimport Readings, Text
 
 cdef extern from *:
     unsigned long long swap_bytes "__builtin_bswap64"(unsigned long long word) noexcept nogil
+    unsigned int swap_bytes_32 "__builtin_bswap32"(unsigned int word) noexcept nogil
 
 cdef enum Major:
     CBOR_UNSIGNED = 0
@@ -19,6 +20,7 @@ cdef enum Major:
 
 cdef enum:
     CBOR_INDEFINITE = 31            # Head.info; of major 7: the break
+    CBOR_UINT_32 = 0x1A
     CBOR_BREAK = 0xFF
     CBOR_FALSE = 0xF4
     CBOR_TRUE = 0xF5
@@ -64,9 +66,19 @@ cdef inline bint read_head(Cbor* cbor, Head* head) noexcept:
     return True if head.info < 24 else read_long_head(cbor, head)
 
 
+cdef inline bint is_short_ascii(Cbor* cbor, Head* head) noexcept:
+    cdef unsigned char seen = 0
+    cdef size_t i
+    if head.value > 8 or head.value > <unsigned long long>(cbor.end - cbor.at):
+        return False
+    for i in range(head.value):
+        seen |= cbor.at[i]
+    return seen < 128
+
+
 cdef inline bint read_string(Cbor* cbor, Readings readings, Head* head, bint is_checked, Text* out) noexcept:
     """What follows a head of major 2 or 3."""
-    if head.info == CBOR_INDEFINITE or is_checked:
+    if head.info == CBOR_INDEFINITE or (is_checked and not is_short_ascii(cbor, head)):
         return read_pieces(cbor, readings, head, is_checked, out)
     if head.value > <unsigned long long>(cbor.end - cbor.at):
         return refuse(cbor, b"string runs over the end")
@@ -86,4 +98,21 @@ cdef inline bint take_double(Cbor* cbor, double* out) noexcept:
     word = swap_bytes(word)
     memcpy(out, &word, 8)
     cbor.at += 9
+    return True
+
+
+cdef inline bint take_unsigned(Cbor* cbor, double* out) noexcept:
+    """Step over an unsigned integer of one byte or, as times have it, of four after its head, if there is one."""
+    cdef unsigned int word
+    if cbor.at == cbor.end:
+        return False
+    if cbor.at[0] < 24:
+        out[0] = cbor.at[0]
+        cbor.at += 1
+        return True
+    if cbor.at[0] != CBOR_UINT_32 or cbor.end - cbor.at < 5:
+        return False
+    memcpy(&word, cbor.at + 1, 4)
+    out[0] = swap_bytes_32(word)
+    cbor.at += 5
     return True

@@ -24,7 +24,7 @@ from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.json_scan cimport Scanner
 from ext.telemetry.batch cimport BatchDecoder
 from ext.telemetry.cbor cimport Cbor
-from ext.telemetry.readings cimport Readings, StageCounters
+from ext.telemetry.readings cimport Readings, StageCounters, begin_span, end_span
 from ext.telemetry.senml cimport decode_senml
 from ext.telemetry.senml_cbor cimport decode_senml_cbor
 from ext.telemetry.by_type cimport decode_by_type
@@ -81,38 +81,38 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
             continue
         before = readings.count + readings.text_count
         if encoding == ENCODING_SENML_JSON:
-            if readings.open_span(i, encoding) == NULL:
+            if begin_span(readings, i, encoding) == NULL:
                 raise MemoryError
             scan.chunk = chunk.data
             scan.start = chunk.data + frame.payload_at
             scan.at = scan.start
             scan.end = scan.start + frame.payload_size
             if decode_senml(&scan, readings, frame.received_ms):
-                readings.close_span()
+                end_span(readings)
             else:
                 readings.drop_span()
                 if readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, scan.detail, scan.at - scan.start)
         elif encoding == ENCODING_BATCH:
-            if readings.open_span(i, encoding) == NULL:
+            if begin_span(readings, i, encoding) == NULL:
                 raise MemoryError
             if batches.decode(chunk.data + frame.payload_at, frame.payload_size, chunk.data, readings):
-                readings.close_span()
+                end_span(readings)
             else:
                 readings.drop_span()
                 if batches.ran_out() or readings.ran_out:
                     raise MemoryError
                 refuse(readings, counters, i, encoding, REASON_MALFORMED_PAYLOAD, batches.detail, batches.offset)
         elif encoding == ENCODING_SENML_CBOR:
-            if readings.open_span(i, encoding) == NULL:
+            if begin_span(readings, i, encoding) == NULL:
                 raise MemoryError
             cbor.chunk = chunk.data
             cbor.start = chunk.data + frame.payload_at
             cbor.at = cbor.start
             cbor.end = cbor.start + frame.payload_size
             if decode_senml_cbor(&cbor, readings, frame.received_ms):
-                readings.close_span()
+                end_span(readings)
             else:
                 readings.drop_span()
                 if readings.ran_out:

@@ -28,13 +28,18 @@ cdef bint skip_value(Scanner* scan, Readings readings, int depth) noexcept
 cdef bint scan_literal(Scanner* scan, const char* literal, size_t size) noexcept
 
 
-cdef inline void skip_space(Scanner* scan) noexcept:
+cdef inline const unsigned char* past_space(const unsigned char* at, const unsigned char* end) noexcept:
     cdef unsigned char c
-    while scan.at < scan.end:
-        c = scan.at[0]
+    while at < end:
+        c = at[0]
         if c > 32 or not (c == 32 or c == 10 or c == 13 or c == 9):
-            return
-        scan.at += 1
+            break
+        at += 1
+    return at
+
+
+cdef inline void skip_space(Scanner* scan) noexcept:
+    scan.at = past_space(scan.at, scan.end)
 
 
 cdef inline bint take(Scanner* scan, unsigned char wanted) noexcept:

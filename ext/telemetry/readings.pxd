@@ -97,6 +97,7 @@ cdef class Readings:
 
     # What follows returns 0, or -1 if memory ran out.
     cdef int reserve_readings(self, size_t more) noexcept
+    cdef int reserve_spans(self, size_t more) noexcept
     cdef int reserve_devices(self, size_t more) noexcept
     cdef int reserve_arena(self, size_t more) noexcept
     # A copy of these bytes in the arena.
@@ -144,3 +145,28 @@ cdef inline MetricName* recent_metric(Readings readings, Text* name, Text* unit)
             and same_bytes(text_at(readings, &entry.unit), text_at(readings, unit), unit.size)):
         return entry
     return NULL
+
+
+cdef inline Span* begin_span(Readings readings, size_t frame, unsigned char encoding) noexcept:
+    """open_span() without a call where there is room."""
+    cdef Span* span
+    if readings.span_count == readings.span_capacity and readings.reserve_spans(1):
+        return NULL
+    span = &readings.spans[readings.span_count]
+    readings.span_count += 1
+    span.frame = frame
+    span.encoding = encoding
+    span.first_reading = readings.count
+    span.first_text = readings.text_count
+    span.first_device = readings.device_count
+    span.first_metric = readings.metric_count
+    return span
+
+
+cdef inline void end_span(Readings readings) noexcept:
+    """close_span() without a call."""
+    cdef Span* span = &readings.spans[readings.span_count - 1]
+    span.readings = readings.count - span.first_reading
+    span.texts = readings.text_count - span.first_text
+    span.devices = readings.device_count - span.first_device
+    span.metrics = readings.metric_count - span.first_metric

@@ -82,6 +82,9 @@ cdef class Readings:
     cdef int reserve_readings(self, size_t more) noexcept:
         return grow(self, <void**>&self.readings, &self.capacity, self.count + more, sizeof(RawReading))
 
+    cdef int reserve_spans(self, size_t more) noexcept:
+        return grow(self, <void**>&self.spans, &self.span_capacity, self.span_count + more, sizeof(Span))
+
     cdef int reserve_devices(self, size_t more) noexcept:
         return grow(self, <void**>&self.devices, &self.device_capacity, self.device_count + more, sizeof(DeviceName))
 
@@ -159,25 +162,10 @@ cdef class Readings:
         return 0
 
     cdef Span* open_span(self, size_t frame, unsigned char encoding) noexcept:
-        cdef Span* span
-        if grow(self, <void**>&self.spans, &self.span_capacity, self.span_count + 1, sizeof(Span)):
-            return NULL
-        span = &self.spans[self.span_count]
-        self.span_count += 1
-        span.frame = frame
-        span.encoding = encoding
-        span.first_reading = self.count
-        span.first_text = self.text_count
-        span.first_device = self.device_count
-        span.first_metric = self.metric_count
-        return span
+        return begin_span(self, frame, encoding)
 
     cdef void close_span(self) noexcept:
-        cdef Span* span = &self.spans[self.span_count - 1]
-        span.readings = self.count - span.first_reading
-        span.texts = self.text_count - span.first_text
-        span.devices = self.device_count - span.first_device
-        span.metrics = self.metric_count - span.first_metric
+        end_span(self)
 
     cdef void drop_span(self) noexcept:
         cdef Span* span = &self.spans[self.span_count - 1]

@@ -6,6 +6,7 @@ from ext.telemetry.json_scan cimport (
     Scanner,
     String,
     fail,
+    past_space,
     scan_literal,
     scan_number,
     scan_string,
@@ -13,7 +14,7 @@ from ext.telemetry.json_scan cimport (
     skip_value,
     take,
 )
-from ext.telemetry.readings cimport Text
+from ext.telemetry.readings cimport Text, text_at
 from ext.telemetry.senml_record cimport (
     LABEL_BN,
     LABEL_BS,
@@ -40,10 +41,12 @@ from ext.telemetry.senml_record cimport (
     set_base_name,
     set_version,
     start_pack,
+    start_record,
 )
 
 cdef enum:
     ANY_STRING = 1 + 4 + 64 + 128 + 512 + 2048      # bn, bu, n, u, vs, vd
+    TAKEN_APART = 1 + 2048                          # bn, vd
 
 # Labels of one letter, and of two that begin with b or v, by their last letter; 0: none.
 cdef short[128] OF_ONE
@@ -73,48 +76,42 @@ cdef void fill_labels() noexcept:
 fill_labels()
 
 
-cdef inline int scan_label(Scanner* scan, Readings readings, bint* is_bad) noexcept:
-    """A label, `at` at its opening quote before and behind its closing one after; `is_bad`: it is no string."""
-    cdef const unsigned char* at = scan.at
+cdef int scan_label(Scanner* scan, Readings readings, bint* is_bad) noexcept:
+    """A label that is not one of the usual ones, `at` at its opening quote; `is_bad`: it is no string."""
     cdef String string
-    cdef int label
-    is_bad[0] = False
-    if scan.end - at >= 4 and at[0] == c'"':
-        if at[2] == c'"':
-            label = OF_ONE[at[1] & 127] if at[1] < 128 else 0
-            if label:
-                scan.at = at + 3
-                return label
-        elif at[3] == c'"' and at[2] < 128:
-            label = AFTER_B[at[2]] if at[1] == c"b" else AFTER_V[at[2]] if at[1] == c"v" else 0
-            if label:
-                scan.at = at + 4
-                return label
+    is_bad[0] = True
     if not take(scan, c'"'):
-        is_bad[0] = True
         scan.detail = b"label missing"
         return LABEL_OTHER
     if not scan_string(scan, readings, &string):
-        is_bad[0] = True
         return LABEL_OTHER
-    return label_of(readings.bytes_of(&string.text), string.text.size)
+    is_bad[0] = False
+    return label_of(text_at(readings, &string.text), string.text.size)
 
 
-cdef bint take_text(Scanner* scan, Readings readings, int label, Text* text, Pack* pack, Record* record) noexcept:
-    """The less common strings."""
+cdef inline int usual_label(const unsigned char* at, const unsigned char* end) noexcept:
+    """A label of one or two letters with its quotes; 0: something else."""
+    if end - at < 4 or at[0] != c'"':
+        return 0
+    if at[2] == c'"':
+        return OF_ONE[at[1] & 127] if at[1] < 128 else 0
+    if at[3] == c'"' and at[2] < 128:
+        return AFTER_B[at[2]] if at[1] == c"b" else AFTER_V[at[2]] if at[1] == c"v" else 0
+    return 0
+
+
+cdef bint take_text(Scanner* scan, Readings readings, int label, Pack* pack, Record* record) noexcept:
+    """What is to be done with some strings once they were read."""
     cdef const char* wrong
+    cdef Text* text = &record.text
     cdef Py_ssize_t size
     if label == LABEL_BN:
-        wrong = set_base_name(readings, pack, text)
+        wrong = set_base_name(readings, pack)
         return True if wrong == NULL else fail(scan, wrong)
-    if label == LABEL_BU:
-        pack.bu = text[0]
-        return True
-    record.text = text[0]
     if label == LABEL_VD:
         if readings.reserve_arena(text.size):
             return fail(scan, b"out of memory")
-        size = decode_base64url(readings.bytes_of(text), text.size, readings.arena + readings.arena_size)
+        size = decode_base64url(text_at(readings, text), text.size, readings.arena + readings.arena_size)
         if size < 0:
             return fail(scan, b"vd is not base64url without padding")
         record.text.at = readings.arena_size
@@ -153,42 +150,51 @@ cdef bint scan_boolean(Scanner* scan, Record* record) noexcept:
 
 
 cdef inline bint scan_member(Scanner* scan, Readings readings, Pack* pack, Record* record) noexcept:
-    """One label and its value; `at` is at the label's opening quote."""
-    cdef String string
+    """One label and its value; `at` is at the label's opening quote.
+
+    The place is kept in a register: through `scan.at` each step would wait for the store of the one before.
+    """
+    cdef Text* text
     cdef double number
-    cdef bint is_bad
-    cdef const unsigned char* at = scan.at
-    cdef int label = scan_label(scan, readings, &is_bad)
-    if is_bad:
-        return False
-    if label == LABEL_MUST:
-        scan.at = at
-        return fail(scan, b"unknown label that ends in _")
-    if record.seen & label:
-        scan.at = at
-        return fail(scan, b"label given twice in one record")
-    skip_space(scan)
-    if not take(scan, c":"):
-        return fail(scan, b"colon missing")
-    skip_space(scan)
-    record.seen |= label
-    if label & ANY_STRING:
-        if not take(scan, c'"'):
-            return fail(scan, b"string expected")
-        if not scan_string(scan, readings, &string):
+    cdef bint is_bad = False
+    cdef const unsigned char* first = scan.at
+    cdef const unsigned char* at = first
+    cdef const unsigned char* end = scan.end
+    cdef int label = usual_label(at, end)
+    if label:
+        at += 3 if at[2] == c'"' else 4
+    else:
+        label = scan_label(scan, readings, &is_bad)
+        if is_bad:
             return False
-        if label == LABEL_N:
-            record.n = string.text
-        elif label == LABEL_U:
-            record.u = string.text
-        else:
-            return take_text(scan, readings, label, &string.text, pack, record)
-        return True
+        at = scan.at
+        if label == LABEL_MUST:
+            scan.at = first
+            return fail(scan, b"unknown label that ends in _")
+    if record.seen & label:
+        scan.at = first
+        return fail(scan, b"label given twice in one record")
+    at = past_space(at, end)
+    if at == end or at[0] != c":":
+        scan.at = at
+        return fail(scan, b"colon missing")
+    at = past_space(at + 1, end)
+    record.seen |= label
+    scan.at = at
+    if label & ANY_STRING:
+        if at == end or at[0] != c'"':
+            return fail(scan, b"string expected")
+        # straight to where it belongs: a struct that was just written in parts is slow to copy as one
+        text = (&record.n if label == LABEL_N else &record.u if label == LABEL_U else &pack.bn if label == LABEL_BN
+                else &pack.bu if label == LABEL_BU else &record.text)
+        scan.at = at + 1
+        if not scan_string(scan, readings, <String*>text):
+            return False
+        return True if not label & TAKEN_APART else take_text(scan, readings, label, pack, record)
     if label == LABEL_OTHER:
         return skip_value(scan, readings, 0)
     if label == LABEL_VB:
         return scan_boolean(scan, record)
-    at = scan.at
     if not scan_number(scan, &number):
         return False
     if label == LABEL_V:
@@ -200,6 +206,32 @@ cdef inline bint scan_member(Scanner* scan, Readings readings, Pack* pack, Recor
     return True
 
 
+cdef bint scan_record(Scanner* scan, Readings readings, Pack* pack, Record* record) noexcept:
+    """An object and what may stand around it; `at` is behind what came before."""
+    cdef const unsigned char* at = past_space(scan.at, scan.end)
+    cdef const unsigned char* end = scan.end
+    scan.at = at
+    if at == end or at[0] != c"{":
+        return fail(scan, b"record missing")
+    start_record(record)
+    at = past_space(at + 1, end)
+    scan.at = at
+    if at < end and at[0] == c"}":
+        scan.at = at + 1
+        return True
+    while True:
+        if not scan_member(scan, readings, pack, record):
+            return False
+        at = past_space(scan.at, end)
+        if at == end or (at[0] != c"," and at[0] != c"}"):
+            scan.at = at
+            return fail(scan, b"comma missing")
+        if at[0] == c"}":
+            scan.at = at + 1
+            return True
+        scan.at = past_space(at + 1, end)
+
+
 cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) noexcept:
     cdef Pack pack
     cdef Record record
@@ -209,26 +241,8 @@ cdef bint decode_senml(Scanner* scan, Readings readings, long long received_ms) 
     if not take(scan, c"["):
         return fail(scan, b"not an array")
     while True:
-        skip_space(scan)
-        if not take(scan, c"{"):
-            return fail(scan, b"record missing")
-        record.n.size = 0
-        record.n.is_own = 1
-        record.n.at = 0
-        record.v = 0.0
-        record.t = 0.0
-        record.seen = 0
-        skip_space(scan)
-        if not take(scan, c"}"):
-            while True:
-                if not scan_member(scan, readings, &pack, &record):
-                    return False
-                skip_space(scan)
-                if take(scan, c"}"):
-                    break
-                if not take(scan, c","):
-                    return fail(scan, b"comma missing")
-                skip_space(scan)
+        if not scan_record(scan, readings, &pack, &record):
+            return False
         wrong = add_record(readings, &pack, &record, received_ms)
         if wrong != NULL:
             return fail(scan, wrong)

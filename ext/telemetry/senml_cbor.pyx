@@ -23,6 +23,7 @@ from ext.telemetry.cbor cimport (
     refuse,
     skip_item,
     take_double,
+    take_unsigned,
 )
 from ext.telemetry.readings cimport Text, text_at
 from ext.telemetry.senml_record cimport (
@@ -51,6 +52,7 @@ from ext.telemetry.senml_record cimport (
     set_base_name,
     set_version,
     start_pack,
+    start_record,
 )
 
 cdef enum:
@@ -106,7 +108,6 @@ cdef bint read_text(Cbor* cbor, Readings readings, int label, Pack* pack, Record
     """The value of a label that takes a string."""
     cdef Head head
     cdef Text* to = &record.text
-    cdef Text base_name
     cdef const char* wrong
     if not read_head(cbor, &head):
         return False
@@ -114,9 +115,9 @@ cdef bint read_text(Cbor* cbor, Readings readings, int label, Pack* pack, Record
         return refuse(cbor, b"string of another type expected")
     if label == LABEL_BN:
         # names are checked where they are used, their characters are all ASCII
-        if not read_string(cbor, readings, &head, False, &base_name):
+        if not read_string(cbor, readings, &head, False, &pack.bn):
             return False
-        wrong = set_base_name(readings, pack, &base_name)
+        wrong = set_base_name(readings, pack)
         return True if wrong == NULL else refuse(cbor, wrong)
     if label == LABEL_U:
         to = &record.u
@@ -179,7 +180,7 @@ cdef inline bint read_member(Cbor* cbor, Readings readings, Pack* pack, Record* 
     record.seen |= label
     if label == LABEL_V or label == LABEL_T:
         to = &record.v if label == LABEL_V else &record.t
-        return take_double(cbor, to) or read_number(cbor, readings, to)
+        return take_double(cbor, to) or take_unsigned(cbor, to) or read_number(cbor, readings, to)
     if label == LABEL_N:
         if not read_head(cbor, &head):
             return False
@@ -200,12 +201,7 @@ cdef bint read_record(Cbor* cbor, Readings readings, Pack* pack, Record* record)
         return False
     if head.major != CBOR_MAP:
         return refuse(cbor, b"record is no map")
-    record.n.size = 0
-    record.n.is_own = 1
-    record.n.at = 0
-    record.v = 0.0
-    record.t = 0.0
-    record.seen = 0
+    start_record(record)
     left = head.value
     while head.info == CBOR_INDEFINITE or left:
         if cbor.at >= cbor.end:

@@ -1,6 +1,6 @@
 # SenML (RFC 8428) without its syntax: the fields of a pack and of a record, and what readings they make.
 
-from ext.telemetry.readings cimport Readings, Text
+from ext.telemetry.readings cimport OWN_DEVICE, Readings, Span, Text
 
 cdef enum Label:                    # bits, so that a record can tell what it has
     LABEL_BN = 1
@@ -44,13 +44,44 @@ cdef struct Record:
     double t
     int seen                        # Label bits
 
-cdef void start_pack(Pack* pack) noexcept
 # The label's meaning, by its name in JSON.
 cdef int label_of(const unsigned char* at, size_t size) noexcept
 # What follows returns NULL, or why the pack is malformed.
-cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexcept
+# After `pack.bn` was read.
+cdef const char* set_base_name(Readings readings, Pack* pack) noexcept
 cdef const char* set_version(Pack* pack, double version) noexcept
 # A whole record: its reading, if it makes one, into the open span. `received_ms` is what relative times count from.
 cdef const char* add_record(Readings readings, Pack* pack, Record* record, long long received_ms) noexcept
-# After the last record.
-cdef const char* end_pack(Readings readings) noexcept
+
+
+cdef inline void start_pack(Pack* pack) noexcept:
+    pack.bn.at = 0
+    pack.bn.size = 0
+    pack.bn.is_own = 1
+    pack.bu.at = 0
+    pack.bu.size = 0
+    pack.bu.is_own = 1
+    pack.bt = 0.0
+    pack.bv = 0.0
+    pack.bver = 0.0
+    pack.has_bv = False
+    pack.bn_bits = 0
+    pack.is_split = False
+    pack.device_at = OWN_DEVICE
+
+
+cdef inline void start_record(Record* record) noexcept:
+    record.n.at = 0
+    record.n.size = 0
+    record.n.is_own = 1
+    record.v = 0.0
+    record.t = 0.0
+    record.seen = 0
+
+
+cdef inline const char* end_pack(Readings readings) noexcept:
+    """After the last record."""
+    cdef Span* span = &readings.spans[readings.span_count - 1]
+    if readings.count == span.first_reading and readings.text_count == span.first_text:
+        return b"no record with a value"
+    return NULL

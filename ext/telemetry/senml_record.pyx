@@ -11,11 +11,11 @@ from ext.telemetry.readings cimport (
     TEXT_BOOLEAN,
     TEXT_DATA,
     TEXT_STRING,
+    DeviceName,
     MetricName,
     RawReading,
     RawText,
     Readings,
-    Span,
     Text,
     recent_metric,
     text_at,
@@ -63,18 +63,32 @@ cdef inline unsigned char bits_of(const unsigned char* at, size_t size) noexcept
     return bits
 
 
-cdef void start_pack(Pack* pack) noexcept:
-    pack.bn.at = 0
-    pack.bn.size = 0
-    pack.bn.is_own = 1
-    pack.bu = pack.bn
-    pack.bt = 0.0
-    pack.bv = 0.0
-    pack.bver = 0.0
-    pack.has_bv = False
-    pack.bn_bits = 0
-    pack.is_split = False
-    pack.device_at = OWN_DEVICE
+cdef inline unsigned long long in_range(unsigned long long word, unsigned long long low,
+                                        unsigned long long high) noexcept nogil:
+    """The high bit of each byte that is in a range; all bytes have to be below 128."""
+    return (word + (128 - low) * 0x0101010101010101ULL) & ~(word + (127 - high) * 0x0101010101010101ULL)
+
+
+cdef inline bint is_plain_word(unsigned long long word) noexcept nogil:
+    """Eight bytes of a name without a separator: A-Z a-z 0-9 - . _"""
+    cdef unsigned long long good = in_range(word, c"-", c"9") & ~in_range(word, c"/", c"/")
+    good |= in_range(word | 0x20 * 0x0101010101010101ULL, c"a", c"z") | in_range(word, c"_", c"_")
+    return good & ~word & 0x8080808080808080ULL == 0x8080808080808080ULL
+
+
+cdef inline bint is_plain(const unsigned char* at, size_t size) noexcept nogil:
+    """Whether at least eight bytes are of a name without a separator; False may also mean fewer."""
+    cdef unsigned long long word
+    cdef size_t i = 0
+    if size < 8:
+        return False
+    while i + 8 < size:
+        memcpy(&word, at + i, 8)
+        if not is_plain_word(word):
+            return False
+        i += 8
+    memcpy(&word, at + size - 8, 8)
+    return is_plain_word(word)
 
 
 cdef int label_of(const unsigned char* at, size_t size) noexcept:
@@ -131,23 +145,22 @@ cdef inline void part(Text* whole, size_t begin, size_t end, Text* out) noexcept
     out.is_own = whole.is_own
 
 
-cdef const char* set_base_name(Readings readings, Pack* pack, Text* name) noexcept:
-    cdef const unsigned char* at = text_at(readings, name)
-    cdef size_t size = name.size
+cdef const char* set_base_name(Readings readings, Pack* pack) noexcept:
+    cdef const unsigned char* at = text_at(readings, &pack.bn)
+    cdef size_t size = pack.bn.size
     cdef unsigned char inside
-    pack.bn = name[0]
     pack.is_split = False
     pack.device_at = OWN_DEVICE
     pack.bn_bits = 0
     if size == 0:
         return NULL
-    inside = bits_of(at, size - 1)
+    inside = HAS_ALPHANUMERIC if is_plain(at, size - 1) else bits_of(at, size - 1)
     pack.bn_bits = inside | BITS_OF[at[size - 1]]
     if pack.bn_bits & HAS_NOT_ASCII and not is_utf8(at, size):
         return b"not UTF-8"
     if BITS_OF[at[size - 1]] & HAS_SEPARATOR and not pack.bn_bits & HAS_NOT_NAME and BITS_OF[at[0]] & HAS_ALPHANUMERIC:
         pack.is_split = True
-        part(name, last_separator(at, size - 1) + 1 if inside & HAS_SEPARATOR else 0, size - 1, &pack.device)
+        part(&pack.bn, last_separator(at, size - 1) + 1 if inside & HAS_SEPARATOR else 0, size - 1, &pack.device)
     return NULL
 
 
@@ -164,14 +177,23 @@ cdef const char* set_version(Pack* pack, double version) noexcept:
 cdef inline int use_device(Readings readings, Text* name, unsigned int* out) noexcept:
     """The place of a device in the open span; records of one device mostly follow each other."""
     cdef Text* known
+    cdef DeviceName* entry
     if readings.device_count > readings.spans[readings.span_count - 1].first_device:
         known = &readings.devices[readings.device_count - 1].name
         if known.size == name.size and same_bytes(text_at(readings, known), text_at(readings, name), name.size):
             out[0] = <unsigned int>(readings.device_count - 1)
             return 0
-    if readings.add_device(name):
+    if readings.device_count == readings.device_capacity and readings.reserve_devices(1):
         return -1
-    out[0] = <unsigned int>(readings.device_count - 1)
+    entry = &readings.devices[readings.device_count]
+    # field by field: a struct that was just written in parts is slow to copy as one
+    entry.name.at = name.at
+    entry.name.size = name.size
+    entry.name.is_own = name.is_own
+    entry.reason = REASON_NONE
+    entry.device = NULL
+    out[0] = <unsigned int>readings.device_count
+    readings.device_count += 1
     return 0
 
 
@@ -242,12 +264,14 @@ cdef inline long long time_of(double seconds, long long received_ms) noexcept:
 
 
 cdef inline Py_ssize_t plain_metric(Readings readings, Text* name, Text* unit) noexcept:
-    """The place of a metric, if its name is one without a separator; else -1."""
+    """The place of a metric, if its name begins as names do and has no separator; else -1."""
     cdef MetricName* known = recent_metric(readings, name, unit)
     cdef Py_ssize_t added
     if known != NULL and known.is_plain:
         return known - readings.metrics
     if bits_of(text_at(readings, name), name.size) & (HAS_NOT_NAME | HAS_SEPARATOR):
+        return -1
+    if not BITS_OF[text_at(readings, name)[0]] & HAS_ALPHANUMERIC:
         return -1
     if known != NULL:
         known.is_plain = True
@@ -292,9 +316,11 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
     if readings.count == readings.capacity and readings.reserve_readings(1):
         return b"out of memory"
     reading = &readings.readings[readings.count]
-    if pack.is_split and record.n.size:
+    if record.n.size and (pack.is_split or pack.bn.size == 0):
         metric_at = plain_metric(readings, &record.n, unit)
-    if metric_at >= 0:
+    if metric_at >= 0 and pack.bn.size == 0:
+        reading.device = OWN_DEVICE
+    elif metric_at >= 0:
         # the usual case: nothing has to be joined
         if pack.device_at == OWN_DEVICE and use_device(readings, &pack.device, &pack.device_at):
             return b"out of memory"
@@ -319,11 +345,4 @@ cdef const char* add_record(Readings readings, Pack* pack, Record* record, long 
     else:
         reading.reason = REASON_SUM_WITHOUT_VALUE
     readings.count += 1
-    return NULL
-
-
-cdef const char* end_pack(Readings readings) noexcept:
-    cdef Span* span = &readings.spans[readings.span_count - 1]
-    if readings.count == span.first_reading and readings.text_count == span.first_text:
-        return b"no record with a value"
     return NULL

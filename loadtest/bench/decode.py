@@ -16,17 +16,21 @@ from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.transform import NativeTransform
 
 from cityfleet.telemetry.v1 import telemetry_pb2
+from ext.clickhouse.quarantine_block import QuarantineBlock
+from ext.clickhouse.readings_block import ReadingsBlock
+from ext.clickhouse.text_block import TextBlock
+from ext.telemetry.batch import BatchDecoder
+from ext.telemetry.decode import decode_chunk
 from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
 from ext.telemetry.index import DeviceIndex
-from ext.telemetry.readings import Readings
-from ingest.batch import Batch
-from ingest.decode import Decoder
-from ingest.resolve import Resolver, TimeWindow
+from ext.telemetry.readings import Readings, StageCounters
+from ext.telemetry.resolve import resolve_readings
 from loadtest.bench import payloads
 from loadtest.bench.payloads import DEVICES, NOW_MS, Message
 
 ROUNDS = 5
-_WINDOW = TimeWindow(946_684_800_000, 86_400_000)
+_EARLIEST_MS = 946_684_800_000
+_AHEAD_MS = 86_400_000
 
 # device, metric, unit, time in ms, value
 Named = tuple[str, str, str, int, float]
@@ -104,13 +108,34 @@ def make_chunks(index: DeviceIndex, messages: list[Message], encoding: str, chun
 
 
 class Stages:
-    """Decode, resolve and batch over one index."""
+    """Decode, resolve and batch over one index, as ingest calls them."""
 
     def __init__(self, index: DeviceIndex) -> None:
-        self.decoder = Decoder(index)
-        self.resolver = Resolver(index, _WINDOW)
+        self.index = index
+        self.batches = BatchDecoder()
         self.readings = Readings()
-        self.batch = Batch()
+        self.rows = ReadingsBlock()
+        self.texts = TextBlock()
+        self.quarantine = QuarantineBlock()
+        self.counters = StageCounters()
+
+    def decode(self, chunk: FrameChunk) -> None:
+        decode_chunk(chunk, self.index, self.batches, self.readings, self.counters)
+
+    def resolve(self) -> None:
+        resolve_readings(
+            self.readings,
+            self.index,
+            _EARLIEST_MS,
+            _AHEAD_MS,
+            self.rows,
+            self.texts,
+            self.quarantine,
+            self.counters,
+        )
+
+    def seal(self) -> tuple[bytes, bytes, bytes]:
+        return self.rows.seal(), self.quarantine.seal(), self.texts.seal()
 
     def run(self, chunks: list[FrameChunk], times: int) -> dict[str, float]:
         """CPU-ns per reading by stage. Raises RuntimeError if a reading was refused."""
@@ -119,16 +144,17 @@ class Stages:
         for _ in range(times):
             for chunk in chunks:
                 start = time.process_time_ns()
-                self.decoder.decode(chunk, self.readings)
+                self.decode(chunk)
                 decoded = time.process_time_ns()
-                self.resolver.resolve(self.readings, self.batch)
+                self.resolve()
                 resolved = time.process_time_ns()
-                rows += self.batch.seal().rows[0]
+                rows += len(self.rows)
+                self.seal()
                 spent["decode"] += decoded - start
                 spent["resolve"] += resolved - decoded
                 spent["seal"] += time.process_time_ns() - resolved
-        if self.resolver.counters.refused:
-            raise RuntimeError(f"refused: {self.resolver.counters.refused}")
+        if self.counters.refused:
+            raise RuntimeError(f"refused: {self.counters.refused}")
         figures = {stage: used / rows for stage, used in spent.items()}
         return figures | {"block": figures["resolve"] + figures["seal"]}
 
@@ -165,7 +191,7 @@ class Baseline:
         for device, metric, unit, when, value in named:
             device_num, ward = self.devices[device]
             metric_num, units, low, high = self.metrics[metric]
-            if not _WINDOW.earliest_ms <= when <= NOW_MS + _WINDOW.max_ahead_ms:
+            if not _EARLIEST_MS <= when <= NOW_MS + _AHEAD_MS:
                 continue
             scaled = value * units[unit]
             rows.append((device_num, metric_num, when, scaled, 1 if low <= scaled <= high else 4, 0, ward, NOW_MS))

@@ -103,6 +103,27 @@ def test_multiple_measurements_5_1_3() -> None:
     ]
 
 
+def test_resolved_data_means_what_it_was_resolved_from_5_1_4() -> None:
+    pack = [
+        {"bn": "urn:dev:ow:10e2073a01080063", "bt": 1.320067464e09, "bu": "%RH", "v": 20},
+        {"u": "lon", "v": 24.30621},
+        {"t": 60, "v": 20.3},
+        {"u": "lon", "t": 60, "v": 24.30622},
+        {"u": "%EL", "t": 150, "v": 98},
+        {"t": 180, "v": 21.2},
+    ]
+    resolved = [
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "%RH", "t": 1.320067464e09, "v": 20},
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "lon", "t": 1.320067464e09, "v": 24.30621},
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "%RH", "t": 1.320067524e09, "v": 20.3},
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "lon", "t": 1.320067524e09, "v": 24.30622},
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "%EL", "t": 1.320067614e09, "v": 98},
+        {"n": "urn:dev:ow:10e2073a01080063", "u": "%RH", "t": 1.320067644e09, "v": 21.2},
+    ]
+    assert rows(pack) == rows(resolved)
+    assert len(rows(pack)) == 6
+
+
 def test_multiple_data_types_5_1_5() -> None:
     pack = [
         {"bn": "urn:dev:ow:10e2073a01080063:", "n": "temp", "u": "Cel", "v": 23.1},
@@ -146,6 +167,11 @@ def test_setting_an_actuator_5_1_7() -> None:
         ("10e2073a01080063", "heat", "/", NOW_MS, 1.0, ""),
         ("10e2073a01080063", "fan", "/", NOW_MS, 0.0, ""),
     ]
+
+
+def test_turning_lights_on_5_1_7() -> None:
+    pack = [{"bt": 1.320078429e09, "bu": "/", "n": "2001:db8::3", "v": 1}, {"n": "2001:db8::4", "v": 1}]
+    assert rows(pack) == [("", "3", "/", 1320078429000, 1.0, ""), ("", "4", "/", 1320078429000, 1.0, "")]
 
 
 def test_turning_lights_off_5_1_7() -> None:
