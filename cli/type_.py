@@ -1,15 +1,19 @@
 """`cityfleet type`: device types."""
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from cityfleet.registry.v1 import device_type_pb2 as pb
+from cityfleet.registry.v1 import metric_pb2
+from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
-from cli.type_file import read_types
+from cli.type_file import hex_bytes, read_types, type_document
+from cli.type_trial import Trial, trial_of
 
 app = typer.Typer(
     help="Device types: what a kind of device measures, how often, and how it talks.", no_args_is_help=True
@@ -88,6 +92,87 @@ def get(
         show([_row(found)], COLUMNS, output, name="device_type")
 
 
+@app.command("test")
+def try_out(
+    device_type: Annotated[str, typer.Argument(help="Its name; with -f only needed if there are several.")] = "",
+    file: Annotated[
+        str, typer.Option("--file", "-f", metavar="FILE", help="Take it from a file that is not applied yet.")
+    ] = "",
+    payload: Annotated[str, typer.Option(metavar="HEX", help="Decode this payload instead of the test vectors.")] = "",
+    json_text: Annotated[
+        str, typer.Option("--json", metavar="TEXT", help="The same with a JSON document; `-` for stdin.")
+    ] = "",
+    f_port: Annotated[int | None, typer.Option(min=1, max=255, help="LoRaWAN port that it comes on.")] = None,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Decode a payload as ingest will, or run the test vectors of a type.
+
+    Examples:
+        cityfleet type test lora-level
+        cityfleet type test lora-level --payload 0bb8c8 --f-port 2
+        cityfleet type test -f ops/types/lora-level.yaml --payload "0b b8 c8" --f-port 2
+    """
+    with connect(registry, config, data) as client:
+        kind = _type_to_test(client, device_type, file)
+        trial = trial_of(kind, _units(client))
+    if payload or json_text:
+        _show_decoded(trial, payload, json_text, f_port, output)
+        return
+    outcomes = trial.run_vectors()
+    if not outcomes:
+        raise CommandError(
+            f"{_id(kind)} has no test vectors", ExitCode.ERROR, remedy="decode a payload with --payload HEX"
+        )
+    rows = [{"vector": name, "outcome": problem or "passes"} for name, problem in outcomes]
+    show(rows, ("vector", "outcome"), output, name="vector")
+    if any(problem for _, problem in outcomes):
+        raise CommandError(f"test vectors of {_id(kind)} fail")
+
+
+def _type_to_test(client: RegistryClient, device_type: str, file: str) -> pb.DeviceType:
+    if not file:
+        if not device_type:
+            raise CommandError("name a device type, or a file with -f", ExitCode.USAGE)
+        stored: pb.DeviceType = client.types.GetDeviceType(
+            pb.GetDeviceTypeRequest(name=f"deviceTypes/{device_type}"), timeout=CALL_S
+        )
+        return stored
+    found = [kind for _, kind in read_types([file]) if device_type in ("", _id(kind))]
+    if len(found) != 1:
+        known = f"named {device_type}" if device_type else "to choose from"
+        raise CommandError(f"{file} has {len(found)} types {known}; name one", ExitCode.USAGE)
+    return found[0]
+
+
+def _units(client: RegistryClient) -> dict[str, str]:
+    """Canonical units by metric."""
+    request = metric_pb2.ListMetricsRequest(page_size=1000)
+    units: dict[str, str] = {}
+    while True:
+        page = client.metrics.ListMetrics(request, timeout=CALL_S)
+        units |= {metric.name.removeprefix("metrics/"): metric.unit for metric in page.metrics}
+        if not page.next_page_token:
+            return units
+        request.page_token = page.next_page_token
+
+
+def _show_decoded(trial: Trial, payload: str, json_text: str, f_port: int | None, output: OutputFormat) -> None:
+    text = sys.stdin.read() if json_text == "-" else json_text
+    try:
+        given = hex_bytes(payload, "--payload") if payload else text.encode()
+    except ValueError as exc:
+        raise CommandError(str(exc), ExitCode.USAGE) from exc
+    rows, refused = trial.decode(given, f_port, is_json=not payload)
+    if rows or not refused:
+        columns = ("metric", "value", "unit", "quality", "source", "sent", "sent_unit", "time")
+        show(rows, columns, output, name="metric")
+    if refused:
+        raise CommandError(refused, ExitCode.PARTIAL if rows else ExitCode.ERROR)
+
+
 @app.command("list")
 def list_types(
     output: OutputOption = OutputFormat.TABLE,
@@ -123,22 +208,7 @@ def _id(kind: pb.DeviceType) -> str:
 
 
 def _document(kind: pb.DeviceType) -> dict[str, Any]:
-    metrics = []
-    for entry in kind.metrics:
-        metric: dict[str, Any] = {"metric": entry.metric}
-        if entry.HasField("min_value"):
-            metric["min_value"] = entry.min_value
-        if entry.HasField("max_value"):
-            metric["max_value"] = entry.max_value
-        metrics.append(metric)
-    return {
-        "device_type": _id(kind),
-        "display_name": kind.display_name,
-        "description": kind.description,
-        "is_gateway": kind.is_gateway,
-        "default_encoding": kind.default_encoding,
-        "expected_interval_s": kind.expected_interval_s,
-        "metrics": metrics,
+    return type_document(kind) | {
         "type_num": kind.type_num,
         "version": kind.version,
         "etag": kind.etag,

@@ -1,5 +1,7 @@
 """Device types as files: YAML (one or several documents), TOML or JSON."""
 
+import base64
+import binascii
 import json
 import sys
 import tomllib
@@ -11,6 +13,8 @@ import yaml
 
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cli.errors import CommandError, ExitCode
+from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
+from registry.devices.decoder import Decoder, ExpectedReading, TestVector
 
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
@@ -19,6 +23,69 @@ class TypeFileMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metric: str
     min_value: float | None = None
     max_value: float | None = None
+    source: str = ""
+    source_unit: str = ""
+
+
+Expected = float | bool | str
+
+
+class TypeFileVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A test vector: the payload in hex or base64, or a JSON document, as YAML or as text."""
+
+    name: str = ""
+    payload: Any = None
+    payload_base64: str | None = None
+    json: Any = None
+    f_port: int | None = None
+    expect: dict[str, Expected | list[Expected]] = {}
+    times: list[str] = []
+    error: str = ""
+
+    def vector(self, field: str) -> TestVector:
+        """Raises: ValueError that names the field."""
+        if self.payload is not None and self.payload_base64 is not None:
+            raise ValueError(f"{field}: give payload or payload_base64, one of the two")
+        text = self.json
+        if text is not None and not isinstance(text, str):
+            text = json.dumps(text, ensure_ascii=False)
+        return TestVector(
+            name=self.name,
+            payload=self._bytes(field),
+            json=text,
+            f_port=self.f_port,
+            expect=tuple(_expected(name, values) for name, values in self.expect.items()),
+            error=self.error,
+            times=tuple(self.times),
+        )
+
+    def _bytes(self, field: str) -> bytes | None:
+        if self.payload_base64 is not None:
+            try:
+                return base64.b64decode(self.payload_base64, validate=True)
+            except binascii.Error as exc:
+                raise ValueError(f"{field}.payload_base64: {exc}") from exc
+        if self.payload is None:
+            return None
+        if not isinstance(self.payload, str):  # YAML takes 0102 for a number, and its zero is lost
+            raise ValueError(f"{field}.payload: write the hex digits in quotes")
+        return hex_bytes(self.payload, f"{field}.payload")
+
+
+def hex_bytes(text: str, field: str) -> bytes:
+    """Raises: ValueError that names the field."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as exc:
+        raise ValueError(f"{field}: `{text}` is not hexadecimal, as in 0b b8 ff") from exc
+
+
+def _expected(name: str, values: Expected | list[Expected]) -> ExpectedReading:
+    entries = values if isinstance(values, list) else [values]
+    texts = tuple(("true" if entry else "false") if isinstance(entry, bool) else str(entry)
+                  for entry in entries if isinstance(entry, bool | str))  # fmt: skip
+    numbers = tuple(float(entry) for entry in entries if not isinstance(entry, bool | str))
+    return ExpectedReading(name, numbers, texts)
 
 
 class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +98,8 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_encoding: str = "senml-json"
     expected_interval_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     metrics: list[str | TypeFileMetric] = []
+    decoder: Decoder = Decoder()
+    vectors: list[TypeFileVector] = []
     etag: str = ""
     type_num: int = 0
     version: int = 0
@@ -38,6 +107,7 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     update_time: str = ""
 
     def message(self) -> pb.DeviceType:
+        """Raises: ValueError that names the field."""
         entries = [TypeFileMetric(entry) if isinstance(entry, str) else entry for entry in self.metrics]
         return pb.DeviceType(
             name=f"deviceTypes/{self.device_type}",
@@ -47,11 +117,54 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             default_encoding=self.default_encoding,
             expected_interval_s=self.expected_interval_s,
             metrics=[
-                pb.DeviceTypeMetric(metric=entry.metric, min_value=entry.min_value, max_value=entry.max_value)
+                pb.DeviceTypeMetric(
+                    metric=entry.metric,
+                    min_value=entry.min_value,
+                    max_value=entry.max_value,
+                    source=entry.source,
+                    source_unit=entry.source_unit,
+                )
                 for entry in entries
             ],
+            decoder=decoder_message(self.decoder),
+            vectors=[vector_message(one.vector(f"vectors[{at}]")) for at, one in enumerate(self.vectors)],
             etag=self.etag,
         )
+
+
+def type_document(kind: pb.DeviceType) -> dict[str, Any]:
+    """The type as a file has it: what is at its default is left out of metrics, decoder and vectors."""
+    metrics = []
+    for entry in kind.metrics:
+        metric: dict[str, Any] = {"metric": entry.metric}
+        metric |= {name: getattr(entry, name) for name in ("min_value", "max_value") if entry.HasField(name)}
+        metric |= {name: getattr(entry, name) for name in ("source", "source_unit") if getattr(entry, name)}
+        metrics.append(metric)
+    document = {
+        "device_type": kind.name.removeprefix("deviceTypes/"),
+        "display_name": kind.display_name,
+        "description": kind.description,
+        "is_gateway": kind.is_gateway,
+        "default_encoding": kind.default_encoding,
+        "expected_interval_s": kind.expected_interval_s,
+        "metrics": metrics,
+    }
+    if kind.HasField("decoder"):
+        document["decoder"] = msgspec.to_builtins(decoder_of(kind.decoder))
+    if kind.vectors:
+        document["vectors"] = [_vector_document(vector_of(vector)) for vector in kind.vectors]
+    return document
+
+
+def _vector_document(vector: TestVector) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": vector.name, "f_port": vector.f_port, "json": vector.json}
+    document["payload"] = None if vector.payload is None else vector.payload.hex()
+    expect: dict[str, Any] = {}
+    for entry in vector.expect:
+        values = [*entry.numbers, *entry.texts]
+        expect[entry.name] = values[0] if len(values) == 1 else values
+    document |= {"expect": expect, "times": list(vector.times), "error": vector.error}
+    return {name: value for name, value in document.items() if value not in (None, "", [], {})} or {"payload": ""}
 
 
 def read_types(paths: list[str]) -> list[tuple[str, pb.DeviceType]]:

@@ -219,14 +219,21 @@ cdef class TypeDecoder:
     cdef long long metric_of(self, Readings readings, int source) noexcept:
         cdef Source* entry = &self.sources[source]
         cdef Text metric, unit
+        cdef Py_ssize_t found
+        cdef size_t arena_size = readings.arena_size
+        cdef size_t metric_count = readings.metric_count
         if entry.payload == self.payload:
             return entry.in_readings
         if readings.put_own(self.names + entry.metric.at, entry.metric.size, &metric) \
-                or readings.put_own(self.names + entry.unit.at, entry.unit.size, &unit) \
-                or readings.add_metric(&metric, &unit):
+                or readings.put_own(self.names + entry.unit.at, entry.unit.size, &unit):
             return -1
+        found = readings.use_metric(&metric, &unit)
+        if found < 0:
+            return -1
+        if readings.metric_count == metric_count:
+            readings.arena_size = arena_size    # a payload before used the same
         entry.payload = self.payload
-        entry.in_readings = <unsigned int>(readings.metric_count - 1)
+        entry.in_readings = <unsigned int>found
         return entry.in_readings
 
     # --- compilation

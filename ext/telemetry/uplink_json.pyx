@@ -109,7 +109,7 @@ lead(CHIRPSTACK_INFO, b"devEui", DEV_EUI)
 
 cdef int step(int place, const unsigned char* label, size_t size) noexcept nogil:
     cdef int i
-    if place == CHIRPSTACK_LINK:        # gwTime was called time until 4.6
+    if place == CHIRPSTACK_LINK:        # older versions say time
         if (size == 6 and memcmp(label, b"gwTime", 6) == 0) or (size == 4 and memcmp(label, b"time", 4) == 0):
             return GATEWAY_TIME
         if size == 4 and memcmp(label, b"rssi", 4) == 0:

@@ -30,7 +30,7 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
     async def ApplyDeviceType(
         self, request: pb.ApplyDeviceTypeRequest, context: grpc.aio.ServicerContext
     ) -> pb.ApplyDeviceTypeResponse:
-        spec, given_etag = _spec(request.device_type), request.device_type.etag
+        spec, given_etag = spec_of(request.device_type), request.device_type.etag
         if request.validate_only:
             applied = await self._database.read(catalogue.plan_type, spec, given_etag)
         else:
@@ -53,7 +53,8 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
         return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
 
 
-def _spec(given: pb.DeviceType) -> TypeSpec:
+def spec_of(given: pb.DeviceType) -> TypeSpec:
+    """Raises: InvalidError if the name is of another shape."""
     return TypeSpec(
         type_id=id_of(given.name, "deviceTypes", "device_type.name"),
         display_name=given.display_name,

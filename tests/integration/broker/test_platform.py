@@ -10,6 +10,7 @@ import urllib.request
 import aiomqtt
 import pytest
 
+from cityfleet.registry.v1 import device_pb2
 from loadtest.platform import running_platform
 from tests.support.fake_broker import consuming as another_consumer
 from tests.support.mosquitto import IS_THERE, Mosquitto
@@ -35,7 +36,8 @@ def consuming(broker, tmp_path_factory):
         running_platform(
             tmp_path_factory.mktemp("consumer"),
             f'ingest.broker.host = "127.0.0.1"\ningest.broker.port = {broker}\n'
-            "ingest.broker.max_packet_bytes = 100000\n",
+            "ingest.broker.max_packet_bytes = 100000\n"
+            'ingest.broker.filters = ["cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#", "v3/+/devices/+/up"]\n',
         ) as platform,
         Provisioner(platform.registry, platform.mqtt_port) as fleet,
     ):
@@ -64,6 +66,25 @@ async def test_what_the_broker_has_is_stored_by_the_topics_device(broker, consum
     await send(broker, "cf/v1/d/wl-broker-01/telemetry", range(100))
     await send(broker, "cf/v1/d/wl-broker-01/telemetry/senml-json", range(100, 150), qos=0)
     platform.wait_for(stored("wl-broker-01"), [["150", str(sum(range(150)))]])
+
+
+async def test_a_network_server_on_the_broker_speaks_for_its_sensors(broker, consuming):
+    platform, fleet = consuming
+    fleet.type("lora", {"water_level_m": (0, 20)})
+    created = device_pb2.Device(device_type="lora", external_id="0004a30b001c0530")
+    fleet.devices.CreateDevice(device_pb2.CreateDeviceRequest(device_id="wl-lora-01", device=created))
+    fleet.device("wl-lora-02", "lora")  # once it is known, so is the one before
+    uplink = {
+        "end_device_ids": {"dev_eui": "0004A30B001C0530"},
+        "uplink_message": {
+            "f_port": 1,
+            "received_at": "2026-01-02T10:33:20Z",
+            "decoded_payload": {"water_level_m": 4.2},
+        },
+    }
+    async with aiomqtt.Client("127.0.0.1", broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.publish("v3/city@hanoi/devices/wl/up", json.dumps(uplink), qos=1)
+    platform.wait_for(stored("wl-lora-01"), [["1", "4.2"]])
 
 
 async def test_an_unknown_device_behind_the_broker_goes_to_quarantine(broker, consuming):
