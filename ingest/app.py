@@ -234,9 +234,10 @@ class _Ingest:
     def _on_revoked(self, device_id: str) -> None:
         """A device that lost a token must connect again."""
         self._mqtt.kick(device_id.encode())
+        self._grpc.kick(device_id)
 
     def _transport_counters(self) -> dict[str, int]:
-        return {**self._mqtt.counters(), **self._grpc.counters, **self._broker.counters()}
+        return {**self._mqtt.counters(), **self._grpc.counters(), **self._broker.counters()}
 
     def _depths(self) -> dict[str, int]:
         return {

@@ -11,7 +11,7 @@ from ext.mqtt.hub import NOW
 from ingest.model import TABLES, SealedBatch, Segment
 
 # Of the transports' counters these say how many there are now.
-_OPEN_NOW = NOW | {"waiting"}
+_OPEN_NOW = NOW | {"waiting", "grpc_open_streams"}
 _QUARANTINE = TABLES.index("quarantine")
 _DISK_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 

@@ -73,6 +73,14 @@ class GrpcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 50052
     max_message_bytes: int = 4_194_304
+    # Bytes that a stream may be ahead of what we have read of it.
+    window_bytes: int = 262_144
+    max_streams: int = 10_000
+    max_streams_per_device: int = 8
+    max_streams_per_connection: int = 100
+    # A connection that is silent for so long is pinged, and closed without an answer in time.
+    keepalive_s: float = 60.0
+    keepalive_timeout_s: float = 20.0
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

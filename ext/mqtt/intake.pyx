@@ -145,7 +145,8 @@ cdef class Intake:
     def acknowledge(self, DeliveryChunk chunk not None) -> None:
         """All frames of the chunk are durable: send what that acknowledges, one write for each connection.
 
-        Only the first call counts. Call it in the intake's event loop. Chunks that become durable out of order have their acks out of order.
+        Only the first call counts. Call it in the intake's event loop. Chunks that become durable out of order have
+        their acks out of order.
         """
         cdef size_t i
         cdef Member member

@@ -1,5 +1,3 @@
-"""ReadingBatch, decoded from its bytes without protobuf objects; PublishRequest, taken apart for its stream."""
+"""ReadingBatch, decoded from its bytes without protobuf objects."""
 
 class BatchDecoder: ...
-
-def split_publish_request(request: bytes) -> tuple[int, int, int]: ...

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""ReadingBatch, decoded from its bytes without protobuf objects; PublishRequest, taken apart for its stream."""
+"""ReadingBatch, decoded from its bytes without protobuf objects."""
 
 from libc.math cimport isfinite
 from libc.stdlib cimport free, realloc
@@ -426,36 +426,3 @@ cdef class BatchDecoder:
             metric_at += metric_step
         readings.count += count
         return self.lay_out_texts(base_ms, readings)
-
-
-def split_publish_request(bytes request not None) -> tuple:
-    """Take a cityfleet.telemetry.v1.PublishRequest apart without decoding its batch.
-
-    Returns: (sequence, offset, size) of the field `batch` within `request`; (sequence, 0, 0) if it has none.
-    Raises: ValueError if it is not a protobuf message or holds `batch` more than once.
-    """
-    cdef const unsigned char* start = request
-    cdef Wire wire
-    cdef Wire batch
-    cdef unsigned int field, wire_type
-    cdef unsigned long long sequence = 0
-    batch.at = NULL
-    batch.end = NULL
-    wire.at = start
-    wire.end = start + len(request)
-    while wire.at < wire.end:
-        if not read_tag(&wire, &field, &wire_type):
-            raise ValueError(f"PublishRequest: bad tag near byte {wire.at - start}")
-        if field == 2 and wire_type == WIRE_BYTES:
-            if batch.at != NULL:
-                raise ValueError("PublishRequest: more than one batch")
-            if not read_bytes(&wire, &batch):
-                raise ValueError(f"PublishRequest: batch runs over the end, near byte {wire.at - start}")
-        elif field == 1 and wire_type == WIRE_VARINT:
-            if not read_varint(&wire, &sequence):
-                raise ValueError(f"PublishRequest: bad sequence near byte {wire.at - start}")
-        elif not skip_field(&wire, field, wire_type, 0):
-            raise ValueError(f"PublishRequest: bad field {field} near byte {wire.at - start}")
-    if batch.at == NULL:
-        return sequence, 0, 0
-    return sequence, batch.at - start, batch.end - batch.at

@@ -1,51 +1,35 @@
 """The gRPC transport: `TelemetryService.Publish` for devices, `DownlinkService.Deliver` for our own services.
 
-Requests of the stream stay bytes: only their sequence is read here, the batch inside is decoded in Cython.
+Requests of the stream stay bytes: ext/telemetry reads their sequence and decodes the batch inside.
 """
 
-import asyncio
 import hmac
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
-from ext.telemetry.batch import split_publish_request
-from ext.telemetry.frames import ENCODING_NAMES, SCOPES, FrameChunk
-from ext.telemetry.index import AUTH_NOT_LOADED, DeviceIndex
+from ext.telemetry.frames import FrameChunk
+from ext.telemetry.index import DeviceIndex
 from ingest.errors import ConfigError
 from ingest.settings import GrpcSettings
 from ingest.transport.gate import Gate
-from ingest.transport.gather import Gatherer
-
-log = structlog.get_logger()
+from ingest.transport.grpc_publish import PublishService
 
 _TELEMETRY = telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name
 _DOWNLINK = downlink_pb2.DESCRIPTOR.services_by_name["DownlinkService"].full_name
-_BATCH = ENCODING_NAMES["batch"]
+_MAX_METADATA_BYTES = 16_384
 _DOWNLINK_SUBTOPICS = frozenset({"commands", "config", "firmware"})
 
 # deliver(device_id, topic, payload, qos) -> connections that were given the message
 Deliver = Callable[[bytes, bytes, bytes, int], int]
 
 
-class _Stream:
-    """One client's stream: the highest sequence that is durable, and whether the client has ended."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.durable = 0
-        self.ended = False
-        self.changed = asyncio.Event()
-
-
 class GrpcTransport:
-    """Serves until `close`. Counters are plain ints by event name."""
+    """Serves until `close`."""
 
     def __init__(
         self,
@@ -62,21 +46,31 @@ class GrpcTransport:
         self._gate = gate
         self._deliver = deliver
         self._internal_token = internal_token
-        self._gatherer = Gatherer("grpc", gather_ms, self._on_durable, sink)
-        self._waiting: dict[int, tuple[_Stream, int]] = {}
-        self._next_ref = 1
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
+        self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters)
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+                ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
+                # What a client may send ahead of what we read, so what waits in memory outside the gate: a stream's
+                # window, which may not grow by itself, and one message.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", settings.window_bytes),
+                # A peer that is gone is found by pings; those of clients are welcome every 10 s.
+                ("grpc.keepalive_time_ms", round(settings.keepalive_s * 1000)),
+                ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_s * 1000)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ]
         )
 
     async def start(self) -> int:
         """Listen; returns the port. Raises: ConfigError if the address cannot be used."""
         publish = grpc.stream_stream_rpc_method_handler(
-            self._publish, response_serializer=telemetry_pb2.PublishResponse.SerializeToString
+            self._publishing.publish, response_serializer=telemetry_pb2.PublishResponse.SerializeToString
         )
         deliver = grpc.unary_unary_rpc_method_handler(
             self._deliver_downlink,
@@ -105,88 +99,24 @@ class GrpcTransport:
 
     async def stop_reading(self) -> None:
         """Take no more requests: streams end for their clients once what they sent is acknowledged."""
-        self._gatherer.flush()
+        self._publishing.stop_reading()
 
-    async def close(self, grace_s: float = 1.0) -> None:
+    async def close(self, grace_s: float = 2.0) -> None:
+        """End what is still open; streams whose requests are durable have been told so before."""
         await self._server.stop(grace_s)
 
-    async def _publish(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, telemetry_pb2.PublishResponse]
-    ) -> AsyncIterator[telemetry_pb2.PublishResponse]:
-        sender = await self._authenticate(context)
-        self.counters["grpc_streams"] += 1
-        stream = _Stream()
-        reader = asyncio.create_task(self._read(requests, stream, sender), name="grpc_read")
-        acked = 0
-        try:
-            while True:
-                await stream.changed.wait()
-                stream.changed.clear()
-                if stream.durable > acked:
-                    acked = stream.durable
-                    yield telemetry_pb2.PublishResponse(acked_sequence=acked)
-                # Against what was sent, not what is durable: while we yield, more becomes durable.
-                if stream.ended and acked == stream.received:
-                    break
-            await reader
-        except _BadRequestError as exc:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
-        finally:
-            reader.cancel()
+    def kick(self, device_id: str) -> int:
+        """End the streams of a device that lost its token. Returns how many there were."""
+        slot = self._index.find_device(device_id)
+        return self._publishing.kick(slot) if slot >= 0 else 0
 
-    async def _read(self, requests: AsyncIterator[bytes], stream: _Stream, sender: int) -> None:
-        """Add every request to the current chunk. Raises: _BadRequestError."""
-        try:
-            async for request in requests:
-                await self._gate.wait_open()
-                self._take(request, stream, sender)
-        finally:
-            stream.ended = True
-            stream.changed.set()
-
-    def _take(self, request: bytes, stream: _Stream, sender: int) -> None:
-        try:
-            sequence, start, size = split_publish_request(request)
-        except ValueError as exc:
-            raise _BadRequestError(f"after sequence {stream.received}: not a PublishRequest: {exc}") from exc
-        if sequence <= stream.received:
-            raise _BadRequestError(f"sequence {sequence} after {stream.received}: sequences must increase, from 1")
-        stream.received = sequence
-        ref, self._next_ref = self._next_ref, self._next_ref + 1
-        self._waiting[ref] = (stream, sequence)
-        self.counters["grpc_messages"] += 1
-        self._gatherer.chunk().add(
-            b"",
-            request[start : start + size],
-            sender=sender,
-            encoding=_BATCH,
-            scope=SCOPES["gateway"],
-            received_ms=time.time_ns() // 1_000_000,
-            ack_ref=ref,
-        )
-        self._gatherer.added()
-
-    def _on_durable(self, chunk: FrameChunk) -> None:
-        for ref in chunk.ack_refs():
-            stream, sequence = self._waiting.pop(ref)
-            stream.durable = sequence
-            stream.changed.set()
-
-    async def _authenticate(self, context: grpc.aio.ServicerContext[bytes, telemetry_pb2.PublishResponse]) -> int:
-        metadata = dict(context.invocation_metadata() or ())
-        device_id = str(metadata.get("cf-device-id", ""))
-        token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
-        slot = self._index.authenticate(device_id.encode(), token.encode())
-        if slot < 0:
-            self.counters["grpc_unauthenticated"] += 1
-            log.warning("grpc_unauthenticated", device=device_id[:63], code=slot)
-            if slot == AUTH_NOT_LOADED:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "devices not loaded yet, come back")
-            await context.abort(
-                grpc.StatusCode.UNAUTHENTICATED,
-                "unknown device or wrong token: send metadata `cf-device-id` and `authorization: Bearer <token>`",
-            )
-        return slot
+    def counters(self) -> dict[str, int]:
+        """By event name; `grpc_open_streams` says how many there are now."""
+        return {
+            **self._counters,
+            "grpc_messages": self._publishing.requests,
+            "grpc_open_streams": self._publishing.streams,
+        }
 
     async def _deliver_downlink(
         self,
@@ -210,7 +140,3 @@ class GrpcTransport:
         topic = f"cf/v1/d/{request.device_id}/{request.subtopic}"
         given_to = self._deliver(request.device_id.encode(), topic.encode(), request.payload, request.qos)
         return downlink_pb2.DeliverResponse(deliveries=given_to)
-
-
-class _BadRequestError(Exception):
-    """The client broke the stream's rules; its text is for the client."""

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cityfleet.telemetry.v1 import telemetry_pb2
-from ext.telemetry.batch import split_publish_request
+from ext.telemetry.request_chunk import split_publish_request
 from tests.support.pipeline import Message, Pipeline, expected
 from tests.support.resolve_twin import DEVICES, NOW_MS, make_index
 
