@@ -468,9 +468,13 @@ cdef class Connection(Peer):
     cdef int deny(self, int version, int code, str result) except -1:
         """CONNACK with a reason, where the client's protocol has one, and the end."""
         cdef bytes reason = reply.reason_text(<unsigned char>code)
+        cdef bytes packet = reply.connack(<unsigned char>version, <unsigned char>code, False,
+                                          reply.string_property(P_REASON_STRING, reason) if reason else b"")
         self.hub.count_connect(result)
-        self.say(reply.connack(<unsigned char>version, <unsigned char>code, False,
-                               reply.string_property(P_REASON_STRING, reason) if reason else b""))
+        if <size_t>len(packet) > self.max_packet_bytes:                     # [MQTT-3.2.2-19]
+            packet = reply.connack(<unsigned char>version, <unsigned char>code, False, b"")
+        if <size_t>len(packet) <= self.max_packet_bytes:
+            self.say(packet)
         return self.hang_up()
 
     cdef str authenticate(self, Connect* connect, ReasonCode* code):
@@ -515,12 +519,15 @@ cdef class Connection(Peer):
         cdef list will = []
         cdef str refusal
         cdef ReasonCode code = read_connect(body, size, &connect)
+        self.max_packet_bytes = 0xFFFFFFFF
         if code != RC_SUCCESS:
             if code == RC_UNSUPPORTED_VERSION:
                 return self.deny(VERSION_5 if connect.version > VERSION_5 else VERSION_3_1_1, code,
                                  "unsupported_version")
             return self.deny(VERSION_5 if connect.version == VERSION_5 else VERSION_3_1_1, code, "malformed_packet")
         self.version = connect.version
+        if has(&connect.properties, P_MAXIMUM_PACKET_SIZE):
+            self.max_packet_bytes = connect.properties.numbers[P_MAXIMUM_PACKET_SIZE]
         if has(&connect.properties, P_AUTHENTICATION_METHOD):
             return self.deny(self.version, RC_BAD_AUTHENTICATION_METHOD, "bad_authentication_method")
         refusal = self.authenticate(&connect, &code)
@@ -544,7 +551,6 @@ cdef class Connection(Peer):
             return self.deny(self.version, RC_QUOTA_EXCEEDED, "too_many_connections")
         self.ack_base = <unsigned long long>self.slot << 32 | <unsigned long long>self.generation << 16
         self.window = hub.outbound_window
-        self.max_packet_bytes = 0xFFFFFFFF
         keep_alive_s = connect.keep_alive_s
         # A 3.1.1 client cannot be told that it asked for too much, so it gets what it asked for.
         if keep_alive_s == 0 or (keep_alive_s > <int>hub.max_keep_alive_s and self.version == VERSION_5):
@@ -553,8 +559,6 @@ cdef class Connection(Peer):
         if self.version == VERSION_5:
             if has(&connect.properties, P_RECEIVE_MAXIMUM):
                 self.window = min(self.window, <unsigned short>connect.properties.numbers[P_RECEIVE_MAXIMUM])
-            if has(&connect.properties, P_MAXIMUM_PACKET_SIZE):
-                self.max_packet_bytes = connect.properties.numbers[P_MAXIMUM_PACKET_SIZE]
             if has(&connect.properties, P_TOPIC_ALIAS_MAXIMUM):
                 self.alias_maximum = min(
                     hub.aliases_out, <unsigned short>connect.properties.numbers[P_TOPIC_ALIAS_MAXIMUM]
