@@ -35,7 +35,7 @@ from ext.mqtt.reason cimport (
 )
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
-from ext.mqtt.subscriptions cimport Matches, split_shared
+from ext.mqtt.subscriptions cimport split_shared
 from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
@@ -331,7 +331,8 @@ cdef class Connection(Peer):
             self.unacked += 1
             if publish.qos == 2:
                 frame.ack_ref |= ACK_QOS_2
-                if not add_id(&self.need_session().inbound, publish.packet_id):
+                if not (add_id(&self.need_session().inbound, publish.packet_id)
+                        and add_unsure(self.session, publish.packet_id)):
                     raise MemoryError
         hub.messages[publish.qos] += 1
         if publish.is_retained or hub.router.subscriptions.telemetry_watchers or reason != REASON_NONE \
@@ -343,20 +344,12 @@ cdef class Connection(Peer):
         """A message of the pipeline also goes to whoever subscribed to it."""
         cdef Router router = self.hub.router
         cdef bytes topic
-        cdef Matches matches
-        cdef Message message
         if router.subscriptions.count == 0 and not publish.is_retained:
             return 0
         topic = publish.topic.at[: publish.topic.size]
-        matches = router.subscriptions.match(topic)
-        if matches is None and not publish.is_retained:
+        if router.subscriptions.match(topic) is None and not publish.is_retained:
             return 0
-        message = self.message_of(publish, topic)
-        if publish.is_retained:
-            router.retained.put(message)
-        if matches is not None:
-            router.spread(message, matches, self.session)
-        return 0
+        return router.publish(self.message_of(publish, topic), self.session)
 
     cdef int publish_plain(self, Publish* publish) except -1:
         """An operator's message: to subscribers only, so nothing has to become durable before its acknowledgement."""
@@ -738,6 +731,11 @@ cdef class Connection(Peer):
             if covers(allowed, filter):
                 return True
         return False
+
+
+cdef inline bint add_unsure(Session session, unsigned short packet_id) noexcept:
+    """May be there from a connection that was lost before its PUBREC."""
+    return holds_id(&session.unsure, packet_id) or add_id(&session.unsure, packet_id)
 
 
 cdef inline bint is_shared(Span* filter) noexcept:

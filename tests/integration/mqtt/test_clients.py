@@ -92,7 +92,9 @@ def as_viewer(program: str, server: MqttServer, version: str, *options: str) -> 
 async def test_mosquitto_speaks_qos_2_and_finds_retained_messages(version):
     async with serve() as server:
         topic = "cf/v1/d/wl-1/telemetry"
-        status, text = await run(*mosquitto("mosquitto_pub", server, version, "-t", topic, "-q", "2", "-r", "-m", "last"))
+        status, text = await run(
+            *mosquitto("mosquitto_pub", server, version, "-t", topic, "-q", "2", "-r", "-m", "last")
+        )
         assert status == 0, text
         assert [taken.payload for taken in server.taken] == [b"last"]
         assert server.count("messages.qos2") == 1
@@ -139,7 +141,9 @@ async def test_the_will_of_a_killed_mosquitto_is_sent(version):
 @pytest.mark.skipif(not shutil.which("mosquitto_pub"), reason="mosquitto-clients are not installed")
 async def test_mosquittos_share_the_work():
     async with serve() as server:
-        sub = as_viewer("mosquitto_sub", server, "mqttv5", "-t", "$share/g/plain/#", "-t", "$share/g/plain/+", "-C", "5")
+        sub = as_viewer(
+            "mosquitto_sub", server, "mqttv5", "-t", "$share/g/plain/#", "-t", "$share/g/plain/+", "-C", "5"
+        )
         workers = [asyncio.create_task(run(*sub)) for _ in range(2)]
         await server.until("subscriptions", 2)  # `plain/#` is more than a viewer may see
         for i in range(10):

@@ -23,9 +23,7 @@ async def test_a_new_subscriber_gets_the_last_retained_message_of_each_topic(ver
         assert [taken.payload for taken in server.taken] == [b"old", b"new", b"fine", b"not retained"]
         await viewer.connect(VIEWER)
         assert await viewer.subscribe((b"cf/v1/d/+/telemetry", 1)) == (1,)
-        assert await viewer.reply() == mq.Reply(
-            mq.PUBLISH, 1, topic=TELEMETRY, payload=b"new", qos=1, retain=True
-        )
+        assert await viewer.reply() == mq.Reply(mq.PUBLISH, 1, topic=TELEMETRY, payload=b"new", qos=1, retain=True)
         assert await viewer.subscribe((b"cf/v1/#", 0)) == (0,)
         assert {(m.payload, m.qos, m.retain) for m in await viewer.replies(2)} == {
             (b"new", 0, True),

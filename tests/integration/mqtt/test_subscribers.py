@@ -54,7 +54,9 @@ async def test_each_filter_of_a_subscribe_is_judged_alone_and_in_order():
         assert await client.subscribe(*asked) == (0, 0x87, 2, 0x8F, 0x97, 1)
 
 
-@pytest.mark.parametrize(("props", "has_reason"), [([], True), ([(23, 1)], True), ([(23, 0)], False), ([(39, 40)], False)])
+@pytest.mark.parametrize(
+    ("props", "has_reason"), [([], True), ([(23, 1)], True), ([(23, 0)], False), ([(39, 40)], False)]
+)
 async def test_a_refused_filter_has_a_reason_string_where_the_client_wants_and_takes_it(props, has_reason):
     async with serve() as server, RawClient(server.port) as client:
         await client.connect(VIEWER, props=props)
