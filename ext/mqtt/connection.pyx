@@ -35,7 +35,7 @@ from ext.mqtt.reason cimport (
 )
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
-from ext.mqtt.subscriptions cimport split_shared
+from ext.mqtt.subscriptions cimport Subscription, split_shared
 from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
@@ -587,7 +587,7 @@ cdef class Connection(Peer):
             asked_s = connect.properties.numbers[P_SESSION_EXPIRY]
         self.has_session_expiry = asked_s != 0
         expiry_s = min(asked_s, router.max_expiry_s)
-        if session is not None and connect.is_clean:
+        if session is not None and (connect.is_clean or not self.may_still(session)):
             router.end(session)
             session = None
         if session is not None:
@@ -604,6 +604,16 @@ cdef class Connection(Peer):
         if self.version == VERSION_5 and expiry_s != asked_s:
             return reply.number_property(P_SESSION_EXPIRY, 4, expiry_s)
         return b""
+
+    cdef bint may_still(self, Session session) except -1:
+        """Whether a session holds nothing that its user may not see any more; else it has ended."""
+        cdef Subscription subscription
+        cdef int child = -1
+        if session.subscriptions is not None:
+            for subscription in session.subscriptions.values():
+                if not self.may_see(split_shared(subscription.filter)[0], &child) or child != subscription.child:
+                    return False
+        return True
 
     cdef Session need_session(self):
         """This connection's session, which only now has something to keep: it ends with the connection."""

@@ -94,7 +94,6 @@ cdef class SharedGroup:
         self.turn = (self.turn + 1) % count
         return here or remote or away
 
-
     cdef Subscription choose_here(self):
         """The same among the members of this process."""
         cdef Subscription chosen = self.choose()
