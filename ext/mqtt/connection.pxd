@@ -39,6 +39,7 @@ cdef class Connection(Peer):
     cdef ReasonCode on_disconnect(self, Header* header, const unsigned char* body) except *
     cdef int on_connect(self, const unsigned char* body, size_t size) except -1
     cdef str authenticate(self, Connect* connect, ReasonCode* code)
+    cdef bint may_still(self, Session session) except -1
     cdef bytes begin_session(self, Connect* connect, bint* is_present)
     cdef ReasonCode take_will(self, Connect* connect, list will) except *
     cdef int deny(self, int version, int code, str result) except -1

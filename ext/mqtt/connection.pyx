@@ -35,7 +35,7 @@ from ext.mqtt.reason cimport (
 )
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
-from ext.mqtt.subscriptions cimport Matches, split_shared
+from ext.mqtt.subscriptions cimport Subscription, split_shared
 from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
@@ -331,7 +331,8 @@ cdef class Connection(Peer):
             self.unacked += 1
             if publish.qos == 2:
                 frame.ack_ref |= ACK_QOS_2
-                if not add_id(&self.need_session().inbound, publish.packet_id):
+                if not (add_id(&self.need_session().inbound, publish.packet_id)
+                        and add_unsure(self.session, publish.packet_id)):
                     raise MemoryError
         hub.messages[publish.qos] += 1
         if publish.is_retained or hub.router.subscriptions.telemetry_watchers or reason != REASON_NONE \
@@ -343,20 +344,12 @@ cdef class Connection(Peer):
         """A message of the pipeline also goes to whoever subscribed to it."""
         cdef Router router = self.hub.router
         cdef bytes topic
-        cdef Matches matches
-        cdef Message message
         if router.subscriptions.count == 0 and not publish.is_retained:
             return 0
         topic = publish.topic.at[: publish.topic.size]
-        matches = router.subscriptions.match(topic)
-        if matches is None and not publish.is_retained:
+        if router.subscriptions.match(topic) is None and not publish.is_retained:
             return 0
-        message = self.message_of(publish, topic)
-        if publish.is_retained:
-            router.retained.put(message)
-        if matches is not None:
-            router.spread(message, matches, self.session)
-        return 0
+        return router.publish(self.message_of(publish, topic), self.session)
 
     cdef int publish_plain(self, Publish* publish) except -1:
         """An operator's message: to subscribers only, so nothing has to become durable before its acknowledgement."""
@@ -468,9 +461,13 @@ cdef class Connection(Peer):
     cdef int deny(self, int version, int code, str result) except -1:
         """CONNACK with a reason, where the client's protocol has one, and the end."""
         cdef bytes reason = reply.reason_text(<unsigned char>code)
+        cdef bytes packet = reply.connack(<unsigned char>version, <unsigned char>code, False,
+                                          reply.string_property(P_REASON_STRING, reason) if reason else b"")
         self.hub.count_connect(result)
-        self.say(reply.connack(<unsigned char>version, <unsigned char>code, False,
-                               reply.string_property(P_REASON_STRING, reason) if reason else b""))
+        if <size_t>len(packet) > self.max_packet_bytes:                     # [MQTT-3.2.2-19]
+            packet = reply.connack(<unsigned char>version, <unsigned char>code, False, b"")
+        if <size_t>len(packet) <= self.max_packet_bytes:
+            self.say(packet)
         return self.hang_up()
 
     cdef str authenticate(self, Connect* connect, ReasonCode* code):
@@ -515,12 +512,15 @@ cdef class Connection(Peer):
         cdef list will = []
         cdef str refusal
         cdef ReasonCode code = read_connect(body, size, &connect)
+        self.max_packet_bytes = 0xFFFFFFFF
         if code != RC_SUCCESS:
             if code == RC_UNSUPPORTED_VERSION:
                 return self.deny(VERSION_5 if connect.version > VERSION_5 else VERSION_3_1_1, code,
                                  "unsupported_version")
             return self.deny(VERSION_5 if connect.version == VERSION_5 else VERSION_3_1_1, code, "malformed_packet")
         self.version = connect.version
+        if has(&connect.properties, P_MAXIMUM_PACKET_SIZE):
+            self.max_packet_bytes = connect.properties.numbers[P_MAXIMUM_PACKET_SIZE]
         if has(&connect.properties, P_AUTHENTICATION_METHOD):
             return self.deny(self.version, RC_BAD_AUTHENTICATION_METHOD, "bad_authentication_method")
         refusal = self.authenticate(&connect, &code)
@@ -544,7 +544,6 @@ cdef class Connection(Peer):
             return self.deny(self.version, RC_QUOTA_EXCEEDED, "too_many_connections")
         self.ack_base = <unsigned long long>self.slot << 32 | <unsigned long long>self.generation << 16
         self.window = hub.outbound_window
-        self.max_packet_bytes = 0xFFFFFFFF
         keep_alive_s = connect.keep_alive_s
         # A 3.1.1 client cannot be told that it asked for too much, so it gets what it asked for.
         if keep_alive_s == 0 or (keep_alive_s > <int>hub.max_keep_alive_s and self.version == VERSION_5):
@@ -553,8 +552,6 @@ cdef class Connection(Peer):
         if self.version == VERSION_5:
             if has(&connect.properties, P_RECEIVE_MAXIMUM):
                 self.window = min(self.window, <unsigned short>connect.properties.numbers[P_RECEIVE_MAXIMUM])
-            if has(&connect.properties, P_MAXIMUM_PACKET_SIZE):
-                self.max_packet_bytes = connect.properties.numbers[P_MAXIMUM_PACKET_SIZE]
             if has(&connect.properties, P_TOPIC_ALIAS_MAXIMUM):
                 self.alias_maximum = min(
                     hub.aliases_out, <unsigned short>connect.properties.numbers[P_TOPIC_ALIAS_MAXIMUM]
@@ -590,7 +587,7 @@ cdef class Connection(Peer):
             asked_s = connect.properties.numbers[P_SESSION_EXPIRY]
         self.has_session_expiry = asked_s != 0
         expiry_s = min(asked_s, router.max_expiry_s)
-        if session is not None and connect.is_clean:
+        if session is not None and (connect.is_clean or not self.may_still(session)):
             router.end(session)
             session = None
         if session is not None:
@@ -607,6 +604,16 @@ cdef class Connection(Peer):
         if self.version == VERSION_5 and expiry_s != asked_s:
             return reply.number_property(P_SESSION_EXPIRY, 4, expiry_s)
         return b""
+
+    cdef bint may_still(self, Session session) except -1:
+        """Whether a session holds nothing that its user may not see any more; else it has ended."""
+        cdef Subscription subscription
+        cdef int child = -1
+        if session.subscriptions is not None:
+            for subscription in session.subscriptions.values():
+                if not self.may_see(split_shared(subscription.filter)[0], &child) or child != subscription.child:
+                    return False
+        return True
 
     cdef Session need_session(self):
         """This connection's session, which only now has something to keep: it ends with the connection."""
@@ -734,6 +741,11 @@ cdef class Connection(Peer):
             if covers(allowed, filter):
                 return True
         return False
+
+
+cdef inline bint add_unsure(Session session, unsigned short packet_id) noexcept:
+    """May be there from a connection that was lost before its PUBREC."""
+    return holds_id(&session.unsure, packet_id) or add_id(&session.unsure, packet_id)
 
 
 cdef inline bint is_shared(Span* filter) noexcept:

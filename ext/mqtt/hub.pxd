@@ -78,7 +78,8 @@ cdef class Hub:
     cdef unsigned char* read_at
     cdef unsigned int now_tick
     cdef long long received_ms          # when the bytes being parsed came; 0: not asked yet
-    cdef bint is_paused, is_stopped
+    cdef bint is_paused, is_stopped, tells_filters
+    cdef object on_filters
     cdef int log_budget
     cdef int open_count, socket_count
     # limits

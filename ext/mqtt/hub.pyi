@@ -73,6 +73,53 @@ class Hub:
     def kick(self, user_name: bytes, reason: int) -> int:
         """Close all connections of a device or an operator with a reason code. Returns how many there were."""
 
+    def export_session(self, key: bytes) -> bytes | None:
+        """Give a client's session away: it has come back on another worker.
+
+        Args:
+            key: user name, a zero byte, client id.
+        Returns: the session for import_session() there; None if there is none that outlives its connection. A
+            connection that is open ends with 0x8E; its will is sent if it has no delay.
+        """
+
+    def import_session(self, data: bytes) -> bool:
+        """Take a session that another worker gave away, as that of a client who is away. False: its user is unknown."""
+
+    def set_remote_filters(self, filters: list[bytes]) -> None:
+        """What is subscribed on other workers, `$share/...` included. Takes the place of the list before."""
+
+    def announce(
+        self,
+        on_publish_remote: Callable[[bytes, bytes, int, bool, bytes, int | None, bool, list[bytes]], None],
+        local_filters_changed: Callable[[list[bytes]], None],
+    ) -> None:
+        """Begin to tell other workers. Both are called in this loop. Call it before the first client comes.
+
+        Args:
+            on_publish_remote: (topic, payload, qos, retain, properties, expiry_s or None, is_wanted, groups) for a
+                message that others want: `is_wanted` if one of the remote filters without `$share/` matches; `groups`
+                are filters `$share/...` of which it is another worker's turn: each is to be given to one worker. With
+                `retain` it is for all workers. Never for what came by publish_local() or deliver().
+            local_filters_changed: (filters) after the set of filters here has changed, a little later. Those of single
+                devices' downlinks are told as `cf/v1/d/+/...`, so that they are few.
+        """
+
+    def publish_local(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        properties: bytes = b"",
+        expiry_s: int | None = None,
+        is_wanted: bool = True,
+        groups: list[bytes] | None = None,
+    ) -> int:
+        """Deliver what another worker published. Arguments and sense as in announce()."""
+
+    def retained_messages(self) -> list[tuple[bytes, bytes, int, bytes, int | None]]:
+        """(topic, payload, qos, properties, expiry_s or None) of all that is retained: for a worker that starts."""
+
     def pause(self) -> None:
         """Stop reading all sockets. One accepted later is paused after its first read."""
 

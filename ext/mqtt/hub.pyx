@@ -11,9 +11,11 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from ext.mqtt cimport reply
+from ext.mqtt.handover cimport pack_session, unpack_session
 from ext.mqtt.message cimport NEVER, Message, expiry_of, new_message
 from ext.mqtt.outbox cimport Link
 from ext.mqtt.packet cimport PUBACK, PUBREC, VERSION_5
+from ext.mqtt.packet_ids cimport remove_id
 from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_SESSION_TAKEN_OVER
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
@@ -340,6 +342,8 @@ cdef class Hub:
             self.touched[touched[0]] = peer.slot
             touched[0] += 1
         slot.ack_bytes += size
+        if ack_ref & ACK_QOS_2 and peer.session is not None:
+            remove_id(&peer.session.unsure, <unsigned short>ack_ref)
         if peer.unacked and (not ack_ref & ACK_QOS_2 or reason >= 0x80):    # else it ends with the PUBCOMP
             peer.unacked -= 1
         return size
@@ -420,12 +424,12 @@ cdef class Hub:
 
     def deliver(self, bytes device_id not None, bytes topic not None, bytes payload not None, int qos,
                 bint retain=False) -> int:
-        """Publish a downlink message of a device. See MqttEndpoint.deliver."""
+        """Publish a downlink message of a device, in this process only. See MqttEndpoint.deliver."""
         cdef Topic parts
         if parse_topic(topic, len(topic), &parts) != TOPIC_OTHER or parts.scope != SCOPE_DEVICE \
                 or parts.id[:parts.id_size] != device_id or topic[9 + parts.id_size:] not in DOWNLINKS:
             raise ValueError(f"not a downlink topic of {device_id!r}: {topic!r}")
-        return self.publish(topic, payload, qos, retain)
+        return self.router.publish_here(new_message(topic, payload, b"", qos, retain, NEVER), None, None)
 
     def publish(self, bytes topic not None, bytes payload not None, int qos=0, bint retain=False,
                 bytes properties=b"", expiry_s=None) -> int:
@@ -470,6 +474,82 @@ cdef class Hub:
             kicked += 1
             peer = after
         return kicked
+
+    # Other worker processes of this node: ingest/workers carries what these say
+
+    def export_session(self, bytes key not None) -> bytes | None:
+        """Give a client's session away: it has come back on another worker.
+
+        Args:
+            key: user name, a zero byte, client id.
+        Returns: the session for import_session() there; None if there is none that outlives its connection. A
+            connection that is open ends with 0x8E; its will is sent if it has no delay.
+        """
+        cdef Session session = self.router.sessions.get(key)
+        cdef Peer peer
+        cdef bytes data
+        user_name, _, client_id = key.partition(b"\0")
+        slot = self.index.find(user_name, <size_t>len(user_name))
+        peer = self.other_of(slot if slot >= 0 else user_name, client_id)
+        if session is not None and session.expiry_s == 0:
+            session = None                          # it ends with its connection
+        if peer is not None:
+            peer.leave(RC_SESSION_TAKEN_OVER)       # parts from its session, which is then one of a client that is away
+        if session is None:
+            return None
+        data = pack_session(session, self.router)
+        self.router.release(session)
+        return data
+
+    def import_session(self, bytes data not None) -> bool:
+        """Take a session that another worker gave away, as that of a client who is away. False: its user is unknown."""
+        cdef Session session = unpack_session(data, self.router)
+        if session is None:
+            return False
+        self.router.schedule(session)
+        return True
+
+    def set_remote_filters(self, list filters not None) -> None:
+        """What is subscribed on other workers, `$share/...` included; each once. Takes the place of the list before."""
+        self.router.set_remote_filters(filters)
+
+    def announce(self, on_publish_remote, local_filters_changed) -> None:
+        """Begin to tell other workers. Both are called in this loop.
+
+        Args:
+            on_publish_remote: (topic, payload, qos, retain, properties, expiry_s or None, is_wanted, groups) for a
+                message that others want: `is_wanted` if one of the remote filters without `$share/` matches; `groups`
+                are filters `$share/...` of which it is another worker's turn: each is to be given to one worker. With
+                `retain` it is for all workers. Never for what came by publish_local() or deliver().
+            local_filters_changed: (filters) after the set of filters here has changed, a little later. Those of single
+                devices' downlinks are told as `cf/v1/d/+/...`, so that they are few.
+        """
+        self.router.on_remote = on_publish_remote
+        self.on_filters = local_filters_changed
+        self.router.on_filters = self.filters_changed
+        self.router.announced = {}
+
+    def filters_changed(self) -> None:
+        """Tell once for all changes of this turn of the loop."""
+        if not self.tells_filters:
+            self.tells_filters = True
+            self.loop.call_soon(self.tell_filters)
+
+    def tell_filters(self) -> None:
+        self.tells_filters = False
+        self.on_filters(list(self.router.announced))
+
+    def publish_local(self, bytes topic not None, bytes payload not None, int qos, bint retain, bytes properties=b"",
+                      expiry_s=None, bint is_wanted=True, list groups=None) -> int:
+        """Deliver what another worker published. Arguments and sense as in announce()."""
+        cdef long long expires_ms = NEVER if expiry_s is None else expiry_of(expiry_s)
+        return self.router.publish_here(
+            new_message(topic, payload, properties, qos, retain, expires_ms), groups or [], is_wanted
+        )
+
+    def retained_messages(self) -> list:
+        """(topic, payload, qos, properties, expiry_s or None) of all that is retained: for a worker that starts."""
+        return self.router.retained.as_tuples()
 
     # Time and backpressure
 

@@ -35,11 +35,14 @@ cdef Delivery new_delivery(Message message, int qos, bint is_retained, tuple ide
 
 cdef bint transmit(Link link, Message message, int qos, int flags, unsigned short packet_id,
                    tuple identifiers) except -1:
-    """Write one PUBLISH, with a topic alias where the client takes them. False: larger than it takes."""
+    """Write one PUBLISH, with a topic alias where the client takes them. False: larger than it takes.
+
+    Not at QoS 2: a client that keeps the packet until PUBREL may look its topic up only then, as MQTT.js does.
+    """
     cdef unsigned short alias = 0
     cdef bint names_topic = True
     cdef bytes packet
-    if link.alias_maximum and link.version == VERSION_5:
+    if link.alias_maximum and qos < 2 and link.version == VERSION_5:
         if link.aliases_out is None:
             link.aliases_out = {}
         if message.topic in link.aliases_out:

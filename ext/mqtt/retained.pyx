@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Retained messages: one for each topic, in a trie that filters are walked down; bounded by count and bytes."""
 
-from ext.mqtt.message cimport NEVER, Message, new_message
+from ext.mqtt.message cimport NEVER, Message, monotonic_ms, new_message
 from ext.mqtt.subscriptions cimport MAX_LEVELS
 
 
@@ -72,6 +72,18 @@ cdef class Retained:
         for message in found:
             if message.is_expired():
                 self.take_out(message.topic)
+
+    def as_tuples(self) -> list:
+        """(topic, payload, qos, properties, expiry_s or None) of all that have not expired."""
+        cdef list found = []
+        cdef Message message
+        cdef long long now = monotonic_ms()
+        gather(self.root, False, found)
+        return [
+            (message.topic, message.payload, message.qos, message.properties,
+             None if message.expires_ms == NEVER else (message.expires_ms - now + 999) // 1000)
+            for message in found if message.expires_ms > now
+        ]
 
     cdef list match(self, bytes filter):
         """All whose topics match, expired ones too."""

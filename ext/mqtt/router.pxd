@@ -19,6 +19,10 @@ cdef class Router:
     cdef size_t max_sessions, max_subscriptions
     cdef unsigned int max_expiry_s
     cdef object on_will                 # called with (Session, Will) when a will is due
+    # Other processes: see Hub.announce
+    cdef object on_remote, on_filters
+    cdef dict announced                 # filter as others are told -> how many subscriptions it stands for; or None
+    cdef dict remote                    # filter of other processes -> its Subscription
     cdef bint is_closing
     cdef readonly unsigned long long sessions_expired, sessions_refused, sessions_resumed
 
@@ -33,7 +37,11 @@ cdef class Router:
     cdef int subscribe(self, Session session, bytes filter, FilterRequest* request, unsigned int identifier,
                        int child, list batches) except -1
     cdef bint unsubscribe(self, Session session, bytes filter) except -1
+    cdef int attach(self, Subscription subscription) except -1
+    cdef int detach(self, Subscription subscription) except -1
+    cdef int release(self, Session session) except -1
     cdef int publish(self, Message message, Session publisher) except -1
+    cdef int publish_here(self, Message message, list groups, object is_wanted) except -1
     cdef int spread(self, Message message, Matches matches, Session publisher) except -1
     cdef int give(self, Match match, Message message, Session publisher) except -1
     cdef bint holds(self, Subscription subscription) noexcept

@@ -14,6 +14,8 @@ from ext.mqtt.subscriptions cimport (
 )
 from ext.telemetry.index cimport DeviceIndex
 
+cdef frozenset DOWNLINKS = frozenset({b"commands", b"config", b"firmware"})
+
 cdef enum:
     SPARE_TIMERS = 1_024
 
@@ -35,6 +37,7 @@ cdef class Router:
         self.traffic.total_queue_bytes = total_queue_bytes
         self.sessions = {}
         self.timers = []
+        self.remote = {}
 
     # Sessions
 
@@ -80,8 +83,8 @@ cdef class Router:
         session.link = None
         del self.sessions[session.key]
         if session.subscriptions is not None:
-            for subscription in session.subscriptions.values():
-                self.subscriptions.remove(subscription)
+            for subscription in list(session.subscriptions.values()):
+                self.detach(subscription)
             session.subscriptions = None
         if session.outbox is not None:
             orphans = session.outbox.drop()
@@ -90,6 +93,14 @@ cdef class Router:
         for delivery in orphans:
             self.pass_on(delivery)
         return 0
+
+    cdef int release(self, Session session) except -1:
+        """Forget a session that another process has taken: nothing of it ends, so nothing is sent."""
+        session.will = None
+        if session.outbox is not None:
+            session.outbox.drop()
+            session.outbox = None
+        return self.end(session)
 
     cdef int pass_on(self, Delivery delivery) except -1:
         """A message of a shared subscription whose member has ended goes to another one (section 4.8.2)."""
@@ -152,14 +163,13 @@ cdef class Router:
             session.subscriptions = {}
         old = session.subscriptions.get(filter)
         if old is not None:
-            self.subscriptions.remove(old)
+            self.detach(old)
         elif <size_t>len(session.subscriptions) >= self.max_subscriptions:
             return RC_QUOTA_EXCEEDED
         subscription = Subscription(
             session, filter, request.qos, identifier, request.is_no_local, request.keeps_retain, child
         )
-        session.subscriptions[filter] = subscription
-        self.subscriptions.add(subscription)
+        self.attach(subscription)
         if group is None and (request.retain_handling == 0 or (request.retain_handling == 1 and old is None)):
             found = self.retained.match(inner) if self.retained.count else None
             if found:
@@ -174,11 +184,50 @@ cdef class Router:
         cdef Subscription subscription
         if session is None or session.subscriptions is None:
             return False
-        subscription = session.subscriptions.pop(filter, None)
+        subscription = session.subscriptions.get(filter)
         if subscription is None:
             return False
-        self.subscriptions.remove(subscription)
+        self.detach(subscription)
         return True
+
+    cdef int attach(self, Subscription subscription) except -1:
+        cdef Session session = subscription.session
+        if session.subscriptions is None:
+            session.subscriptions = {}
+        session.subscriptions[subscription.filter] = subscription
+        self.subscriptions.add(subscription)
+        if self.announced is not None:
+            told = as_told(subscription.filter)
+            count = self.announced.get(told, 0)
+            self.announced[told] = count + 1
+            if count == 0:
+                self.on_filters()
+        return 0
+
+    cdef int detach(self, Subscription subscription) except -1:
+        del subscription.session.subscriptions[subscription.filter]
+        self.subscriptions.remove(subscription)
+        if self.announced is not None:
+            told = as_told(subscription.filter)
+            self.announced[told] -= 1
+            if self.announced[told] == 0:
+                del self.announced[told]
+                self.on_filters()
+        return 0
+
+    def set_remote_filters(self, list filters not None) -> None:
+        """See Hub.set_remote_filters. Raises ValueError for one that is not valid."""
+        cdef Subscription subscription
+        wanted = set(filters)
+        for filter in wanted:
+            if split_shared(filter) is None:
+                raise ValueError(f"not a filter: {filter!r}")
+        for filter in [filter for filter in self.remote if filter not in wanted]:
+            self.subscriptions.remove(self.remote.pop(filter))
+        for filter in wanted:
+            if filter not in self.remote:
+                subscription = self.remote[filter] = Subscription(None, filter)
+                self.subscriptions.add(subscription)
 
     # Messages
 
@@ -188,20 +237,63 @@ cdef class Router:
         if message.is_retained:
             self.retained.put(message)
         matches = self.subscriptions.match(message.topic)
-        return self.spread(message, matches, publisher) if matches is not None else 0
+        if matches is not None:
+            return self.spread(message, matches, publisher)
+        if message.is_retained and self.on_remote is not None:
+            self.tell(message, False, [])
+        return 0
+
+    cdef int publish_here(self, Message message, list groups, object is_wanted) except -1:
+        """The same within this process. `groups`: only these shared filters, and others not if not `is_wanted`;
+        None: all that match."""
+        cdef int given = 0
+        cdef Matches matches
+        cdef Match match
+        cdef SharedGroup group
+        cdef Subscription member
+        if message.is_retained:
+            self.retained.put(message)
+        matches = self.subscriptions.match(message.topic)
+        if matches is None:
+            return 0
+        if groups is None or is_wanted:
+            for match in matches.direct:
+                given += self.give(match, message, None)
+        for group in matches.groups:
+            member = group.choose_here() if groups is None or group.filter() in groups else None
+            if member is not None and self.holds(member):
+                given += give_member(member, message, group)
+        return given
 
     cdef int spread(self, Message message, Matches matches, Session publisher) except -1:
         cdef int given = 0
         cdef Match match
         cdef SharedGroup group
         cdef Subscription member
+        cdef list elsewhere = []
         for match in matches.direct:
             given += self.give(match, message, publisher)
         for group in matches.groups:
             member = group.choose()
-            if member is not None and self.holds(member):
+            if member is None:
+                continue
+            if member.session is None:
+                elsewhere.append(member.filter)
+            elif self.holds(member):
                 given += give_member(member, message, group)
+        if self.on_remote is not None and (matches.is_remote or elsewhere or message.is_retained):
+            self.tell(message, matches.is_remote, elsewhere)
         return given
+
+    def tell(self, Message message not None, bint is_wanted, list groups not None) -> None:
+        """To other processes: see Hub.announce."""
+        expiry_s = None
+        if message.expires_ms != NEVER:
+            expiry_s = max(0, (message.expires_ms - monotonic_ms() + 999) // 1000)
+        self.on_remote(
+            message.topic, message.payload, message.qos, message.is_retained, message.properties, expiry_s, is_wanted,
+            groups,
+        )
 
     cdef int give(self, Match match, Message message, Session publisher) except -1:
         cdef Subscription subscription = match.only
@@ -235,3 +327,12 @@ cdef int give_member(Subscription member, Message message, SharedGroup group) ex
         message, min(message.qos, member.qos), message.is_retained and member.keeps_retain,
         (member.identifier,) if member.identifier else None, group,
     )
+
+
+cdef bytes as_told(bytes filter):
+    """A filter as other processes are told of it: `cf/v1/d/{id}/commands` of many devices is one."""
+    cdef list levels = filter.split(b"/", 5)
+    if len(levels) >= 5 and levels[0] == b"cf" and levels[1] == b"v1" and levels[2] == b"d" and levels[4] in DOWNLINKS:
+        levels[3] = b"+"
+        return b"/".join(levels)
+    return filter

@@ -23,6 +23,7 @@ cdef class Session:
     cdef dict subscriptions             # filter as it was asked for -> Subscription; None: none
     cdef Will will
     cdef PacketIds inbound              # QoS 2 messages of the client that are ours and wait for its PUBREL
+    cdef PacketIds unsure               # those of them that are not durable yet
     cdef unsigned int expiry_s          # kept so long after the connection
     cdef bint has_ended
     cdef long long ends_ms, will_ms     # while away: when it ends, and when its will is due; NEVER

@@ -16,6 +16,7 @@ cdef class Session:
 
     def __dealloc__(self):
         clear_ids(&self.inbound)
+        clear_ids(&self.unsure)
 
     cdef Outbox box(self):
         if self.outbox is None:

@@ -32,6 +32,8 @@ cdef class SharedGroup:
     cdef readonly list members              # Subscriptions, taken in turn
     cdef size_t turn
     cdef Subscription choose(self)
+    cdef Subscription choose_here(self)
+    cdef bytes filter(self)
 
 cdef class Match:
     """All that one session has subscribed to and that matches a topic."""

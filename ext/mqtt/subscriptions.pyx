@@ -73,21 +73,42 @@ cdef class SharedGroup:
         self.members = []
 
     cdef Subscription choose(self):
-        """The next in turn who can take a message at once; else one who is connected; else one who is away."""
+        """The next in turn who can take a message at once; else one who is connected; else one who is away.
+
+        Another process stands behind those who are connected here: whether its members are, nobody knows.
+        """
         cdef size_t count = <size_t>len(self.members)
         cdef size_t i
-        cdef Subscription member, here = None, away = None
+        cdef Subscription member, here = None, remote = None, away = None
         for i in range(count):
             member = self.members[(self.turn + i) % count]
-            if member.session is None or member.session.takes():
+            if member.session is None:
+                remote = member
+            elif member.session.takes():
                 self.turn = (self.turn + i + 1) % count
                 return member
-            if member.session.link is not None:
+            elif member.session.link is not None:
                 here = here or member
             elif member.qos:
                 away = away or member
         self.turn = (self.turn + 1) % count
-        return here or away
+        return here or remote or away
+
+    cdef Subscription choose_here(self):
+        """The same among the members of this process."""
+        cdef Subscription chosen = self.choose()
+        cdef Subscription member
+        if chosen is not None and chosen.session is None:
+            chosen = None
+            for member in self.members:
+                if member.session is not None and member.qos:
+                    chosen = member
+        return chosen
+
+    cdef bytes filter(self):
+        """As its members asked for it."""
+        cdef Subscription member = self.members[0]
+        return member.filter
 
 
 cdef Match combine(list subscriptions):

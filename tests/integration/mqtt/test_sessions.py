@@ -1,6 +1,7 @@
 """Sessions: who finds what it left, for how long, and what happens to messages meanwhile."""
 
 import asyncio
+import hashlib
 
 import pytest
 
@@ -237,6 +238,24 @@ async def test_messages_keep_their_order_over_queue_and_window():
                 seen.append(int(reply.payload))
                 client.ack(reply)
         assert seen == list(range(50))
+
+
+async def test_a_session_ends_when_its_user_may_no_longer_see_what_it_holds():
+    async with serve() as server:
+        for user, filter_ in [(VIEWER, b"plain/x"), (b"gw-1", b"cf/v1/d/wl-gw-1-a/#")]:
+            async with RawClient(server.port) as client:
+                await client.connect(user, clean=False, props=KEEP)
+                await client.subscribe((filter_, 1))
+                await client.leave()
+        assert server.endpoint.publish(b"plain/x", b"secret", 1) == 1
+        token = hashlib.sha256(b"token-" + VIEWER).digest()
+        server.index.put_operator("viewer", token, ["cf/v1/#"], [], True)
+        server.index.put_device(4, "wl-gw-1-a", 1, "00070", 0, [], True)
+        for user in (VIEWER, b"gw-1"):
+            async with RawClient(server.port) as client:
+                assert not (await client.connect(user, clean=False, props=KEEP)).session_present
+                await client.ping()
+        assert server.count("subscriptions") == server.count("queued_bytes") == 0
 
 
 async def test_many_clean_starts_leave_nothing_behind():
