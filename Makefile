@@ -8,7 +8,7 @@ PROTOS := $(shell find proto/cityfleet -name '*.proto')
 PYX := $(shell find ext -name '*.pyx' -o -name '*.pxd')
 export UVLOOP_DISABLED ?=
 
-.PHONY: all build proto ext servers demo test lint bench clean lock
+.PHONY: all build proto ext servers demo test fuzz sanitize lint bench clean lock
 all: build
 
 build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protobuf code, Cython extensions
@@ -52,6 +52,14 @@ demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and 
 
 test: build servers  ## all tests; ARGS="-k spool" for some
 	$(BIN)/python -m pytest $(ARGS)
+
+SECONDS ?= 60
+
+fuzz: build  ## every fuzz target for SECONDS (60); ONLY=name for one; inputs that break one stay in build/fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY))
+
+sanitize: build  ## the extensions under AddressSanitizer and UBSan (gcc): fuzz targets for a moment, unit tests of ext
+	$(BIN)/python -m tests.fuzz.sanitize
 
 lint: build  ## style, types, Cython
 	$(BIN)/ruff check .

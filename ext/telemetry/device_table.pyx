@@ -333,7 +333,7 @@ cdef class DeviceTable:
         cdef const unsigned char* before
         cdef size_t before_size
         before = external_id_of(self, slot, &before_size)
-        if before_size == size and memcmp(before, external_id, size) == 0:
+        if before_size == size and (size == 0 or memcmp(before, external_id, size) == 0):
             return 0
         if before_size:
             remove_slot(&self.by_external_id, hash_bytes(before, before_size), slot)

@@ -373,7 +373,7 @@ cdef class DeviceIndex(DeviceTable):
             if self.devices[slot].type_num == type_num:
                 self.take_from_type(slot)
 
-    def put_device(self, device_num, str device_id not None, int type_num, str ward_code not None, gateway_num,
+    def put_device(self, device_num, str device_id not None, type_num, str ward_code not None, gateway_num,
                    list token_sha256 not None, bint is_active, str external_id not None="") -> bool:
         """Add or change a device. Its type should have been put before: until it is, the device has no metrics.
 
@@ -402,7 +402,7 @@ cdef class DeviceIndex(DeviceTable):
             raise ValueError(f"device {device_id!r}: a number is negative")
         entry.device_num = min(device_num, 1 << 63)
         entry.gateway_num = min(gateway_num, 1 << 63)
-        entry.type_num = type_num
+        entry.type_num = min(type_num, 1 << 63)
         entry.tokens = len(token_sha256)
         for i in range(min(entry.tokens, <size_t>MAX_TOKENS)):
             digest = token_sha256[i]        # the list keeps it alive

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # A result without a table of its own is shown as it is.
 _SHORT = 600
-BENCHMARKS = ("decode", "mqtt_endpoint", "main_job")
+BENCHMARKS = ("decode", "device_index", "mqtt_endpoint", "main_job")
 
 
 def run(name: str) -> list[dict[str, object]]:
