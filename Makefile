@@ -67,8 +67,8 @@ lint: build  ## style, types, Cython
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint ext
 
-bench: build servers  ## measured figures, each beside a baseline of the same run; ONLY=name for one
-	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only $(ONLY))
+bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load
+	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only "$(ONLY)") $(if $(DURATION),--duration $(DURATION))
 
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools

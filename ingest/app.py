@@ -43,6 +43,8 @@ log = structlog.get_logger()
 _DRAIN_S = 15.0
 _WATCH_SPOOL_S = 0.25
 _CHUNKS = 4096
+# Rows of one commit window, and so of one record: what is laid out in memory while the disk is busy.
+_WINDOW_ROWS = 500_000
 
 
 async def run(
@@ -174,14 +176,15 @@ class _Ingest:
             self._sealed,
             self._convert,
             self._batch,
-            settings.spool.segment_max_rows,
+            min(settings.spool.segment_max_rows, _WINDOW_ROWS),
             self._on_durable,
         )
         try:
             async with asyncio.TaskGroup() as stages:
                 stages.create_task(batch, name="batch")
                 stages.create_task(
-                    spool_stage(self._sealed, self._closed, self._spool, self._spool_state), name="spool"
+                    spool_stage(self._sealed, self._closed, self._spool, self._spool_state, self._is_store_idle),
+                    name="spool",
                 )
                 stages.create_task(
                     write_stage(self._closed, SegmentReader().read, writer, self._write_state), name="write"
@@ -223,6 +226,9 @@ class _Ingest:
             if chunk.on_durable is not None:
                 chunk.on_durable(chunk)
             self._gate.give_back(chunk.size_bytes)
+
+    def _is_store_idle(self) -> bool:
+        return self._spool_state.closed_bytes == self._write_state.taken_bytes
 
     async def _watch_spool(self) -> None:
         """Hold the gate shut while the spool is at its limit."""

@@ -24,6 +24,8 @@ cdef enum:
     SHARED_DICTIONARIES = 1
     DICTIONARY_FLAGS = (1 << 9) | (1 << 10)
     SMALLEST_TABLE = 1 << 12
+    # The time of arrival is noise below a second, and would take a third of the space of a stored reading.
+    RECEIVED_STEP_MS = 1000
     HUGE_PAGE = 1 << 21
     MADV_HUGEPAGE = 14              # Linux; elsewhere a refusal that changes nothing
 
@@ -127,8 +129,8 @@ cdef class SeriesOrder:
 
         Args:
             blocks: at least one block as ReadingsBlock seals it, any bytes-like object.
-        Returns: two blocks of the same columns; equal blocks in the same order give equal bytes. Of rows with one
-            identity the order is kept, and the last of them is the newest.
+        Returns: two blocks of the same columns, received_at cut to whole seconds; equal blocks in the same order give
+            equal bytes. Of rows with one identity the order is kept, and the last of them is the newest.
         Raises: ValueError if a block has other columns or is cut short; MemoryError.
         """
         cdef size_t rows = 0
@@ -392,6 +394,7 @@ cdef class SeriesOrder:
                 memcpy(&row.quality_reasons, block.at[5] + i * 2, 2)
                 row.ward = block.ward_of[ward_at(block, i)]
                 memcpy(&row.received_ms, block.at[7] + i * 8, 8)
+                row.received_ms -= row.received_ms % RECEIVED_STEP_MS
                 if row.ts_ms < one.newest_ms:
                     one.is_disordered = True
                 else:

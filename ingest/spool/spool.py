@@ -101,18 +101,21 @@ class Spool:
         """Seconds since the open segment got its first record; 0 if it has none."""
         return self._clock() - self._opened_at if self._size else 0.0
 
-    @property
-    def max_age_s(self) -> float:
-        return self._settings.segment_max_age_s
+    def closes_in_s(self, *, is_awaited: bool) -> float:
+        """Seconds until the open segment is to be closed; 0 when it is time. It must have rows.
 
-    @property
-    def is_segment_full(self) -> bool:
+        Args:
+            is_awaited: the store has nothing else to do, so a small segment need not wait for company. A large one
+                does: few large inserts leave the engine less to merge.
+        """
         settings = self._settings
-        return (
-            self._size >= settings.segment_max_bytes
-            or max(self._rows) >= settings.segment_max_rows
-            or (self._size > 0 and self.age_s >= settings.segment_max_age_s)
-        )
+        rows = max(self._rows)
+        if self._size >= settings.segment_max_bytes or rows >= settings.segment_max_rows:
+            return 0.0
+        limit_s = settings.segment_max_age_s
+        if is_awaited and rows < settings.segment_early_rows:
+            limit_s = min(limit_s, settings.segment_early_age_s)
+        return max(0.0, limit_s - self.age_s)
 
     @property
     def has_open_rows(self) -> bool:

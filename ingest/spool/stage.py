@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import structlog
 
@@ -10,22 +10,34 @@ from ingest.metrics import SPOOL_FSYNC_SECONDS, SpoolState
 from ingest.model import SealedBatch, Segment
 from ingest.spool.spool import Spool
 from runtime.pipe import Pipe
+from runtime.threads import named_pool
 
 log = structlog.get_logger()
 
 _RETRY_S = 1.0
+# The store may become idle while an open segment waits for its age.
+_LOOK_AGAIN_S = 0.05
 
 
-async def spool_stage(sealed: Pipe[SealedBatch], closed: Pipe[Segment], spool: Spool, state: SpoolState) -> None:
+async def spool_stage(
+    sealed: Pipe[SealedBatch],
+    closed: Pipe[Segment],
+    spool: Spool,
+    state: SpoolState,
+    is_awaited: Callable[[], bool] = lambda: False,
+) -> None:
     """Run until `sealed` is closed and empty; then close the last segment and `closed`.
 
     A disk that refuses (full, failing) stops the stage at that batch: nothing behind it is acknowledged, the pipes fill
     up to the sockets, and the append is tried again every second.
+
+    Args:
+        is_awaited: whether all segments that were closed have been written, so that the store waits for the next.
     """
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, thread_name_prefix="spool") as disk:
+    with named_pool("spool") as disk:
         while True:
-            batch = await _next_batch(sealed, spool)
+            batch = await _next_batch(sealed, spool, is_awaited)
             if batch is not None:
                 started = time.perf_counter()
                 while True:
@@ -40,7 +52,7 @@ async def spool_stage(sealed: Pipe[SealedBatch], closed: Pipe[Segment], spool: S
                 state.appended(batch)
                 batch.on_durable()
             ended = batch is None and sealed.is_ended
-            if spool.has_open_rows and (ended or spool.is_segment_full):
+            if spool.has_open_rows and (ended or not spool.closes_in_s(is_awaited=is_awaited())):
                 segment = await loop.run_in_executor(disk, spool.close_segment)
                 state.closed_bytes += segment.size_bytes
                 await closed.put(segment)
@@ -49,12 +61,13 @@ async def spool_stage(sealed: Pipe[SealedBatch], closed: Pipe[Segment], spool: S
     closed.close()
 
 
-async def _next_batch(sealed: Pipe[SealedBatch], spool: Spool) -> SealedBatch | None:
-    """The next batch; None if the open segment comes of age first, or at the end of the pipe."""
+async def _next_batch(sealed: Pipe[SealedBatch], spool: Spool, is_awaited: Callable[[], bool]) -> SealedBatch | None:
+    """The next batch; None if the open segment may come of age first, or at the end of the pipe."""
     if not spool.has_open_rows:
         return await sealed.get()
     try:
-        async with asyncio.timeout(max(0.001, spool.max_age_s - spool.age_s)):
+        wait_s = spool.closes_in_s(is_awaited=is_awaited())
+        async with asyncio.timeout(max(0.001, min(wait_s, _LOOK_AGAIN_S))):
             return await sealed.get()
     except TimeoutError:
         return None

@@ -12,6 +12,7 @@ from ingest.errors import PoisonError, UnavailableError
 from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
 from ingest.model import Segment
 from runtime.pipe import Pipe
+from runtime.threads import named_pool
 
 log = structlog.get_logger()
 
@@ -42,14 +43,16 @@ async def write_stage(closed: Pipe[Segment], read: ReadBodies, writer: BlockWrit
 async def _read(
     closed: Pipe[Segment], ready: Pipe[tuple[Segment, Bodies]], read: ReadBodies, state: WriteState
 ) -> None:
-    async for segment in closed:
-        await ready.wait_writable()
-        try:
-            bodies = await asyncio.to_thread(read, segment)
-        except ValueError as exc:
-            await _set_aside(segment, state, PoisonError(str(exc), 0))
-        else:
-            await ready.put((segment, bodies))
+    loop = asyncio.get_running_loop()
+    with named_pool("segments") as thread:
+        async for segment in closed:
+            await ready.wait_writable()
+            try:
+                bodies = await loop.run_in_executor(thread, read, segment)
+            except ValueError as exc:
+                await _set_aside(segment, state, PoisonError(str(exc), 0))
+            else:
+                await ready.put((segment, bodies))
     ready.close()
 
 

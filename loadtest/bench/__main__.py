@@ -1,48 +1,103 @@
-"""`make bench`: every benchmark, or one by name; what they print, and their JSON lines in build/bench.json."""
+"""`make bench`: each scenario in a process of its own, a table at the end, and build/bench.json."""
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
-# A result without a table of its own is shown as it is.
-_SHORT = 600
-BENCHMARKS = ("decode", "device_index", "mqtt_endpoint", "main_job")
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.bench.catalogue import ENTRIES, Entry, chosen, is_there
+
+Line = dict[str, Any]
+_LIMIT_S = 600.0
 
 
-def run(name: str) -> list[dict[str, object]]:
-    """Run one benchmark in a process of its own, show what it prints, return its lines of JSON."""
-    print(f"== {name}", flush=True)
+def run(entry: Entry, duration_s: float | None) -> list[Line]:
+    """Run one module, show what it prints, return the lines that it has for the report."""
+    arguments = [*entry.arguments, *(["--duration", str(duration_s)] if duration_s and entry.has_duration else [])]
+    print(f"== {entry.module} {' '.join(arguments)}", flush=True)
     lines = []
+    started = time.monotonic()
     with subprocess.Popen(
-        [sys.executable, "-m", f"loadtest.bench.{name}"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", f"loadtest.bench.{entry.module}", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):
                 lines.append(json.loads(line))
-                if len(line) < _SHORT:
-                    print(line, end="", flush=True)
             else:
                 print(line, end="", flush=True)
+            if time.monotonic() - started > _LIMIT_S:
+                process.kill()
     if process.returncode:
-        raise SystemExit(f"{name} failed with status {process.returncode}")
-    return lines
+        print(f"== {entry.module} failed with status {process.returncode}", flush=True)
+    return [line for line in lines if "id" in line]
+
+
+def show(lines: list[Line]) -> None:
+    table = Table(
+        "id", "value", "unit", "must", "aim", "reached", "baseline", "ratio", "spread", box=None, pad_edge=False,
+        header_style="bold",
+    )  # fmt: skip
+    by_id = {entry.id: entry for entry in ENTRIES}
+    for line in lines:
+        entry = by_id.get(line["id"])
+        limits = (_number(entry.goal), _number(entry.aim), entry.judge(line["value"])) if entry else ("", "", "")
+        table.add_row(
+            line["id"],
+            _number(line["value"]),
+            line["unit"],
+            *limits,
+            _number(line["baseline"]),
+            _number(line["ratio"]),
+            f"{100 * line['spread']:.0f} %",
+        )
+    Console(width=150).print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", choices=BENCHMARKS)
-    only = parser.parse_args().only
-    results = {name: run(name) for name in BENCHMARKS if only in (None, name)}
+    parser.add_argument("--only", default="", help="ids or groups, with commas between")
+    parser.add_argument("--duration", type=float, help="seconds of load in each scenario that has some")
+    options = parser.parse_args()
+    try:
+        entries = chosen(options.only)
+    except ValueError as exc:
+        parser.error(str(exc))
+    found: list[Line] = []
+    done = set()
+    failed = []
+    for entry in entries:
+        if not is_there(entry):
+            print(f"== {entry.id}: nothing measures it yet", flush=True)
+        elif (entry.module, entry.arguments) not in done:
+            done.add((entry.module, entry.arguments))
+            found += run(entry, options.duration)
+        if is_there(entry) and entry.id not in {line["id"] for line in found}:
+            failed.append(entry.id)
+    wanted = {entry.id for entry in entries}
+    found = [line for line in found if line["id"] in wanted or not options.only]
     path = Path("build/bench.json")
     path.parent.mkdir(exist_ok=True)
-    before = json.loads(path.read_text()) if path.exists() else {}
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "kernel": platform.release()}
-    path.write_text(json.dumps({**before, "machine": machine, **results}, indent=2))
+    before = json.loads(path.read_text()) if path.exists() else []
+    fresh = {line["id"] for line in found}
+    kept = [line for line in before if line["id"] not in fresh] if options.only and isinstance(before, list) else []
+    path.write_text(json.dumps(kept + found, indent=1))
+    show(found)
     print(f"figures in {path}")
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

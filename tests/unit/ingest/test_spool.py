@@ -56,16 +56,32 @@ def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
         tmp_path, SpoolSettings(segment_max_rows=10, segment_max_bytes=1000, segment_max_age_s=5), lambda: now[0]
     )
     spool.append(batch())
-    assert not spool.is_segment_full
+    assert spool.closes_in_s(is_awaited=False) == 5
     now[0] += 5
-    assert spool.is_segment_full
+    assert spool.closes_in_s(is_awaited=False) == 0
     spool.close_segment()
-    assert not spool.is_segment_full
     spool.append(batch(rows=(10, 0, 0)))
-    assert spool.is_segment_full
+    assert spool.closes_in_s(is_awaited=False) == 0
     spool.close_segment()
     spool.append(batch(b"x" * 1000))
-    assert spool.is_segment_full
+    assert spool.closes_in_s(is_awaited=False) == 0
+
+
+def test_a_small_segment_that_the_store_waits_for_closes_early(tmp_path):
+    now = [100.0]
+    spool = Spool(
+        tmp_path,
+        SpoolSettings(segment_max_age_s=5, segment_early_age_s=1, segment_early_rows=10),
+        lambda: now[0],
+    )
+    spool.append(batch(rows=(9, 0, 0)))
+    assert spool.closes_in_s(is_awaited=True) == 1
+    assert spool.closes_in_s(is_awaited=False) == 5
+    now[0] += 2
+    assert spool.closes_in_s(is_awaited=True) == 0
+    assert spool.closes_in_s(is_awaited=False) == 3
+    spool.append(batch(rows=(1, 0, 0)))
+    assert spool.closes_in_s(is_awaited=True) == 3
 
 
 def test_names_are_never_used_twice_even_if_the_file_is_gone(tmp_path):

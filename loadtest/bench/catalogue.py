@@ -1,0 +1,67 @@
+"""Every figure that `make bench` gives: what measures it, its group, what must be reached and what is aimed at."""
+
+import importlib.util
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`arguments`: of `python -m loadtest.bench.{module}`; entries with the same ones share a run.
+
+    `has_duration`: it takes `--duration`, seconds of load.
+    """
+
+    id: str
+    group: str
+    module: str
+    arguments: tuple[str, ...]
+    goal: float
+    aim: float
+    less_is_better: bool = True
+    has_duration: bool = False
+
+    def judge(self, value: float) -> str:
+        for word, limit in (("aim", self.aim), ("goal", self.goal)):
+            if value <= limit if self.less_is_better else value >= limit:
+                return word
+        return "short"
+
+
+def _rate(id_: str, module: str, goal: float, aim: float) -> Entry:
+    return Entry(id_, "ingest", module, (id_,), goal, aim, less_is_better=False, has_duration=True)
+
+
+ENTRIES = (
+    Entry("decode_batch_ns", "ingest", "decode", (), 20, 10),
+    Entry("decode_senml_cbor_ns", "ingest", "decode", (), 80, 40),
+    Entry("decode_sparkplug_ns", "ingest", "decode_sparkplug", (), 80, 40),
+    Entry("decode_senml_json_ns", "ingest", "decode", (), 200, 100),
+    Entry("block_ns", "ingest", "decode", (), 60, 30),
+    _rate("packed_64", "endtoend", 2e6, 3e6),
+    _rate("single_64_batch", "endtoend", 400e3, 1e6),
+    _rate("single_64_senml_json", "endtoend", 200e3, 500e3),
+    _rate("thin_12000", "endtoend", 50e3, 80e3),
+    Entry("broker_cpu_us", "ingest", "broker", (), 5, 3),
+    Entry("grpc_500", "ingest", "grpc_stream", (), 2e6, 3e6, less_is_better=False),
+    Entry("visible_p99_s", "ingest", "visible", (), 1.0, 0.5, has_duration=True),
+    Entry("idle_connection_bytes", "ingest", "idle", (), 6000, 4000),
+    Entry("stored_bytes", "ingest", "layout", ("--stored-bytes",), 3, 2),
+)
+GROUPS = ("ingest", "registry", "ioc")
+
+
+def chosen(only: str) -> list[Entry]:
+    """The entries of an id, a group, or several of them with commas between; all for an empty text.
+
+    Raises: ValueError for a name that is neither.
+    """
+    if not only:
+        return list(ENTRIES)
+    names = only.replace(",", " ").split()
+    unknown = set(names) - {entry.id for entry in ENTRIES} - set(GROUPS)
+    if unknown:
+        raise ValueError(f"no figure or group is called {', '.join(sorted(unknown))}")
+    return [entry for entry in ENTRIES if entry.id in names or entry.group in names]
+
+
+def is_there(entry: Entry) -> bool:
+    return importlib.util.find_spec(f"loadtest.bench.{entry.module}") is not None
