@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from ext.mqtt.connection import Connection
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 
@@ -18,6 +19,8 @@ class PublishChunk(FrameChunk):
 
 class Hub:
     """One per endpoint and event loop; not thread-safe."""
+
+    on_coming: Callable[[Connection, bytes], None] | None
 
     def __init__(
         self,
@@ -72,6 +75,9 @@ class Hub:
 
     def kick(self, user_name: bytes, reason: int) -> int:
         """Close all connections of a device or an operator with a reason code. Returns how many there were."""
+
+    def export_session(self, key: bytes) -> bytes | None:
+        """End the connection of user name, NUL, client id: it is taken over elsewhere. Nothing is handed over."""
 
     def pause(self) -> None:
         """Stop reading all sockets. One accepted later is paused after its first read."""

@@ -471,6 +471,15 @@ cdef class Hub:
             peer = after
         return kicked
 
+    def export_session(self, bytes key not None) -> bytes | None:
+        """End the connection of user name, NUL, client id: it is taken over elsewhere. Nothing is handed over."""
+        user_name, _, client_id = key.partition(b"\0")
+        cdef int slot = self.index.find(user_name, len(user_name))
+        cdef Peer other = self.other_of(slot if slot >= 0 else user_name, client_id)
+        if other is not None:
+            other.leave(RC_SESSION_TAKEN_OVER)
+        return None
+
     # Time and backpressure
 
     def start(self) -> None:
