@@ -7,7 +7,7 @@ import asyncio
 import hmac
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import structlog
@@ -31,7 +31,7 @@ _BATCH = ENCODING_NAMES["batch"]
 _DOWNLINK_SUBTOPICS = frozenset({"commands", "config", "firmware"})
 
 # deliver(device_id, topic, payload, qos) -> connections that were given the message
-Deliver = Callable[[bytes, bytes, bytes, int], int]
+Deliver = Callable[[bytes, bytes, bytes, int], Awaitable[int]]
 
 
 class _Stream:
@@ -56,6 +56,8 @@ class GrpcTransport:
         sink: Callable[[FrameChunk], None],
         deliver: Deliver,
         internal_token: str,
+        *,
+        shares_port: bool = False,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -69,7 +71,7 @@ class GrpcTransport:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares_port)),
             ]
         )
 
@@ -208,7 +210,7 @@ class GrpcTransport:
         if self._index.find_device(request.device_id) < 0:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"device_id: no device {request.device_id!r}")
         topic = f"cf/v1/d/{request.device_id}/{request.subtopic}"
-        given_to = self._deliver(request.device_id.encode(), topic.encode(), request.payload, request.qos)
+        given_to = await self._deliver(request.device_id.encode(), topic.encode(), request.payload, request.qos)
         return downlink_pb2.DeliverResponse(deliveries=given_to)
 
 
