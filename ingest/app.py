@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 
 import structlog
 from prometheus_client.registry import REGISTRY
@@ -28,6 +28,9 @@ from ingest.transport.broker import BrokerConsumer
 from ingest.transport.gate import Gate
 from ingest.transport.grpc import GrpcTransport
 from ingest.transport.mqtt import MqttEndpoint
+from ingest.workers.bus import Bus
+from ingest.workers.fellows import Fellows
+from ingest.workers.place import Place
 from ingest.write.clickhouse import ClickHouseWriter
 from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
@@ -51,7 +54,7 @@ async def run(
     settings: IngestSettings,
     store: StoreSettings,
     registry: str,
-    data_dir: Path,
+    place: Place,
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
@@ -59,18 +62,21 @@ async def run(
 
     Args:
         registry: address of the registry, `host:port`.
+        place: which worker this is, and the data folder.
         on_listening: called once with the addresses by kind.
     Raises: ConfigError, OSError if an address or the spool cannot be used.
     """
-    await _Ingest(settings, store, registry, data_dir).serve(stop, on_listening)
+    with ExitStack() as held:
+        await place.hold_spools(held)
+        await _Ingest(place.settings(settings), store, registry, place).serve(stop, on_listening)
 
 
 class _Ingest:
-    def __init__(self, settings: IngestSettings, store: StoreSettings, registry: str, data_dir: Path) -> None:
+    def __init__(self, settings: IngestSettings, store: StoreSettings, registry: str, place: Place) -> None:
         self._settings = settings
         self._store = store
-        self._data_dir = data_dir
-        internal = secret(data_dir, "internal")
+        self._place = place
+        internal = secret(place.data_dir, "internal")
         self._chunks: Pipe[FrameChunk] = Pipe(_CHUNKS)
         self._sealed: Pipe[SealedBatch] = Pipe(1)
         # Closed segments are descriptors of files; their number is bounded by the spool's bytes on disk.
@@ -85,19 +91,33 @@ class _Ingest:
         self._batch = Batch()
         self._spool_state = SpoolState()
         self._write_state = WriteState()
-        self._spool = Spool(data_dir / "ingest" / "spool", settings.spool)
-        self._mqtt = MqttEndpoint(settings.mqtt, settings.gather_ms, self._index, self._take)
+        self._spool = Spool(place.path("spool"), settings.spool)
+        self._mqtt = MqttEndpoint(
+            settings.mqtt, settings.gather_ms, self._index, self._take, shares_ports=not place.is_alone
+        )
+        self._bus: Bus | None = None
+        self._fellows: Fellows | None = None
+        if not place.is_alone:
+            self._bus = Bus(place.number, place.count, place.data_dir)
+            self._fellows = Fellows(self._bus, self._mqtt)
         self._gate.on_change(self._mqtt.pause, self._mqtt.resume)
         self._grpc = GrpcTransport(
-            settings.grpc, settings.gather_ms, self._index, self._gate, self._take, self._mqtt.deliver, internal
+            settings.grpc,
+            settings.gather_ms,
+            self._index,
+            self._gate,
+            self._take,
+            self._deliver,
+            internal,
+            shares_port=not place.is_alone,
         )
         self._broker = BrokerConsumer(
-            settings.broker, self._index, self._gate, self._take, data_dir / "ingest" / "broker-filters.json"
+            settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
         )
         self._sparkplug = SparkplugHost(
             settings.sparkplug,
             self._decoder.sparkplug,
-            data_dir / "ingest" / "sparkplug",
+            place.path("sparkplug"),
             {"mqtt": self._mqtt.publish, "broker": self._broker.publish},
         )
         self._is_sparkplug_on_broker = bool(settings.broker.host) and any(
@@ -106,7 +126,7 @@ class _Ingest:
         if self._is_sparkplug_on_broker:
             self._broker.will = self._sparkplug.will
             self._broker.on_connected = self._sparkplug.greet
-        index_file = IndexFile(data_dir / "ingest" / "index")
+        index_file = IndexFile(place.path("index"))
         self._feed = IndexFeed(self._index, registry, internal, self._on_revoked, index_file)
         self._ledger = Ledger(
             lambda: self._resolver.counters.items_in,
@@ -128,7 +148,11 @@ class _Ingest:
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
         settings = self._settings
-        for segment in await asyncio.to_thread(self._spool.recover):
+        spools = [
+            self._spool,
+            *(Spool(self._place.left_over(number), settings.spool) for number in self._place.left_over_spools()),
+        ]
+        for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
             self._closed.put_nowait(segment)
             self._ledger.recovered += sum(segment.readings)
             self._spool_state.closed_bytes += segment.size_bytes
@@ -140,6 +164,8 @@ class _Ingest:
         try:
             async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
                 # Not in the task group: it would wrap an address in use, which a person should read as it is.
+                if self._bus is not None:
+                    await self._bus.start()
                 addresses = await self._mqtt.start()
                 self._sparkplug.greet("mqtt")
                 grpc_port = await self._grpc.start()
@@ -148,6 +174,8 @@ class _Ingest:
                 await self._run(stop, lambda: on_listening(addresses))
         finally:
             REGISTRY.unregister(self._collector)
+            if self._bus is not None:
+                await self._bus.close()
 
     async def _run(self, stop: asyncio.Event, on_running: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as helpers:
@@ -170,7 +198,7 @@ class _Ingest:
     async def _flow(self) -> None:
         """Batch, spool and write, each ending when the pipe before it has ended."""
         settings = self._settings
-        writer = ClickHouseWriter(lambda: open_client(self._store, self._data_dir, "writer"))
+        writer = ClickHouseWriter(lambda: open_client(self._store, self._place.data_dir, "writer"))
         batch = batch_stage(
             self._chunks,
             self._sealed,
@@ -237,13 +265,19 @@ class _Ingest:
             self._gate.shut(self._spool_state.closed_bytes - self._write_state.taken_bytes >= limit)
             await asyncio.sleep(_WATCH_SPOOL_S)
 
+    async def _deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
+        if self._fellows is not None:
+            return await self._fellows.deliver(device_id, topic, payload, qos)
+        return self._mqtt.deliver(device_id, topic, payload, qos)
+
     def _on_revoked(self, device_id: str) -> None:
         """A device that lost a token must connect again."""
         self._mqtt.kick(device_id.encode())
         self._grpc.kick(device_id)
 
     def _transport_counters(self) -> dict[str, int]:
-        return {**self._mqtt.counters(), **self._grpc.counters(), **self._broker.counters()}
+        bus = self._bus.counters if self._bus is not None else {}
+        return {**self._mqtt.counters(), **bus, **self._grpc.counters(), **self._broker.counters()}
 
     def _depths(self) -> dict[str, int]:
         return {

@@ -196,6 +196,8 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # Processes that share the ports. Limits on memory, disk and connections hold for each.
+    workers: int = 1
     mqtt: MqttSettings = MqttSettings()
     grpc: GrpcSettings = GrpcSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -209,3 +211,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Bytes of frames and readings in memory, above which sockets are no longer read.
     max_in_flight_bytes: int = 256_000_000
     http: ListenSettings = ListenSettings(port=9103)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= 64:
+            raise ValueError(f"workers must be 1 to 64, not {self.workers}")

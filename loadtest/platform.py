@@ -1,6 +1,7 @@
 """The whole platform as a user starts it, for tests, the demo and benchmarks: `cityfleet up` on free ports."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from runtime.secrets import secret
 
 ROOT = Path(__file__).parents[1]
 ROLES = ("store", "registry", "ingest")
+_WORKER = re.compile(r'worker="\d+",?')
 
 
 def free_ports(count: int) -> list[int]:
@@ -84,12 +86,17 @@ class Platform:
             time.sleep(0.1)
 
     def metric(self, role: str, name: str) -> float:
-        """One sample of a role's metrics, as it stands in the text: `cityfleet_x_total{reason="y"}`."""
+        """One sample of a role's metrics, as it stands in the text: `cityfleet_x_total{reason="y"}`.
+
+        Where the role has several workers: the sum over them.
+        """
+        found = 0.0
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_ports[role]}/metrics", timeout=10) as response:
             for line in response.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.rsplit(" ", 1)[1])
-        return 0.0
+                sample, _, value = line.rpartition(" ")
+                if sample == name or _WORKER.sub("", sample).replace("{}", "") == name:
+                    found += float(value)
+        return found
 
     def find_pid(self, role: str) -> int | None:
         """The role's process, None while it is away."""
@@ -100,6 +107,10 @@ class Platform:
         found = self.find_pid(role)
         assert found is not None, f"{role} does not run"
         return found
+
+    def worker_pid(self, number: int) -> int | None:
+        """The process of one of ingest's workers, None while it is away."""
+        return self.find_pid(f"ingest-{number}")
 
     def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and the exit status."""

@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Role:
     command: Sequence[str]
     # How long it may take to leave after SIGTERM before it is killed.
     stop_s: float
+    # Beside our own.
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def die_with_parent() -> bool:
@@ -63,12 +65,18 @@ class Supervisor:
         data_dir: Path,
         on_listening: Callable[[str, dict[str, str]], None],
         start_s: float = 60.0,
+        *,
+        are_independent: bool = False,
     ) -> None:
-        """`on_listening` gets a role's name and addresses each time the role has started."""
+        """`on_listening` gets a role's name and addresses each time the role has started.
+
+        Args: are_independent: all start and stop together; one that cannot be started again leaves the others alone.
+        """
         self._roles = roles
         self._data_dir = data_dir
         self._on_listening = on_listening
         self._start_s = start_s
+        self._are_independent = are_independent
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = False
 
@@ -84,6 +92,8 @@ class Supervisor:
                 started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 keeper = asyncio.create_task(self._keep(role, started), name=role.name)
                 keepers.append(keeper)
+                if self._are_independent:
+                    continue
                 waiting: list[asyncio.Future[Any]] = [started, keeper, stopped]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
@@ -97,8 +107,11 @@ class Supervisor:
         finally:
             self._stopping = True
             stopped.cancel()
-            for role in reversed(self._roles):
-                await self._end(role)
+            if self._are_independent:
+                await asyncio.gather(*map(self._end, self._roles))
+            else:
+                for role in reversed(self._roles):
+                    await self._end(role)
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -112,10 +125,16 @@ class Supervisor:
                 *role.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C on the terminal is for the supervisor alone
-                env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+                env={**os.environ, **role.environment, PARENT_VARIABLE: str(os.getpid())},
             )
             self._processes[role.name] = process
-            listening = await self._wait_listening(role, process)
+            try:
+                listening = await self._wait_listening(role, process)
+            except RoleFailedError:
+                if not self._are_independent or not started.done():
+                    raise
+                listening = None
+                process.kill()
             if listening is not None:
                 self._on_listening(role.name, listening.addresses)
                 if not started.done():
@@ -123,7 +142,7 @@ class Supervisor:
             status = await process.wait()
             if self._stopping:
                 return
-            if status == EXIT_SETTINGS or not started.done():
+            if not started.done() or (status == EXIT_SETTINGS and not self._are_independent):
                 raise RoleFailedError(f"{role.name} could not start (exit status {status}); its reason is above")
             if time.monotonic() - began >= _STEADY_S:
                 delay_s = _BACKOFF_S[0]

@@ -21,7 +21,13 @@ cdef class Connection(Peer):
     cdef unsigned long long ack_base
     cdef bint wants_reasons         # Request Problem Information: reason strings on SUBACK
 
+    cdef bytearray held             # a CONNECT that waits for the other workers, and what came behind it; else None
+    cdef size_t connect_size        # of the CONNECT's body at the beginning of it
+    cdef bint is_cleared            # the other workers have been asked
+
     cdef int consume(self, const unsigned char* at, size_t size) except -1
+    cdef int hold(self, const unsigned char* at, size_t size) except -1
+    cdef int defer(self, const unsigned char* body, size_t size) except -1
     cdef const unsigned char* complete(self, const unsigned char* at, const unsigned char* end) except NULL
     cdef int stash(self, const unsigned char* at, size_t size) except -1
     cdef int fail(self, ReasonCode code, unsigned char type) except -1

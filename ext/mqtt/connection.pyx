@@ -124,6 +124,8 @@ cdef class Connection(Peer):
         if self.rest_size:
             c.at = self.complete(c.at, c.end)
         while c.at < c.end and self.state < STATE_LEAVING:
+            if self.held is not None:
+                return self.hold(c.at, <size_t>(c.end - c.at))
             start = c.at
             step = read_header(&c, &header)
             if step == STEP_MALFORMED:
@@ -178,6 +180,38 @@ cdef class Connection(Peer):
                 self.rest = NULL
                 self.rest_capacity = 0
             return at + missing
+
+    cdef int hold(self, const unsigned char* at, size_t size) except -1:
+        """What comes behind a CONNECT that waits for the other workers."""
+        self.held += at[:size]
+        self.transport.pause_reading()
+        return 0
+
+    cdef int defer(self, const unsigned char* body, size_t size) except -1:
+        """Put a CONNECT aside until the other workers have given up what this client has with them."""
+        self.held = bytearray(body[:size])
+        self.connect_size = size
+        self.transport.pause_reading()
+        self.hub.on_coming(self, self.user_name + b"\0" + self.client_id)
+        return 0
+
+    def go_on(self) -> None:
+        """The other workers have answered."""
+        cdef bytearray held = self.held
+        cdef const unsigned char* at
+        self.held = None
+        if self.state != STATE_AWAIT_CONNECT or held is None or self.hub.is_stopped:
+            return
+        self.is_cleared = True
+        self.hub.received_ms = 0
+        at = held
+        self.on_connect(at, self.connect_size)
+        if self.state < STATE_LEAVING:
+            if not self.hub.is_paused:
+                self.transport.resume_reading()
+            if <size_t>len(held) > self.connect_size:
+                Connection.consume(self, at + self.connect_size, <size_t>len(held) - self.connect_size)
+            self.hub.gathered()
 
     cdef int stash(self, const unsigned char* at, size_t size) except -1:
         """Keep the beginning of a packet. The room grows with what came, not with what was announced."""
@@ -532,6 +566,8 @@ cdef class Connection(Peer):
             if self.version == VERSION_3_1_1 and not connect.is_clean:
                 return self.deny(self.version, RC_CLIENT_ID_NOT_VALID, "client_id_not_valid")
             self.client_id = assigned = b"cf-" + token_hex(8).encode()
+        elif hub.on_coming is not None and not self.is_cleared:
+            return self.defer(body, size)
         if connect.has_will:
             code = self.take_will(&connect, will)
             if code != RC_SUCCESS:

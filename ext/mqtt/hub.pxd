@@ -61,6 +61,7 @@ cdef class Peer(Link):
 cdef class Hub:
     cdef readonly DeviceIndex index
     cdef readonly Router router
+    cdef public object on_coming        # asked before a CONNECT is answered, see Connection.defer(); None: nobody
     cdef object sink, loop, on_refused, flush_timer, tick_timer, on_durable
     cdef double gather_s
     cdef PublishChunk chunk

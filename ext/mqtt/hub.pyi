@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from ext.mqtt.connection import Connection
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 
@@ -18,6 +19,8 @@ class PublishChunk(FrameChunk):
 
 class Hub:
     """One per endpoint and event loop; not thread-safe."""
+
+    on_coming: Callable[[Connection, bytes], None] | None
 
     def __init__(
         self,

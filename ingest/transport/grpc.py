@@ -5,7 +5,7 @@ Requests of the stream stay bytes: ext/telemetry reads their sequence and decode
 
 import hmac
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,7 +25,7 @@ _MAX_METADATA_BYTES = 16_384
 _DOWNLINK_SUBTOPICS = frozenset({"commands", "config", "firmware"})
 
 # deliver(device_id, topic, payload, qos) -> connections that were given the message
-Deliver = Callable[[bytes, bytes, bytes, int], int]
+Deliver = Callable[[bytes, bytes, bytes, int], Awaitable[int]]
 
 
 class GrpcTransport:
@@ -40,6 +40,8 @@ class GrpcTransport:
         sink: Callable[[FrameChunk], None],
         deliver: Deliver,
         internal_token: str,
+        *,
+        shares_port: bool = False,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -50,7 +52,7 @@ class GrpcTransport:
         self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters)
         self._server = grpc.aio.server(
             options=[
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
                 ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
@@ -138,5 +140,5 @@ class GrpcTransport:
         if self._index.find_device(request.device_id) < 0:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"device_id: no device {request.device_id!r}")
         topic = f"cf/v1/d/{request.device_id}/{request.subtopic}"
-        given_to = self._deliver(request.device_id.encode(), topic.encode(), request.payload, request.qos)
+        given_to = await self._deliver(request.device_id.encode(), topic.encode(), request.payload, request.qos)
         return downlink_pb2.DeliverResponse(deliveries=given_to)

@@ -1,8 +1,6 @@
 """The listeners of the MQTT endpoint: plain, TLS, WebSocket and WebSocket over TLS, behind one door."""
 
 import asyncio
-import errno
-import os
 import resource
 import socket
 import ssl
@@ -14,8 +12,8 @@ import uvloop
 from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
 from ext.mqtt.websocket import WebSocketConnection
-from ingest.errors import ConfigError
 from ingest.settings import MqttSettings
+from ingest.transport.address import bind
 from ingest.transport.admission import Admission, Serve
 from ingest.transport.tls import Certificate
 
@@ -69,7 +67,7 @@ class Listeners:
             for kind, section, listen, serve in listeners:
                 if listen.enabled:
                     host = listen.host or settings.host
-                    bound = await _bind(host, listen.port, self._shares_ports, f"ingest.mqtt{section}")
+                    bound = await bind(host, listen.port, f"ingest.mqtt{section}", shares_port=self._shares_ports)
                     for one in bound:
                         admission.listen(one, serve, _is_one_packet if kind == "mqtt" else _needs_answer)
                     self.addresses[kind] = f"{host}:{bound[0].getsockname()[1]}"
@@ -154,39 +152,6 @@ def _is_one_packet(words: bytes) -> bool:
         if words[at] < 0x80:
             return len(words) <= at + 1 + size
     return True
-
-
-async def _bind(host: str, port: int, shares_port: bool, setting: str) -> list[socket.socket]:
-    """A socket for every address of the host. Raises: ConfigError for a host that is none; OSError."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except socket.gaierror as exc:
-        raise ConfigError(f"{setting}.host: {host!r} is no address of this machine ({exc.strerror})") from exc
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            one = socket.socket(family, kind, protocol)
-            sockets.append(one)
-            one.setblocking(False)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shares_port:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(sockets) > 1:
-                address = (address[0], sockets[0].getsockname()[1], *address[2:])
-            try:
-                one.bind(address)
-            except OSError as exc:
-                code = exc.errno or errno.EADDRINUSE
-                raise OSError(code, f"{setting}: cannot listen on {host}:{port}: {os.strerror(code)}") from exc
-    except BaseException:
-        for one in sockets:
-            one.close()
-        raise
-    return sockets
 
 
 def _allow_files(wanted: int) -> int:

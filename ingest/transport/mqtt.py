@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
@@ -30,14 +31,23 @@ class MqttEndpoint:
     """
 
     def __init__(
-        self, settings: MqttSettings, gather_ms: float, index: DeviceIndex, sink: Callable[[FrameChunk], None]
+        self,
+        settings: MqttSettings,
+        gather_ms: float,
+        index: DeviceIndex,
+        sink: Callable[[FrameChunk], None],
+        *,
+        shares_ports: bool = False,
     ) -> None:
         self._settings = settings
         self._gather_ms = gather_ms
         self._index = index
         self._sink = sink
         self._hub: Hub | None = None
-        self._listeners = Listeners(settings)
+        # Set before `start` where there are other workers: called with each client that waits for its CONNACK and
+        # the key of its session, until `Connection.go_on()`.
+        self.on_coming: Callable[[Connection, bytes], None] | None = None
+        self._listeners = Listeners(settings, shares_ports=shares_ports)
 
     async def start(self) -> dict[str, str]:
         """Listen. Returns the addresses by kind: mqtt, mqtts, ws, wss.
@@ -68,6 +78,7 @@ class MqttEndpoint:
             topic_aliases_out=settings.topic_aliases_out,
             on_refused=_log_refused,
         )
+        hub.on_coming = self.on_coming
         await self._listeners.start(hub)
         self._hub = hub
         hub.start()
@@ -132,6 +143,10 @@ class MqttEndpoint:
     def kick(self, user_name: bytes, reason: int = ADMINISTRATIVE_ACTION) -> int:
         """Close all connections of a device or operator (decommissioned, token changed). Returns their number."""
         return self._running().kick(user_name, reason)
+
+    def export_session(self, key: bytes) -> bytes | None:
+        """A client comes back on another worker: end its connection here, with 0x8E."""
+        return self._running().export_session(key)
 
     def counters(self) -> dict[str, int]:
         """Counts since the start by dotted name; `connections`, `sockets`, `waiting` say how many there are now.
