@@ -22,6 +22,6 @@ cdef TopicKind parse_below_id(const unsigned char* at, size_t size, unsigned cha
 # The Encoding of an MQTT 5 Content Type: ENCODING_DEFAULT if empty, ENCODING_UNKNOWN if none of ours.
 cdef unsigned char encoding_of_content_type(const unsigned char* at, size_t size) noexcept nogil
 # The family of a topic that is not ours: ENCODING_SPARKPLUG (spBv1.0/...), ENCODING_TTS_JSON
-# (v3/{app}@{tenant}/devices/{device}/up), ENCODING_CHIRPSTACK_JSON (application/{id}/device/{eui}/event/up, be it JSON or
+# (v3/{app}@{tenant}/devices/{device}/up), ENCODING_CHIRPSTACK_JSON (application/{id}/device/{eui}/event/up, JSON or
 # protobuf); else, with their other events, ENCODING_UNKNOWN.
 cdef unsigned char foreign_encoding(const unsigned char* topic, size_t size) noexcept nogil
