@@ -64,10 +64,7 @@ def responses(names: list[str]) -> list[bytes]:
                 is_active=True,
             )
         whole.append(response.SerializeToString())
-    done = pb.WatchDeviceIndexResponse(
-        phase=pb.WatchDeviceIndexResponse.PHASE_SNAPSHOT_COMPLETE, resume_token="bench:1"
-    )
-    return [*whole, done.SerializeToString()]
+    return whole
 
 
 def _resident() -> int:

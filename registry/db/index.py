@@ -52,4 +52,4 @@ def rows_since(connection: Connection, revision: int, limit: int) -> list[IndexR
 
 def _rows(rows: Sequence[Any], tokens: Mapping[int, list[bytes]]) -> list[IndexRow]:
     # A million of them in a snapshot: by position, in the order of _COLUMNS.
-    return [IndexRow(*row, tokens.get(row[0], [])) for row in rows]
+    return [IndexRow(*(*row, tokens.get(row[0], []))) for row in rows]
