@@ -58,7 +58,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_session_expiry_s: int = 86_400
     # Of one session.
     max_subscriptions: int = 1_000
-    # Messages at QoS 1 and 2 that wait for one client, and of all clients together; the newest is refused.
+    # Messages at QoS 1 and 2 that wait for one client; with those under way their bytes, and the bytes of all clients
+    # together. The newest is refused.
     queue_messages: int = 1_000
     queue_bytes: int = 1_000_000
     total_queue_bytes: int = 256_000_000
@@ -67,6 +68,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic_aliases_out: int = 32
     max_retained: int = 100_000
     max_retained_bytes: int = 64_000_000
+    # Of one device or gateway.
+    max_retained_of_device: int = 1_000
 
 
 class GrpcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

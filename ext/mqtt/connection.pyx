@@ -383,7 +383,7 @@ cdef class Connection(Peer):
         topic = publish.topic.at[: publish.topic.size]
         if router.subscriptions.match(topic) is None and not publish.is_retained:
             return 0
-        return router.publish(self.message_of(publish, topic), self.session)
+        return router.publish(self.message_of(publish, topic), self.session, self.owner)
 
     cdef int publish_plain(self, Publish* publish) except -1:
         """An operator's message: to subscribers only, so nothing has to become durable before its acknowledgement."""
@@ -400,7 +400,7 @@ cdef class Connection(Peer):
         if publish.qos == 2 and not add_id(&self.need_session().inbound, publish.packet_id):
             raise MemoryError
         self.hub.plain_messages += 1
-        given = self.hub.router.publish(self.message_of(publish, topic), self.session)
+        given = self.hub.router.publish(self.message_of(publish, topic), self.session, None)
         return self.hub.answer_in_order(
             self, publish.packet_id, publish.qos,
             RC_SUCCESS if given or self.version != VERSION_5 else RC_NO_MATCHING_SUBSCRIBERS, False,

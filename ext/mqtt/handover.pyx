@@ -141,6 +141,8 @@ cdef Session unpack_session(bytes data, Router router):
         delivery.packet_id = packet_id
         delivery.is_released = is_released
         session.outbox.inflight[packet_id] = delivery
+        if delivery.message is not None:
+            session.outbox.charge(delivery)
     for _, qos, is_retained, _, identifiers, message in queue:
         session.outbox.keep(
             new_delivery(unpack_message(message), qos, is_retained, tuple(identifiers) if identifiers else None, None)

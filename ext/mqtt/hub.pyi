@@ -40,6 +40,7 @@ class Hub:
         max_subscriptions: int = 1_000,
         max_retained: int = 100_000,
         max_retained_bytes: int = 64_000_000,
+        max_retained_of_device: int = 1_000,
         queue_messages: int = 1_000,
         queue_bytes: int = 1_000_000,
         total_queue_bytes: int = 256_000_000,

@@ -133,6 +133,7 @@ cdef class Hub:
                   int max_connections, int receive_maximum, double connect_timeout_s, int max_keep_alive_s,
                   object on_refused=None, size_t max_sessions=100_000, unsigned int max_session_expiry_s=86_400,
                   size_t max_subscriptions=1_000, size_t max_retained=100_000, size_t max_retained_bytes=64_000_000,
+                  size_t max_retained_of_device=1_000,
                   size_t queue_messages=1_000, size_t queue_bytes=1_000_000, size_t total_queue_bytes=256_000_000,
                   int outbound_window=1_024, int topic_aliases_out=32):
         self.index = index
@@ -149,6 +150,7 @@ cdef class Hub:
         self.router = Router(
             index, self.send_will, max_sessions=max_sessions, max_expiry_s=max_session_expiry_s,
             max_subscriptions=max_subscriptions, max_retained=max_retained, max_retained_bytes=max_retained_bytes,
+            max_retained_of_device=max_retained_of_device,
             queue_messages=queue_messages, queue_bytes=queue_bytes, total_queue_bytes=total_queue_bytes,
         )
         self.connect_ticks = max(1, <int>(connect_timeout_s * 1000 / TICK_MS))
@@ -435,7 +437,7 @@ cdef class Hub:
                 bytes properties=b"", expiry_s=None) -> int:
         """Publish a message of the platform's own. See MqttEndpoint.publish."""
         cdef long long expires_ms = NEVER if expiry_s is None else expiry_of(expiry_s)
-        return self.router.publish(new_message(topic, payload, properties, qos, retain, expires_ms), None)
+        return self.router.publish(new_message(topic, payload, properties, qos, retain, expires_ms), None, None)
 
     def send_will(self, Session session, Will will) -> None:
         """A client has gone without good-bye: its will goes where its other messages would have gone."""
@@ -459,7 +461,7 @@ cdef class Hub:
         if will.has_expiry:
             message = new_message(message.topic, message.payload, message.properties, message.qos,
                                   message.is_retained, expiry_of(will.expiry_s))
-        self.router.publish(message, session)
+        self.router.publish(message, session, session.owner if session.device >= 0 else None)
 
     def kick(self, bytes user_name not None, int reason) -> int:
         """Close all connections of a device or an operator with a reason code. Returns how many there were."""

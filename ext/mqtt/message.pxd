@@ -13,6 +13,7 @@ cdef class Message:
     cdef readonly unsigned char qos
     cdef readonly bint is_retained      # RETAIN, as published
     cdef bint is_stored                 # it is what is retained on its topic
+    cdef object stored_by               # the device it counts for there; None: nobody
     cdef readonly long long expires_ms  # of monotonic_ms(); NEVER
     cdef bytes plain_4, plain_5         # the packet at QoS 0 with nothing of one subscriber in it, made once
     cdef size_t size_bytes(self) noexcept

@@ -15,7 +15,7 @@ cdef class Link:
 cdef class Traffic:
     """Limits and counters of all sessions' messages."""
     cdef size_t queue_messages, queue_bytes, total_queue_bytes
-    cdef size_t queued_bytes                # of all queues, now
+    cdef size_t queued_bytes                # waiting or under way, of all sessions, now
     cdef unsigned long long deliveries, queued, refused, too_large, expired
 
 cdef class Delivery:
@@ -27,6 +27,7 @@ cdef class Delivery:
     cdef readonly bint is_retained          # the RETAIN flag to send
     cdef readonly bint is_released          # PUBREL sent
     cdef bint is_counted                    # in Outbox.outstanding
+    cdef size_t bytes                       # as counted in Outbox.bytes
 
 cdef class RetainedBatch:
     """Retained messages for one new subscription."""
@@ -41,7 +42,7 @@ cdef class Outbox:
     cdef object resend                      # deque of Deliveries of inflight that this connection has not seen yet
     cdef object queue                       # deque of Deliveries
     cdef object due                         # deque of RetainedBatches, or None
-    cdef size_t bytes                       # of the queue
+    cdef size_t bytes                       # of the queue and of inflight
     cdef unsigned int outstanding           # PUBLISH packets that count against the client's Receive Maximum
     cdef unsigned short last_packet_id
     cdef bint is_full(self, Link link) noexcept
@@ -51,6 +52,9 @@ cdef class Outbox:
     cdef int pump(self, Link link) except -1
     cdef int send(self, Link link, Delivery delivery, int flags) except -1
     cdef int keep(self, Delivery delivery) except -1
+    cdef bint has_room(self, Delivery delivery) noexcept
+    cdef void charge(self, Delivery delivery) noexcept
+    cdef void discharge(self, Delivery delivery) noexcept
     cdef int finish(self, Link link, Delivery delivery) except -1
     cdef int on_puback(self, Link link, unsigned short packet_id) except -1
     cdef int on_pubrec(self, Link link, unsigned short packet_id, unsigned char reason) except -1

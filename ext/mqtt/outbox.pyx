@@ -88,20 +88,38 @@ cdef class Outbox:
         if (link is None or self.queue or self.resend or self.due is not None
                 or self.is_full(link) or link.is_blocked()):
             return self.keep(delivery)
+        if not self.has_room(delivery):
+            self.traffic.refused += 1
+            return 0
+        self.charge(delivery)
         return self.send(link, delivery, 0)
 
     cdef int keep(self, Delivery delivery) except -1:
         cdef Traffic traffic = self.traffic
-        cdef size_t size = delivery.message.size_bytes()
-        if (<size_t>len(self.queue) >= traffic.queue_messages or self.bytes + size > traffic.queue_bytes
-                or traffic.queued_bytes + size > traffic.total_queue_bytes):
+        if <size_t>len(self.queue) >= traffic.queue_messages or not self.has_room(delivery):
             traffic.refused += 1
             return 0
+        self.charge(delivery)
         self.queue.append(delivery)
-        self.bytes += size
-        traffic.queued_bytes += size
         traffic.queued += 1
         return 1
+
+    # A message is held from here until the client has acknowledged it, so its bytes count as long.
+
+    cdef bint has_room(self, Delivery delivery) noexcept:
+        cdef size_t size = delivery.message.size_bytes()
+        return (self.bytes + size <= self.traffic.queue_bytes
+                and self.traffic.queued_bytes + size <= self.traffic.total_queue_bytes)
+
+    cdef void charge(self, Delivery delivery) noexcept:
+        delivery.bytes = delivery.message.size_bytes()
+        self.bytes += delivery.bytes
+        self.traffic.queued_bytes += delivery.bytes
+
+    cdef void discharge(self, Delivery delivery) noexcept:
+        self.bytes -= delivery.bytes
+        self.traffic.queued_bytes -= delivery.bytes
+        delivery.bytes = 0
 
     cdef int owe(self, RetainedBatch batch) except -1:
         if self.due is None:
@@ -125,6 +143,7 @@ cdef class Outbox:
             flags |= RETAIN
         if not transmit(link, delivery.message, delivery.qos, flags, delivery.packet_id, delivery.identifiers):
             self.traffic.too_large += 1
+            self.discharge(delivery)
             del self.inflight[delivery.packet_id]
             return 0
         delivery.is_counted = True
@@ -168,20 +187,20 @@ cdef class Outbox:
                 if not message.is_stored or message.is_expired():
                     continue            # replaced meanwhile: the newer one has been delivered already
                 if batch.qos and message.qos:
-                    self.send(
-                        link,
-                        new_delivery(message, min(batch.qos, message.qos), True, batch.identifiers, None),
-                        0,
-                    )
+                    delivery = new_delivery(message, min(batch.qos, message.qos), True, batch.identifiers, None)
+                    if self.inflight and not self.has_room(delivery):
+                        batch.at -= 1
+                        return 0
+                    self.charge(delivery)
+                    self.send(link, delivery, 0)
                 else:
                     send_once(self.traffic, link, message, True, batch.identifiers)
             elif self.queue:
                 if self.is_full(link):
                     return 0
                 delivery = self.queue.popleft()
-                self.bytes -= delivery.message.size_bytes()
-                self.traffic.queued_bytes -= delivery.message.size_bytes()
                 if delivery.message.is_expired():
+                    self.discharge(delivery)
                     self.traffic.expired += 1
                     continue
                 self.send(link, delivery, 0)
@@ -191,6 +210,7 @@ cdef class Outbox:
 
     cdef int finish(self, Link link, Delivery delivery) except -1:
         del self.inflight[delivery.packet_id]
+        self.discharge(delivery)
         if delivery.is_counted:
             self.outstanding -= 1
         return self.pump(link)
@@ -210,6 +230,7 @@ cdef class Outbox:
         if reason >= 0x80:                  # [MQTT-4.4.0-2]
             return self.finish(link, delivery)
         delivery.is_released = True
+        self.discharge(delivery)
         delivery.message = None
         return link.say(reply.ack(link.version, PUBREL, packet_id, RC_SUCCESS))
 

@@ -9,8 +9,10 @@ cdef class RetainedNode:
 cdef class Retained:
     cdef RetainedNode root
     cdef readonly size_t count, bytes
-    cdef size_t max_count, max_bytes
+    cdef size_t max_count, max_bytes, max_of_owner
+    cdef dict owners                    # who -> how many
     cdef readonly unsigned long long refused
-    cdef bint put(self, Message message) except -1
+    cdef bint put(self, Message message, object owner) except -1
+    cdef int count_owner(self, object owner, int change) except -1
     cdef int take_out(self, bytes topic) except -1
     cdef list match(self, bytes filter)

@@ -10,20 +10,37 @@ cdef class RetainedNode:
 
 
 cdef class Retained:
-    def __cinit__(self, size_t max_count, size_t max_bytes):
+    def __cinit__(self, size_t max_count, size_t max_bytes, size_t max_of_owner):
         self.root = RetainedNode()
+        self.owners = {}
+        self.max_of_owner = max_of_owner
         self.max_count = max_count
         self.max_bytes = max_bytes
 
-    cdef bint put(self, Message message) except -1:
-        """Keep it in place of the one before; no payload: keep none. False: refused, the one before is gone too."""
+    cdef int count_owner(self, object owner, int change) except -1:
+        cdef int count
+        if owner is not None:
+            count = self.owners.get(owner, 0) + change
+            if count:
+                self.owners[owner] = count
+            else:
+                del self.owners[owner]
+        return 0
+
+    cdef bint put(self, Message message, object owner) except -1:
+        """Keep it in place of the one before; no payload: keep none. False: refused, the one before is gone too.
+
+        `owner`: one device may not fill the room of all; None: not bounded.
+        """
         cdef RetainedNode node = self.root
         cdef RetainedNode child
         cdef size_t size = message.size_bytes()
         self.take_out(message.topic)
         if not message.payload:
             return True
-        if message.topic.count(b"/") >= MAX_LEVELS:
+        if message.topic.count(b"/") >= MAX_LEVELS or (
+            owner is not None and self.owners.get(owner, 0) >= self.max_of_owner
+        ):
             self.refused += 1
             return False
         if self.count >= self.max_count or self.bytes + size > self.max_bytes:
@@ -40,6 +57,8 @@ cdef class Retained:
             node = child
         node.message = message
         message.is_stored = True
+        message.stored_by = owner
+        self.count_owner(owner, 1)
         self.count += 1
         self.bytes += size
         return True
@@ -59,6 +78,7 @@ cdef class Retained:
         self.count -= 1
         self.bytes -= node.message.size_bytes()
         node.message.is_stored = False
+        self.count_owner(node.message.stored_by, -1)
         node.message = None
         while path and node.message is None and not node.children:
             node, level = path.pop()
@@ -128,11 +148,11 @@ class RetainedTable:
     """Retained messages by topic and payload: for tests."""
 
     def __init__(self, max_count: int = 1000, max_bytes: int = 1_000_000) -> None:
-        self._retained = Retained(max_count, max_bytes)
+        self._retained = Retained(max_count, max_bytes, max_count)
 
     def put(self, bytes topic not None, bytes payload not None, long long expires_ms=NEVER) -> bool:
         cdef Retained retained = self._retained
-        return retained.put(new_message(topic, payload, b"", 0, True, expires_ms))
+        return retained.put(new_message(topic, payload, b"", 0, True, expires_ms), None)
 
     def match(self, bytes filter not None) -> dict:
         cdef Retained retained = self._retained

@@ -40,7 +40,7 @@ cdef class Router:
     cdef int attach(self, Subscription subscription) except -1
     cdef int detach(self, Subscription subscription) except -1
     cdef int release(self, Session session) except -1
-    cdef int publish(self, Message message, Session publisher) except -1
+    cdef int publish(self, Message message, Session publisher, object owner) except -1
     cdef int publish_here(self, Message message, list groups, object is_wanted) except -1
     cdef int spread(self, Message message, Matches matches, Session publisher) except -1
     cdef int give(self, Match match, Message message, Session publisher) except -1

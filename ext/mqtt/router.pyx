@@ -22,15 +22,15 @@ cdef enum:
 
 cdef class Router:
     def __cinit__(self, DeviceIndex index not None, object on_will, *, size_t max_sessions, unsigned int max_expiry_s,
-                  size_t max_subscriptions, size_t max_retained, size_t max_retained_bytes, size_t queue_messages,
-                  size_t queue_bytes, size_t total_queue_bytes):
+                  size_t max_subscriptions, size_t max_retained, size_t max_retained_bytes,
+                  size_t max_retained_of_device, size_t queue_messages, size_t queue_bytes, size_t total_queue_bytes):
         self.index = index
         self.on_will = on_will
         self.max_sessions = max_sessions
         self.max_expiry_s = max_expiry_s
         self.max_subscriptions = max_subscriptions
         self.subscriptions = Subscriptions()
-        self.retained = Retained(max_retained, max_retained_bytes)
+        self.retained = Retained(max_retained, max_retained_bytes, max_retained_of_device)
         self.traffic = Traffic()
         self.traffic.queue_messages = queue_messages
         self.traffic.queue_bytes = queue_bytes
@@ -231,11 +231,14 @@ cdef class Router:
 
     # Messages
 
-    cdef int publish(self, Message message, Session publisher) except -1:
-        """Retain and deliver. Returns for how many sessions it was sent or kept; None: the publisher has no session."""
+    cdef int publish(self, Message message, Session publisher, object owner) except -1:
+        """Retain and deliver. Returns for how many sessions it was sent or kept.
+
+        `publisher` is None where it has no session; `owner` is the device it counts for when retained, or None.
+        """
         cdef Matches matches
         if message.is_retained:
-            self.retained.put(message)
+            self.retained.put(message, owner)
         matches = self.subscriptions.match(message.topic)
         if matches is not None:
             return self.spread(message, matches, publisher)
@@ -252,7 +255,7 @@ cdef class Router:
         cdef SharedGroup group
         cdef Subscription member
         if message.is_retained:
-            self.retained.put(message)
+            self.retained.put(message, None)
         matches = self.subscriptions.match(message.topic)
         if matches is None:
             return 0

@@ -71,6 +71,7 @@ class MqttEndpoint:
             max_subscriptions=settings.max_subscriptions,
             max_retained=settings.max_retained,
             max_retained_bytes=settings.max_retained_bytes,
+            max_retained_of_device=settings.max_retained_of_device,
             queue_messages=settings.queue_messages,
             queue_bytes=settings.queue_bytes,
             total_queue_bytes=settings.total_queue_bytes,

@@ -188,6 +188,8 @@ async def test_a_clients_receive_maximum_is_kept_and_the_rest_waits_for_its_ackn
         client.send(mq.puback(2), mq.puback(3))
         assert (await client.reply()).payload == b"3"
         assert server.count("deliveries_refused") == 1
+        client.send(mq.puback(4))
+        await client.ping()
         assert server.count("queued_bytes") == 0
 
 

@@ -100,6 +100,20 @@ async def test_retained_messages_are_bounded(limit):
         assert {m.topic: m.payload for m in await viewer.replies(2)} == {b"b": b"y", b"c": b"z"}
 
 
+async def test_one_device_does_not_fill_the_room_of_all():
+    async with serve(max_retained_of_device=2) as server, RawClient(server.port) as device:
+        await device.connect()
+        for name in (b"a", b"b", b"c", b"a"):
+            device.publish(b"cf/v1/d/wl-1/" + name, name, 1, retain=True)
+            await device.reply()
+        assert (server.count("retained"), server.count("retained_refused")) == (2, 1)
+        device.publish(b"cf/v1/d/wl-1/a", b"", 1, retain=True)
+        device.publish(b"cf/v1/d/wl-1/c", b"c", 2, retain=True)
+        await device.replies(2)
+        server.endpoint.publish(b"cf/v1/d/wl-1/config", b"v1", retain=True)
+        assert (server.count("retained"), server.count("retained_refused")) == (3, 1)
+
+
 async def test_an_expired_message_makes_room():
     async with serve(max_retained=1) as server:
         server.endpoint.publish(b"a", b"x", retain=True, expiry_s=0)

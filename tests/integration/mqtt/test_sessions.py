@@ -146,9 +146,26 @@ async def test_the_queue_is_bounded_and_refuses_the_newest(limits, kept):
         assert server.count("deliveries_queued") == kept
         async with RawClient(server.port) as client:
             await client.connect(clean=False, props=KEEP)
-            assert [m.payload[:3] for m in await client.replies(kept)] == [b"%03d" % i for i in range(kept)]
+            messages = await client.replies(kept)
+            assert [m.payload[:3] for m in messages] == [b"%03d" % i for i in range(kept)]
+            await client.ping()
+            client.send(*(mq.puback(message.packet_id) for message in messages))
             await client.ping()
         assert server.count("queued_bytes") == 0
+
+
+async def test_what_is_under_way_counts_until_it_is_acknowledged():
+    async with serve(queue_bytes=2_700) as server, RawClient(server.port) as client:
+        await client.connect()
+        await client.subscribe((COMMANDS, 2))
+        assert [deliver(server, bytes(1000), qos) for qos in (1, 2, 1)] == [1, 1, 0]
+        one, two = await client.replies(2)
+        client.ack(one)
+        await client.ping()
+        assert [deliver(server, bytes(1000)), deliver(server, bytes(1000))] == [1, 0]
+        client.ack(two)  # what is released is no longer held
+        assert [(await client.reply()).type, (await client.reply()).type] == [mq.PUBLISH, mq.PUBREL]
+        assert deliver(server, bytes(1000)) == 1
 
 
 @pytest.mark.parametrize("version", [4, 5])
