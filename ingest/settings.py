@@ -114,7 +114,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Larger messages go to quarantine, cut to this.
     max_packet_bytes: int = 1_048_576
     # Frames wait at most this long for company; longer than of our own endpoint, for a broker writes one by one.
-    gather_ms: float = 5.0
+    gather_ms: float = 10.0
     tls: bool = False
     # Certificates of the authorities to trust; empty: the system's.
     ca_file: str = ""
