@@ -1,11 +1,10 @@
 """Our own MQTT endpoint: listens, and turns what devices publish into chunks of frames. The protocol is in ext/mqtt."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
@@ -44,9 +43,8 @@ class MqttEndpoint:
         self._index = index
         self._sink = sink
         self._hub: Hub | None = None
-        # Set before `start` where there are other workers: called with each client that waits for its CONNACK and
-        # the key of its session, until `Connection.go_on()`.
-        self.on_coming: Callable[[Connection, bytes], None] | None = None
+        # Where there are other workers: awaited with the hub before it listens.
+        self.before_listening: Callable[[Hub], Awaitable[None]] | None = None
         self._listeners = Listeners(settings, shares_ports=shares_ports)
 
     async def start(self) -> dict[str, str]:
@@ -79,7 +77,8 @@ class MqttEndpoint:
             topic_aliases_out=settings.topic_aliases_out,
             on_refused=_log_refused,
         )
-        hub.on_coming = self.on_coming
+        if self.before_listening is not None:
+            await self.before_listening(hub)
         await self._listeners.start(hub)
         self._hub = hub
         hub.start()
@@ -144,10 +143,6 @@ class MqttEndpoint:
     def kick(self, user_name: bytes, reason: int = ADMINISTRATIVE_ACTION) -> int:
         """Close all connections of a device or operator (decommissioned, token changed). Returns their number."""
         return self._running().kick(user_name, reason)
-
-    def export_session(self, key: bytes) -> bytes | None:
-        """A client comes back on another worker: end its connection here, with 0x8E."""
-        return self._running().export_session(key)
 
     def counters(self) -> dict[str, int]:
         """Counts since the start by dotted name; `connections`, `sockets`, `waiting` say how many there are now.

@@ -50,6 +50,7 @@ class Nothing(msgspec.Struct, array_like=True, frozen=True):
 
 # Gets the sender's number and the body; what it returns is the answer.
 Handler = Callable[[int, msgspec.Raw], Awaitable[object]]
+Receiver = Callable[[int, msgspec.Raw], None]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_call = msgspec.msgpack.Decoder(Call).decode
@@ -107,13 +108,16 @@ class _Wire(asyncio.Protocol):
 
 
 class Bus:
-    """`handlers` by subject must be set before `start`. Counters: `bus.sent`, `bus.received`, `bus.dropped`,
-    `bus.unanswered`.
+    """`handlers` and `receivers` by subject must be set before `start`.
+
+    Counters: `bus.sent`, `bus.received`, `bus.dropped`, `bus.unanswered`.
     """
 
     def __init__(self, number: int, count: int, data_dir: Path) -> None:
         self.number = number
         self.handlers: dict[str, Handler] = {_HELLO: self._on_hello}
+        # Messages that nobody answers, taken in the order in which they were sent; must not raise.
+        self.receivers: dict[str, Receiver] = {}
         self.counters: Counter[str] = Counter()
         # Called with the number of a worker when its link is there.
         self.on_joined: Callable[[int], None] = lambda _: None
@@ -200,7 +204,9 @@ class Bus:
         for worker in self.joined:
             self.tell(worker, subject, body)
 
-    async def ask(self, worker: int, subject: str, body: object, type_: type[Message]) -> Message | None:
+    async def ask(
+        self, worker: int, subject: str, body: object, type_: type[Message], timeout_s: float | None = None
+    ) -> Message | None:
         """The answer; None if that worker is away, goes away or takes too long."""
         wire = self._links.get(worker)
         if wire is None:
@@ -213,7 +219,7 @@ class Bus:
                 self.counters["bus.dropped"] += 1
                 return None
             self.counters["bus.sent"] += 1
-            async with asyncio.timeout(_ASK_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s or _ASK_TIMEOUT_S):
                 answer = await waiting
         except TimeoutError:
             log.warning("bus_unanswered", worker=worker, subject=subject)
@@ -225,9 +231,11 @@ class Bus:
             return None
         return msgspec.msgpack.decode(answer, type=type_)
 
-    async def ask_all(self, subject: str, body: object, type_: type[Message]) -> list[Message]:
+    async def ask_all(
+        self, subject: str, body: object, type_: type[Message], timeout_s: float | None = None
+    ) -> list[Message]:
         """The answers of those who answer."""
-        answers = await asyncio.gather(*(self.ask(worker, subject, body, type_) for worker in self.joined))
+        answers = await asyncio.gather(*(self.ask(worker, subject, body, type_, timeout_s) for worker in self.joined))
         return [answer for answer in answers if answer is not None]
 
     def _call(self, call_id: int, subject: str, body: object) -> Call:
@@ -266,7 +274,11 @@ class Bus:
     def _on_call(self, wire: _Wire, message: memoryview) -> None:
         call = _decode_call(bytes(message))
         self.counters["bus.received"] += 1
-        self._keep(self._handle(wire, call))
+        receiver = self.receivers.get(call.subject)
+        if receiver is not None:
+            receiver(call.worker, call.body)
+        else:
+            self._keep(self._handle(wire, call))
 
     async def _handle(self, wire: _Wire, call: Call) -> None:
         try:

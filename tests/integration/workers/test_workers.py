@@ -7,105 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 
 import aiomqtt
-import grpc
 import pytest
 
-from cityfleet.telemetry.v1 import downlink_pb2, downlink_pb2_grpc
 from loadtest.platform import Platform, running_platform
-from runtime.secrets import secret
 from tests.support import mqtt_packets as mq
 from tests.support.mqtt_client import RawClient
 from tests.support.provision import Provisioner
+from tests.support.workers import DEVICES, client_on, connected, deliver, page, per_worker, telemetry, until
 
 pytestmark = pytest.mark.timeout(240)
-
-DEVICES = 8
-OPEN = "cityfleet_ingest_transport_open"
-EVENTS = "cityfleet_ingest_transport_events_total"
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with running_platform(tmp_path_factory.mktemp("workers"), "ingest.workers = 2\n") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def tokens(platform: Platform) -> dict[str, str]:
-    with Provisioner(platform.registry) as fleet:
-        fleet.type("gauge", {"water_level_m": (0, 20)})
-        found = {f"wl-{number}": fleet.device(f"wl-{number}", "gauge") for number in range(DEVICES)}
-    deadline = time.monotonic() + 20
-    while sorted(per_worker(platform, "cityfleet_ingest_index_devices").values()) != [DEVICES, DEVICES]:
-        assert time.monotonic() < deadline, "the workers do not know the devices"
-        time.sleep(0.05)
-    return found
-
-
-def page(platform: Platform, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}{path}", timeout=10) as answer:
-        return str(answer.read().decode())
-
-
-def per_worker(platform: Platform, name: str, labels: str = "") -> dict[int, float]:
-    """A sample of every worker that has it."""
-    found = {}
-    for line in page(platform).splitlines():
-        for number in (0, 1):
-            inner = f'worker="{number}"' + (f",{labels}" if labels else "")
-            if line.startswith(f"{name}{{{inner}}} "):
-                found[number] = float(line.rpartition(" ")[2])
-    return found
-
-
-def connected(platform: Platform) -> dict[int, float]:
-    return per_worker(platform, OPEN, 'kind="connections"')
-
-
-async def until(condition, what: object = "") -> None:
-    async with asyncio.timeout(30):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.05)
-
-
-async def client_on(platform: Platform, number: int, device: str, token: str, client_id: str = "") -> RawClient:
-    """A connection of the device that the kernel gave to that worker: it chooses by the client's port."""
-    for attempt in range(100):
-        client = RawClient(platform.mqtt_port)
-        await client.__aenter__()
-        name = client_id or f"{device}-{attempt}"
-        before = await asyncio.to_thread(connected, platform)
-        client.send(mq.connect(5, name.encode(), device.encode(), token.encode(), keep_alive_s=600))
-        answer = await client.reply()
-        assert answer.reasons == (0,), answer
-        await until(lambda before=before: connected(platform) != before or client_id)
-        if (await asyncio.to_thread(connected, platform))[number] > before[number]:
-            return client
-        client.send(b"\xe0\x00")
-        await client.until_closed()
-        await client.__aexit__(None, None, None)
-        await until(lambda before=before: connected(platform) == before or client_id)
-    raise AssertionError(f"worker {number} was never chosen")
-
-
-def telemetry(device: str, second: int, packet_id: int = 1) -> bytes:
-    pack = [{"n": "water_level_m", "t": 1_700_000_000 + second, "v": second % 20}]
-    return mq.publish(f"cf/v1/d/{device}/telemetry".encode(), json.dumps(pack).encode(), packet_id)
-
-
-def deliver(platform: Platform, device: str, payload: bytes) -> int:
-    """Over a channel of its own, which lands on any worker."""
-    with grpc.insecure_channel(platform.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        answer = downlink_pb2_grpc.DownlinkServiceStub(channel).Deliver(
-            downlink_pb2.DeliverRequest(device_id=device, subtopic="commands", payload=payload, qos=1),
-            metadata=[("authorization", f"Bearer {secret(platform.data_dir, 'internal')}")],
-            timeout=10,
-        )
-    return int(answer.deliveries)
 
 
 async def test_a_client_that_comes_back_on_the_other_worker_ends_its_old_connection(platform, tokens):
