@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.bench.catalogue import ENTRIES, Entry, chosen, is_there
+from loadtest.bench.reports import figures_of
 
 Line = dict[str, Any]
 _LIMIT_S = 600.0
@@ -29,14 +30,14 @@ def run(entry: Entry, duration_s: float | None) -> list[Line]:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):
-                lines.append(json.loads(line))
+                lines += figures_of(json.loads(line))
             else:
                 print(line, end="", flush=True)
             if time.monotonic() - started > _LIMIT_S:
                 process.kill()
     if process.returncode:
         print(f"== {entry.module} failed with status {process.returncode}", flush=True)
-    return [line for line in lines if "id" in line]
+    return lines
 
 
 def show(lines: list[Line]) -> None:

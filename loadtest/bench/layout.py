@@ -232,7 +232,7 @@ def measure(variant: Variant, source: str) -> dict[str, Any]:
         wall_us = (time.perf_counter() - wall) / rows * 1e6
         # Values and index. A part's other files are some 6 kB, which counts only where parts are as small as here.
         of_parts = "FROM system.parts WHERE active AND table = 'readings'"
-        size = f"SELECT sum({_VALUES_AND_INDEX}) / sum(rows) {of_parts}"  # noqa: S608
+        size = f"SELECT sum({_VALUES_AND_INDEX}) / sum(rows) {of_parts}"
         first_bytes = float(ask(size))
         merged = "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'"
         before, began = float(ask(merged) or 0), _cpu_s()

@@ -1,4 +1,4 @@
-"""The benchmarks' harness at tiny sizes: each end-to-end scenario runs, its ledger balances, the report has its form."""
+"""The benchmarks' harness at tiny sizes: scenarios run, their ledger balances, the report has its form."""
 
 import json
 import os
