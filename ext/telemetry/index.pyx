@@ -327,6 +327,8 @@ cdef class DeviceIndex(DeviceTable):
         cdef DeviceType* type_
         cdef unsigned int mask = 1
         cdef unsigned int at
+        cdef bint is_same
+        cdef int slot
         cdef int room, encoding
         cdef void* grown
         if not 1 <= type_num <= 65535:
@@ -364,11 +366,14 @@ cdef class DeviceIndex(DeviceTable):
         type_.metrics = table
         type_.mask = mask
         type_.generation = self.generation
+        is_same = type_.is_known and type_.is_gateway == is_gateway and type_.default_encoding == encoding
         type_.is_gateway = is_gateway
         type_.default_encoding = <unsigned char>encoding
         type_.is_known = 1
         self.decoders[type_num] = decoder
         self.type_names[type_num] = device_type
+        if is_same:                     # a look at a million devices takes a while
+            return
         for slot in range(self.count):
             if self.devices[slot].type_num == type_num:
                 self.take_from_type(slot)
