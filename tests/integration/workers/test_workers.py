@@ -46,6 +46,8 @@ async def test_many_clients_with_one_id_leave_one_connection(platform, tokens):
     for client in clients:
         await client.__aenter__()
         client.send(mq.connect(5, b"rush", b"wl-2", tokens["wl-2"].encode(), keep_alive_s=600))
+    for client in clients:  # all have been let in once
+        assert (await client.reply()).type == mq.CONNACK
     await until(lambda: sum(connected(platform).values()) == 1)
     alive = 0
     for client in clients:
