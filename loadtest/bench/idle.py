@@ -15,23 +15,19 @@ from loadtest.bench.result import figure, say
 from loadtest.bench.traffic import Load
 from loadtest.platform import running_platform
 
+# As many workers as hold these, each below its limit of open files although the kernel deals them out unevenly.
+_PER_WORKER = 15_000
 _PER_GENERATOR = 17_000  # connections of one process, below its limit of open files
 _HOLD_S = 3.0
 # The first fifth is not counted: it fills what provisioning has left of free memory.
 _FIRST_SHARE = 5
 
 
-def has_workers() -> bool:
-    """Whether ingest can be several processes, each with as many open files as one may have."""
-    text = (Path(__file__).parents[2] / "ops" / "cityfleet.toml").read_text()
-    return any(line.startswith("workers") for line in text.splitlines())
-
-
 def run(connections: int) -> dict[str, float]:
-    workers = -(-connections // 15_000)
-    extra = settings() + (f"ingest.workers = {workers}\n" if has_workers() else "")
+    workers = -(-connections // _PER_WORKER)
+    extra = settings() + f"ingest.workers = {workers}\n"
     with tempfile.TemporaryDirectory() as folder, running_platform(Path(folder), extra) as platform:
-        tokens = provision(platform, connections)
+        tokens = provision(platform, connections, workers)
         templates = traffic.single_batch(tokens, connections)
         pids = family(platform.pid("ingest"))
         first = connections // _FIRST_SHARE
@@ -63,7 +59,7 @@ def run(connections: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, default=50_000 if has_workers() else 15_000)
+    parser.add_argument("--connections", type=int, default=50_000)
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -28,7 +28,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK_S
 
 
-def provision(platform: Platform, gauges: int = CONNECTIONS * PER_BATCH) -> dict[str, str]:
+def provision(platform: Platform, gauges: int = CONNECTIONS * PER_BATCH, workers: int = 1) -> dict[str, str]:
     """Types, a gateway per connection, and the gauges behind them, 100 behind each unless told otherwise.
 
     Returns: tokens by device id, when ingest knows the devices.
@@ -66,7 +66,7 @@ def provision(platform: Platform, gauges: int = CONNECTIONS * PER_BATCH) -> dict
                     raise RuntimeError(f"{names[result.row]}: {result.errors}")
                 tokens[names[result.row]] = result.token
     deadline = time.monotonic() + 60
-    while platform.metric("ingest", "cityfleet_ingest_index_devices") < len(tokens):
+    while platform.metric("ingest", "cityfleet_ingest_index_devices") < len(tokens) * workers:
         if time.monotonic() > deadline:
             raise TimeoutError("ingest has not heard of all devices")
         time.sleep(0.05)
