@@ -193,7 +193,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_max_bytes: int = 96_000_000
     # A segment of fewer rows is closed at this age already, if the store has nothing else to do.
     segment_early_age_s: float = 0.2
-    segment_early_rows: int = 200_000
+    segment_early_rows: int = 300_000
     # Above this much on disk, sockets are no longer read until the store has caught up.
     max_bytes: int = 8_000_000_000
 

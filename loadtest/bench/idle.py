@@ -30,7 +30,7 @@ def run(connections: int) -> dict[str, float]:
         tokens = provision(platform, connections, workers)
         templates = traffic.single_batch(tokens, connections)
         pids = family(platform.pid("ingest"))
-        first = connections // _FIRST_SHARE
+        first = min(connections // _FIRST_SHARE, _PER_GENERATOR)
         groups = [templates[:first]]
         groups += [templates[at : at + _PER_GENERATOR] for at in range(first, connections, _PER_GENERATOR)]
         with contextlib.ExitStack() as stack:
@@ -59,7 +59,7 @@ def run(connections: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, default=50_000)
+    parser.add_argument("--connections", type=int, default=100_000)
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
