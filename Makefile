@@ -13,13 +13,12 @@ all: build
 
 build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protobuf code, Cython extensions
 
-# vietnam-provinces names Python 3.12, but is plain data and code that 3.11 runs (tests/unit/registry/test_wards.py); its last
-# release for 3.11 has ward codes of a draft. Everything else in the lock file is for 3.11.
+# requirements-no-deps.lock says why its packages are installed apart.
 $(STAMP)/venv: requirements.lock requirements-no-deps.lock
 	@mkdir -p $(STAMP)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --ignore-requires-python -r requirements.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-no-deps.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps --ignore-requires-python -r requirements-no-deps.lock
 	@touch $@
 
 $(STAMP)/proto: $(PROTOS) | $(STAMP)/venv
@@ -72,7 +71,7 @@ bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=id
 
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools
-	$(STAMP)/lockenv/bin/pip-compile -q --extra dev --generate-hashes --allow-unsafe --strip-extras --pip-args --ignore-requires-python \
+	$(STAMP)/lockenv/bin/pip-compile -q --extra dev --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
 
 clean:
