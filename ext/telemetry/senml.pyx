@@ -1,7 +1,6 @@
 # cython: language_level=3
 """SenML JSON (RFC 8428 section 5) to readings by name, in one pass over the bytes."""
 
-from ext.telemetry.base64url cimport decode_base64url
 from ext.telemetry.json_scan cimport (
     Scanner,
     String,
@@ -43,6 +42,7 @@ from ext.telemetry.senml_record cimport (
     start_pack,
     start_record,
 )
+from ext.wire.base64 cimport decode_base64url
 
 cdef enum:
     ANY_STRING = 1 + 4 + 64 + 128 + 512 + 2048      # bn, bu, n, u, vs, vd

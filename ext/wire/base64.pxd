@@ -1,5 +1,6 @@
-# base64 with padding (RFC 4648 section 4), as network servers write payloads.
+# base64 as network servers write payloads, base64url as SenML's `vd` has it. Both return the bytes written, or -1.
 
-# Decodes into `to`, which has room for `room` bytes. Returns the bytes written; -1: not base64, or more than there is
-# room for.
+# RFC 4648 section 4, with padding. Into `to`, which has room for `room` bytes; -1 also where that is too little.
 cdef Py_ssize_t decode_base64(const unsigned char* at, size_t size, unsigned char* to, size_t room) noexcept nogil
+# RFC 4648 section 5, without padding. `to` has room for `size` bytes.
+cdef Py_ssize_t decode_base64url(const unsigned char* at, size_t size, unsigned char* to) noexcept nogil

@@ -1,66 +1,70 @@
 # cython: language_level=3
-"""base64 with padding (RFC 4648 section 4): no other characters, no line ends, no bits left over."""
+"""base64 (RFC 4648 section 4, with padding) and base64url (section 5, without): no other characters, no line ends."""
 
-cdef signed char[256] SIXTHS
+from libc.string cimport memset
+
+cdef unsigned int NONE = 255            # not a digit; larger than all of them
+
+cdef unsigned char[256] BASE64
+cdef unsigned char[256] BASE64URL
 
 
-cdef void fill_sixths() noexcept:
+cdef void fill(unsigned char* digits, int digit_62, int digit_63) noexcept:
     cdef int i
-    for i in range(256):
-        SIXTHS[i] = -1
+    memset(digits, NONE, 256)
     for i in range(26):
-        SIXTHS[<int>c"A" + i] = i
-        SIXTHS[<int>c"a" + i] = 26 + i
+        digits[c"A" + i] = i
+        digits[c"a" + i] = 26 + i
     for i in range(10):
-        SIXTHS[<int>c"0" + i] = 52 + i
-    SIXTHS[<int>c"+"] = 62
-    SIXTHS[<int>c"/"] = 63
+        digits[c"0" + i] = 52 + i
+    digits[digit_62] = 62
+    digits[digit_63] = 63
 
 
-fill_sixths()
+fill(BASE64, c"+", c"/")
+fill(BASE64URL, c"-", c"_")
+
+
+cdef Py_ssize_t decode_digits(const unsigned char* at, size_t size, unsigned char* to,
+                              const unsigned char* digits) noexcept nogil:
+    cdef unsigned char* first = to
+    cdef unsigned int bits = 0
+    cdef unsigned int held = 0
+    cdef size_t i
+    if size % 4 == 1:
+        return -1
+    for i in range(size):
+        if digits[at[i]] == NONE:
+            return -1
+        bits = bits << 6 | digits[at[i]]
+        held += 6
+        if held >= 8:
+            held -= 8
+            to[0] = <unsigned char>(bits >> held)
+            to += 1
+    return to - first
 
 
 cdef Py_ssize_t decode_base64(const unsigned char* at, size_t size, unsigned char* to, size_t room) noexcept nogil:
     cdef size_t padding = 0
-    cdef size_t written = 0
-    cdef size_t i
-    cdef int a, b, c, d
     if size % 4 != 0:
         return -1
     if size and at[size - 1] == c"=":
         padding = 2 if at[size - 2] == c"=" else 1
     if size // 4 * 3 - padding > room:
         return -1
-    for i in range(0, size, 4):
-        a = SIXTHS[at[i]]
-        b = SIXTHS[at[i + 1]]
-        if a < 0 or b < 0:
-            return -1
-        to[written] = <unsigned char>((a << 2) | (b >> 4))
-        written += 1
-        if padding and i + 4 == size:
-            if padding == 2:
-                if b & 15:
-                    return -1
-                break
-            c = SIXTHS[at[i + 2]]
-            if c < 0 or c & 3:
-                return -1
-            to[written] = <unsigned char>((b << 4) | (c >> 2))
-            written += 1
-            break
-        c = SIXTHS[at[i + 2]]
-        d = SIXTHS[at[i + 3]]
-        if c < 0 or d < 0:
-            return -1
-        to[written] = <unsigned char>((b << 4) | (c >> 2))
-        to[written + 1] = <unsigned char>((c << 6) | d)
-        written += 2
-    return <Py_ssize_t>written
+    size -= padding
+    if padding and BASE64[at[size - 1]] & (15 if padding == 2 else 3):      # bits left over
+        return -1
+    return decode_digits(at, size, to, BASE64)
+
+
+cdef Py_ssize_t decode_base64url(const unsigned char* at, size_t size, unsigned char* to) noexcept nogil:
+    return decode_digits(at, size, to, BASE64URL)
 
 
 def decode(bytes text not None) -> bytes:
-    """At most 512 bytes. Raises ValueError if it is not base64."""
+    """base64 of at most 512 bytes. Raises ValueError if it is not base64."""
     cdef unsigned char[512] room
     cdef Py_ssize_t size = decode_base64(text, len(text), room, 512)
     if size < 0:
