@@ -111,9 +111,9 @@ def try_out(
     """Decode a payload as ingest will, or run the test vectors of a type.
 
     Examples:
-        cityfleet type test lora-level
-        cityfleet type test lora-level --payload 0bb8c8 --f-port 2
-        cityfleet type test -f ops/types/lora-level.yaml --payload "0b b8 c8" --f-port 2
+        cityfleet type test level-lorawan
+        cityfleet type test level-lorawan --payload 0bb8011364 --f-port 2
+        cityfleet type test -f ops/types/level-lorawan.yaml --payload "0bb8 0113 64" --f-port 2
     """
     with connect(registry, config, data) as client:
         kind = _type_to_test(client, device_type, file)

@@ -145,12 +145,17 @@ class MqttEndpoint:
         return self._running().kick(user_name, reason)
 
     def counters(self) -> dict[str, int]:
-        """Counts since the start by dotted name; `connections`, `sockets`, `waiting` say how many there are now.
+        """Counts since the start by dotted name.
 
-        `messages.qos0|qos1`: taken into a chunk. `rejected.{reason}`: messages refused at the door.
-        `connects.{result}`: attempts to connect. `closed.{reason}`: connections that we closed. `acks`, `acks_refused`
-        (PUBACK with a reason), `acks_gone` (client had gone); `deliveries`, `deliveries_refused`; `bytes`; `chunks`.
-        Names that never counted are left out where the set is open.
+        How many there are now: `connections`, `sockets`, `waiting`, `sessions`, `subscriptions`, `retained`,
+        `retained_bytes`, `queued_bytes`.
+
+        `messages.qos0|qos1|qos2`: taken into a chunk; `messages.plain`: of operators, to subscribers only.
+        `rejected.{reason}`: messages refused at the door. `connects.{result}`: attempts to connect.
+        `closed.{reason}`: connections that we closed. `acks`, `acks_refused` (with a reason), `acks_gone` (client had
+        gone). `deliveries`, and those that were `_queued`, `_refused` (no room), `_too_large`, `_expired`.
+        `sessions_resumed`, `_expired`, `_refused`; `retained_refused`; `wills`; `bytes`; `chunks`. Names that never
+        counted are left out where the set is open.
         """
         if self._hub is None:
             return {}
