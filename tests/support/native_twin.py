@@ -3,6 +3,7 @@
 import re
 import struct
 from typing import Any
+from uuid import UUID
 
 NUMBERS = {"UInt8": "B", "UInt16": "H", "UInt32": "I", "Float64": "d", "DateTime64(3, 'UTC')": "q"}
 
@@ -39,6 +40,9 @@ class Reader:
         if type_.startswith("Enum8("):
             names = {int(number): name for name, number in re.findall(r"'([^']*)' = (-?[0-9]+)", type_)}
             return [names[number] for number in self.numbers("b", rows)]
+        if type_ == "UUID":
+            halves = self.numbers("Q", 2 * rows)
+            return [UUID(int=halves[at] << 64 | halves[at + 1]) for at in range(0, 2 * rows, 2)]
         if type_ == "String":
             return [self.string() for _ in range(rows)]
         assert type_ == "LowCardinality(String)"
