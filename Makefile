@@ -8,7 +8,7 @@ PROTOS := $(shell find proto/cityfleet -name '*.proto')
 PYX := $(shell find ext -name '*.pyx' -o -name '*.pxd')
 export UVLOOP_DISABLED ?=
 
-.PHONY: all build proto ext servers demo test fuzz sanitize lint bench clean lock
+.PHONY: all build proto ext servers demo test fuzz fault sanitize lint bench clean lock
 all: build
 
 build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protobuf code, Cython extensions
@@ -56,6 +56,10 @@ SECONDS ?= 60
 
 fuzz: build  ## every fuzz target for SECONDS (60); ONLY=name for one; inputs that break one stay in build/fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY))
+
+fault: build servers  ## what may break breaks, and nothing acknowledged is lost; ONLY=ids SEED=n RUNS=n RUN=n QUICK=1 SCALE=x
+	$(BIN)/python -m loadtest.fault $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(RUN),--run $(RUN)) $(if $(QUICK),--quick) $(if $(SCALE),--scale $(SCALE))
 
 sanitize: build  ## the extensions under AddressSanitizer and UBSan (gcc): fuzz targets for a moment, unit tests of ext
 	$(BIN)/python -m tests.fuzz.sanitize

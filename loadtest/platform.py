@@ -33,19 +33,18 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-class Platform:
-    """Addresses, accounts and commands of a running platform."""
+class Deployment:
+    """Addresses, accounts and commands of the roles on one data folder, whoever runs them."""
 
-    def __init__(self, data_dir: Path, ports: dict[str, int], process: "subprocess.Popen[bytes]", config: Path) -> None:
+    def __init__(self, data_dir: Path, ports: dict[str, int], config: Path) -> None:
         self.data_dir = data_dir
         self.config = config
-        self.process = process
         self.mqtt_port = ports["mqtt"]
         self.grpc = f"127.0.0.1:{ports['grpc']}"
         self.registry = f"127.0.0.1:{ports['registry']}"
         self.store_url = f"http://127.0.0.1:{ports['store']}"
         self.metrics_ports = {role: ports[f"{role}_http"] for role in ROLES}
-        self.environment = _environment()
+        self.environment = clean_environment()
 
     def cli(self, *arguments: str, check: bool = True, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Run `cityfleet ARGUMENTS` against this platform."""
@@ -112,13 +111,22 @@ class Platform:
         """The process of one of ingest's workers, None while it is away."""
         return self.find_pid(f"ingest-{number}")
 
+
+class Platform(Deployment):
+    """A running `cityfleet up`."""
+
+    def __init__(self, data_dir: Path, ports: dict[str, int], process: "subprocess.Popen[bytes]", config: Path) -> None:
+        super().__init__(data_dir, ports, config)
+        self.process = process
+
     def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """Ours without settings of cityfleet, and with the place of the code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CITYFLEET_")}
     return {**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto' / 'gen'}"}
 
@@ -147,7 +155,7 @@ def running_platform(folder: Path, extra_config: str = "") -> Iterator[Platform]
     log = (folder / "up.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "up", "--config", str(config)],
-        env=_environment(),
+        env=clean_environment(),
         stdout=log,
         stderr=log,
     )

@@ -1,1 +1,1 @@
-"""Faults on purpose: real processes, real signals, and a checker that knows what was acknowledged."""
+"""`make fault`: real processes, real signals, real sockets; a checker outside that knows what was acknowledged."""

@@ -1,0 +1,35 @@
+"""Every scenario of `make fault`: the module that has it, how often it runs, and what it breaks."""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`module`: below `loadtest.fault`, with `def run(trial: Trial) -> Outcome`, sync or async.
+
+    `runs`: how often in `make fault`, each with a seed of its own; `quick_runs`: with QUICK=1. `limit_s`: of one run.
+    """
+
+    id: str
+    module: str
+    runs: int
+    quick_runs: int
+    summary: str
+    limit_s: float = 900.0
+
+
+ENTRIES = (Entry("kill_ingest", "kill_ingest", 1, 1, "kill -9 of ingest, 200 times at random points", 1800.0),)
+
+
+def chosen(only: str) -> list[Entry]:
+    """The entries of these ids, with commas or spaces between; all for an empty text. Raises: ValueError."""
+    names = only.replace(",", " ").split()
+    unknown = set(names) - {entry.id for entry in ENTRIES}
+    if unknown:
+        known = ", ".join(entry.id for entry in ENTRIES)
+        raise ValueError(f"no scenario {', '.join(sorted(unknown))}; there are {known}")
+    return [entry for entry in ENTRIES if not names or entry.id in names]
+
+
+def entry(id_: str) -> Entry:
+    """Raises: ValueError."""
+    return chosen(id_)[0]

@@ -1,0 +1,110 @@
+"""What nearly every scenario needs: the roles, devices, a fleet that publishes, and the verdict at the end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from loadtest.fault import checker
+from loadtest.fault.devices import provision
+from loadtest.fault.outcome import Outcome
+from loadtest.fault.processes import Roles
+from loadtest.fault.publisher import Fleet
+from loadtest.fault.trial import Trial
+
+# What a role may hold at most, whatever happens; scenarios that press on memory say less or more.
+MEMORY_MB = {"ingest": 900.0}
+
+
+class Stage:
+    """`async with staged(trial) as stage: ...; return await stage.finish(recovery_s=...)`."""
+
+    def __init__(self, trial: Trial, roles: Roles, fleet: Fleet, tokens: Mapping[str, str]) -> None:
+        self.trial = trial
+        self.roles = roles
+        self.fleet = fleet
+        self.tokens = tokens
+
+    async def finish(
+        self,
+        *,
+        recovery_s: float = 0.0,
+        notes: tuple[str, ...] = (),
+        problems: tuple[str, ...] = (),
+        settle_s: float = 120.0,
+        quarantined: Mapping[str, int] | None = None,
+        memory_mb: Mapping[str, float] = MEMORY_MB,
+    ) -> Outcome:
+        """Stop publishing, wait until all is acknowledged and stored, compare, stop ingest and read its ledger.
+
+        Args:
+            quarantined: readings that may be in quarantine, by reason.
+            memory_mb: by role, what its peak must stay below.
+        """
+        trial, roles = self.trial, self.roles
+        trial.history.append("finish")
+        self.fleet.stop()
+        found = list(problems)
+        if not await self.fleet.drain(settle_s):
+            found.append("messages without acknowledgement at the end")
+        settled_s = await checker.settle(roles, settle_s)
+        ledger = await asyncio.to_thread(checker.ledger_entries, roles)
+        outcome = await asyncio.to_thread(checker.check, roles, [self.fleet], quarantined)
+        if ledger.get("set_aside"):
+            found.append(f"{ledger['set_aside']:,.0f} readings set aside")
+        status = await asyncio.to_thread(roles.terminate, "ingest")
+        imbalance = checker.shutdown_imbalance(roles)
+        if status or imbalance is None:
+            found.append(f"ingest left with {status}, its ledger said {imbalance}: {roles.log_end('ingest', 500)}")
+        outcome.ledger_imbalance = imbalance or 0
+        for role, limit in memory_mb.items():
+            if roles.peak_rss_mb.get(role, 0) > limit:
+                found.append(f"{role} used {roles.peak_rss_mb[role]:.0f} MB, at most {limit:.0f} were expected")
+        outcome.recovery_s = round(recovery_s, 2)
+        outcome.problems = found
+        outcome.notes = [
+            *notes,
+            f"{self.fleet.sent_messages:,} messages sent, {self.fleet.repeats:,} of them again, "
+            f"{self.fleet.connects} connections; settled in {settled_s:.1f} s",
+        ]
+        return outcome
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    trial: Trial,
+    settings: str = "",
+    *,
+    gateways: int = 6,
+    gauges: int = 24,
+    alone: int = 6,
+    rate: float = 400.0,
+    per_message: int = 20,
+    window: int = 32,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+    port: int = 0,
+) -> AsyncIterator[Stage]:
+    """A platform with devices that publish; ends everything.
+
+    Args:
+        settings, environment: of the roles, beside the harness's own.
+        port: where the fleet connects; 0: ingest's own MQTT port.
+    """
+    with Roles(trial.folder, settings) as roles:
+        for role, variables in (environment or {}).items():
+            roles.environment_of[role] = dict(variables)
+        await roles.up()
+        tokens = await provision(roles, gateways, gauges, alone)
+        async with Fleet(
+            port or roles.mqtt_port,
+            tokens,
+            trial.seed,
+            gateways=gateways,
+            gauges=gauges,
+            alone=alone,
+            rate=rate,
+            per_message=per_message,
+            window=window,
+            history=trial.history,
+        ) as fleet:
+            await fleet.acknowledges(20)
+            yield Stage(trial, roles, fleet, tokens)
