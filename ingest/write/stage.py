@@ -80,13 +80,12 @@ async def _write(segment: Segment, bodies: Bodies, writer: BlockWriter, state: W
             return
     state.unavailable = ""
     WRITE_INSERT_SECONDS.observe(time.monotonic() - started)
-    await asyncio.to_thread(segment.path.unlink)
+    await asyncio.to_thread(segment.remove)
     state.written(segment)
 
 
 async def _set_aside(segment: Segment, state: WriteState, exc: PoisonError) -> None:
     """Keep the file beside the spool for a person; it must not stop what comes behind it."""
-    aside = segment.path.with_suffix(".poison")
-    await asyncio.to_thread(segment.path.rename, aside)
+    aside = await asyncio.to_thread(segment.set_aside)
     state.set_aside(segment)
     log.error("write_segment_set_aside", segment=segment.name, code=exc.code, path=str(aside), reason=str(exc))
