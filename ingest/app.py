@@ -14,7 +14,9 @@ from ext.telemetry.sparkplug_births import Births
 from ingest.batch.batch import Batch
 from ingest.batch.stage import batch_stage
 from ingest.decode.decoder import Decoder
-from ingest.metrics import IngestCollector, Ledger, SpoolState, WriteState
+from ingest.ledger import TRANSIENT, Ledger, StageCounts, messages_rejected, messages_taken
+from ingest.ledger_file import LedgerFile
+from ingest.metrics import IngestCollector, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
 from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
@@ -45,6 +47,7 @@ log = structlog.get_logger()
 # At shutdown the store gets this long to take what is in the spool; the rest stays on disk for the next start.
 _DRAIN_S = 15.0
 _WATCH_SPOOL_S = 0.25
+_KEEP_LEDGER_S = 10.0
 _CHUNKS = 4096
 # Rows of one commit window, and so of one record: what is laid out in memory while the disk is busy.
 _WINDOW_ROWS = 500_000
@@ -128,12 +131,9 @@ class _Ingest:
             self._broker.on_connected = self._sparkplug.greet
         index_file = IndexFile(place.path("index"))
         self._feed = IndexFeed(self._index, registry, internal, self._on_revoked, index_file)
-        self._ledger = Ledger(
-            lambda: self._resolver.counters.items_in,
-            self._spool_state,
-            self._write_state,
-            rejected=lambda: self._decoder.sparkplug.transient,
-        )
+        self._frames_handed_on = 0
+        self._ledger = Ledger(self._stage_counts, self._spool_state, self._write_state)
+        self._ledger_file = LedgerFile(place.path("ledger.json"), self._ledger)
         self._collector = IngestCollector(
             self._ledger,
             self._spool_state,
@@ -154,10 +154,10 @@ class _Ingest:
         ]
         for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
             self._closed.put_nowait(segment)
-            self._ledger.recovered += sum(segment.readings)
-            self._spool_state.closed_bytes += segment.size_bytes
-        if self._ledger.recovered:
-            log.info("spool_recovered", readings=self._ledger.recovered, segments=len(self._closed))
+            self._spool_state.found(segment)
+        if self._spool_state.recovered:
+            log.info("spool_recovered", readings=self._spool_state.recovered, segments=len(self._closed))
+        await self._open_ledger()
         self._feed.load()
         await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
@@ -182,6 +182,7 @@ class _Ingest:
             flow = asyncio.create_task(self._flow(), name="flow")
             feed = helpers.create_task(self._feed.run(), name="index_feed")
             watch = helpers.create_task(self._watch_spool(), name="watch_spool")
+            ledger = helpers.create_task(self._keep_ledger(), name="ledger")
             sparkplug = helpers.create_task(self._sparkplug.run(), name="sparkplug")
             consumer = helpers.create_task(self._broker.run(), name="broker") if self._settings.broker.host else None
             on_running()
@@ -189,9 +190,10 @@ class _Ingest:
             await asyncio.wait([stopped, flow], return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             if flow.done():
+                await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now("failed"))
                 flow.result()  # a stage failed: leave with its error, the supervisor starts us again
             await self._leave(flow)
-            for task in (feed, watch, sparkplug, consumer):
+            for task in (feed, watch, ledger, sparkplug, consumer):
                 if task is not None:
                     task.cancel()
 
@@ -237,12 +239,36 @@ class _Ingest:
         await self._sparkplug.keep()
         await self._grpc.close()
         await self._mqtt.close()
-        imbalance = self._ledger.imbalance()
-        (log.info if imbalance == 0 else log.error)("ledger", imbalance=imbalance, **self._ledger.lines())
+        await self._close_ledger()
+
+    async def _open_ledger(self) -> None:
+        """Hold what was found in the spool against what the run before left there."""
+        left_over = [self._place.left_over_path("ledger.json", number) for number in self._place.left_over_spools()]
+        for fault in self._ledger_file.begin(self._spool_state.recovered, left_over=left_over):
+            log.error("ledger_carried_over", missing=fault.missing, reason=fault.text)
+        await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now())
+
+    async def _keep_ledger(self) -> None:
+        """What a killed process leaves is at most this old."""
+        while True:
+            await asyncio.sleep(_KEEP_LEDGER_S)
+            await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now())
+
+    async def _close_ledger(self) -> None:
+        for segment in list(self._write_state.in_hand.values()):
+            if not segment.path.exists():  # committed and deleted, but the stage ended before it could say so
+                self._write_state.written(segment)
+        run = self._ledger_file.now("stopped")
+        await asyncio.to_thread(self._ledger_file.keep, run)
+        for fault in run.breaks:
+            log.error("ledger_broken", stage=fault.stage, missing=fault.missing, unit=fault.unit, reason=fault.text)
+        say = log.error if run.breaks else log.info
+        say("ledger", imbalance=sum(fault.missing for fault in run.breaks), **run.entries, **run.unacknowledged)
 
     def _take(self, chunk: FrameChunk) -> None:
         """Every transport's sink. The gate, not the pipe's capacity, bounds what waits."""
         self._gate.take(chunk.size_bytes)
+        self._frames_handed_on += len(chunk)
         self._chunks.put_nowait(chunk)
 
     def _convert(self, chunk: FrameChunk) -> None:
@@ -274,6 +300,26 @@ class _Ingest:
         """A device that lost a token must connect again."""
         self._mqtt.kick(device_id.encode())
         self._grpc.kick(device_id)
+
+    def _stage_counts(self) -> StageCounts:
+        counters, resolver, columns = self._transport_counters(), self._resolver.counters, self._batch
+        transient = self._decoder.sparkplug.transient
+        return StageCounts(
+            taken=messages_taken(counters),
+            rejected={**messages_rejected(counters), **({TRANSIENT: transient} if transient else {})},
+            handed_on=self._frames_handed_on,
+            frames_waiting=sum(map(len, self._chunks.waiting)),
+            frames_decoded=self._decoder.counters.items_in,
+            decoded=self._decoder.counters.items_out,
+            refused_by_decode=self._decoder.counters.refused,
+            resolve_in=resolver.items_in,
+            resolved=resolver.items_out,
+            refused=resolver.refused,
+            in_columns=columns.rows + columns.quarantined_readings,
+            sealed=columns.sealed_readings,
+            sealed_waiting=sum(sum(batch.readings) for batch in self._sealed.waiting),
+            closed_waiting=sum(sum(segment.readings) for segment in self._closed.waiting),
+        )
 
     def _transport_counters(self) -> dict[str, int]:
         bus = self._bus.counters if self._bus is not None else {}

@@ -1,6 +1,6 @@
-"""Ingest's metrics: plain counters that the stages own, read when Prometheus asks, and the ledger that must balance."""
+"""Ingest's metrics: plain counters that the stages own, read when Prometheus asks, and the families made of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import Counter, Histogram
@@ -41,14 +41,28 @@ INDEX_ENTRIES_REFUSED = Counter(
 
 
 class SpoolState:
-    """What the spool stage has done."""
+    """What the spool stage has done; in readings where nothing else is said."""
 
     def __init__(self) -> None:
+        # Found on disk at the start.
+        self.recovered = 0
+        # Of sealed batches that the stage has begun with, and of closed segments.
+        self.taken = 0
+        self.closed_readings = 0
         self.records = 0
         self.bytes = 0
         self.append_failures = 0
         self.closed_bytes = 0
+        # Made durable, by table.
         self.readings = [0] * len(TABLES)
+
+    def found(self, segment: Segment) -> None:
+        """Left by the process before."""
+        self.recovered += sum(segment.readings)
+        self.closed_bytes += segment.size_bytes
+
+    def took(self, batch: SealedBatch) -> None:
+        self.taken += sum(batch.readings)
 
     def appended(self, batch: SealedBatch) -> None:
         self.records += 1
@@ -56,64 +70,56 @@ class SpoolState:
         for table, readings in enumerate(batch.readings):
             self.readings[table] += readings
 
+    def closed(self, segment: Segment) -> None:
+        self.closed_bytes += segment.size_bytes
+        self.closed_readings += sum(segment.readings)
+
 
 class WriteState:
-    """What the write stage has done."""
+    """What the write stage has done; in readings where nothing else is said."""
 
     def __init__(self) -> None:
         self.segments = 0
         self.retries = 0
+        # Of segments that the stage has begun with; those that it is not done with, by name.
+        self.taken = 0
+        self.in_hand: dict[str, Segment] = {}
+        # Committed, by table.
         self.readings = [0] * len(TABLES)
         self.set_aside_readings = 0
         self.taken_bytes = 0
         self.unavailable = ""
 
-    def written(self, segment: Segment) -> None:
+    @property
+    def held(self) -> int:
+        """Begun with and not done."""
+        return sum(sum(segment.readings) for segment in self.in_hand.values())
+
+    def took(self, segment: Segment) -> None:
+        self.taken += sum(segment.readings)
+        self.in_hand[segment.name] = segment
+
+    def written(self, segment: Segment, refused: Sequence[int] = ()) -> None:
+        """Args: refused: readings by table that the store refused and that are in quarantine instead."""
+        self.in_hand.pop(segment.name, None)
         self.segments += 1
         self.taken_bytes += segment.size_bytes
         for table, readings in enumerate(segment.readings):
             self.readings[table] += readings
+        for table, readings in enumerate(refused):
+            self.readings[table] -= readings
+            self.readings[_QUARANTINE] += readings
 
     def set_aside(self, segment: Segment) -> None:
+        self.in_hand.pop(segment.name, None)
         self.set_aside_readings += sum(segment.readings)
         self.taken_bytes += segment.size_bytes
 
 
-class Ledger:
-    """received + recovered = stored + quarantined + set aside + rejected + in flight. Counted in readings.
+class LedgerFamilies(Protocol):
+    """The ledger, see `ingest.ledger`."""
 
-    `received` gives those that went down the pipeline, `rejected` those that their sender did not want stored.
-    """
-
-    def __init__(
-        self,
-        received: Callable[[], int],
-        spool: SpoolState,
-        write: WriteState,
-        rejected: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self._received = received
-        self._rejected = rejected
-        self._spool = spool
-        self._write = write
-        self.recovered = 0
-
-    def lines(self) -> dict[str, int]:
-        """The ledger's entries. `in_spool` is what is durable and not yet in ClickHouse."""
-        done = sum(self._write.readings) + self._write.set_aside_readings
-        return {
-            "received": self._received() + self._rejected(),
-            "recovered": self.recovered,
-            "stored": done - self._write.readings[_QUARANTINE] - self._write.set_aside_readings,
-            "quarantined": self._write.readings[_QUARANTINE],
-            "set_aside": self._write.set_aside_readings,
-            "rejected": self._rejected(),
-            "in_spool": self.recovered + sum(self._spool.readings) - done,
-        }
-
-    def imbalance(self) -> int:
-        """Readings received that are neither spooled nor beyond; 0 when the pipeline is empty and nothing was lost."""
-        return self._received() - sum(self._spool.readings)
+    def families(self) -> Iterator[Metric]: ...
 
 
 class BrokerCounts(Protocol):
@@ -235,7 +241,7 @@ class IngestCollector(Collector):
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LedgerFamilies,
         spool: SpoolState,
         write: WriteState,
         transports: Callable[[], Mapping[str, int]],
@@ -260,20 +266,7 @@ class IngestCollector(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        ledger = CounterMetricFamily(
-            "cityfleet_ingest_ledger_readings",
-            "Readings by entry: received + recovered = stored + quarantined + set_aside + rejected + in flight.",
-            labels=["entry"],
-        )
-        for entry, count in self._ledger.lines().items():
-            if entry != "in_spool":
-                ledger.add_metric([entry], count)
-        yield ledger
-        yield GaugeMetricFamily(
-            "cityfleet_ingest_spool_readings",
-            "Readings that are durable in the spool and not yet in ClickHouse.",
-            self._ledger.lines()["in_spool"],
-        )
+        yield from self._ledger.families()
         yield CounterMetricFamily(
             "cityfleet_ingest_spool_records", "Records (commit windows) made durable.", self._spool.records
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -30,6 +30,11 @@ class Pipe(Generic[T]):
     @property
     def is_full(self) -> bool:
         return len(self._chunks) >= self._capacity
+
+    @property
+    def waiting(self) -> Iterable[T]:
+        """What is inside, the oldest first; to look at before anything else happens in the loop."""
+        return self._chunks
 
     async def put(self, chunk: T) -> None:
         """Wait for room, then add. Raises RuntimeError if the pipe is closed."""

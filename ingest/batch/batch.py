@@ -19,6 +19,8 @@ class Batch:
         self.readings = ReadingsBlock()
         self.texts = TextBlock()
         self.quarantine = QuarantineBlock()
+        # Readings sealed so far, those that quarantine rows stand for included.
+        self.sealed_readings = 0
 
     @property
     def rows(self) -> int:
@@ -46,6 +48,7 @@ class Batch:
         """
         rows = (len(self.readings), self.quarantine_rows, len(self.texts))
         readings = (rows[0], self.quarantined_readings, rows[2])
+        self.sealed_readings += sum(readings)
         blocks = (self.readings.seal(), self.quarantine.seal(), self.texts.seal())
         return SealedBatch(blocks, rows, readings, on_durable)
 

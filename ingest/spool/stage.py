@@ -39,6 +39,7 @@ async def spool_stage(
         while True:
             batch = await _next_batch(sealed, spool, is_awaited)
             if batch is not None:
+                state.took(batch)
                 started = time.perf_counter()
                 while True:
                     try:
@@ -54,7 +55,7 @@ async def spool_stage(
             ended = batch is None and sealed.is_ended
             if spool.has_open_rows and (ended or not spool.closes_in_s(is_awaited=is_awaited())):
                 segment = await loop.run_in_executor(disk, spool.close_segment)
-                state.closed_bytes += segment.size_bytes
+                state.closed(segment)
                 await closed.put(segment)
             if ended:
                 break

@@ -282,6 +282,7 @@ class BrokerConsumer:
             "broker_messages": messages,
             "broker_reconnects": self._reconnects.total(),
             "broker_retained": totals["retained"],
+            "broker_repeats": totals["repeats"],
             "broker_oversized": totals["oversized"],
             "broker_acks_gone": self._intake.counters()["acks_gone"],
         }

@@ -45,6 +45,10 @@ class Place(msgspec.Struct, frozen=True):
     def left_over(self, number: int) -> Path:
         return self._path("spool", number)
 
+    def left_over_path(self, name: str, number: int) -> Path:
+        """As `path`, of a worker that is no more."""
+        return self._path(name, number)
+
     def _path(self, name: str, number: int) -> Path:
         path = self.data_dir / "ingest" / name
         return path.with_stem(f"{path.stem}-{number}") if number else path

@@ -46,6 +46,7 @@ async def _read(
     loop = asyncio.get_running_loop()
     with named_pool("segments") as thread:
         async for segment in closed:
+            state.took(segment)
             await ready.wait_writable()
             try:
                 bodies = await loop.run_in_executor(thread, read, segment)
