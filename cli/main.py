@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import device, import_, metric, operator_, store, type_
+from cli import device, import_, metric, operator_, quarantine, store, type_
 from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
@@ -32,6 +32,7 @@ app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
+app.add_typer(quarantine.app, name="quarantine")
 app.command(hidden=True)(demo)
 
 

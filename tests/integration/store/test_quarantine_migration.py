@@ -1,4 +1,4 @@
-"""The table of before ids becomes the one with ids: every row once, found by its id, and again after a run that broke off."""
+"""The table of before ids becomes the one with ids: every row once, and again after a run that broke off."""
 
 import subprocess
 import sys
