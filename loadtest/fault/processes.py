@@ -38,7 +38,8 @@ class Roles(Deployment):
         data_dir = folder / "data"
         data_dir.mkdir(parents=True, exist_ok=True)
         self.config = folder / "cityfleet.toml"
-        super().__init__(data_dir, write_config(self.config, data_dir, f'log.format = "json"\n{settings}'), self.config)
+        self.ports = write_config(self.config, data_dir, f'log.format = "json"\n{settings}')
+        super().__init__(data_dir, self.ports, self.config)
         # Beside our own environment, by role: CITYFLEET_STORE__URL, LD_PRELOAD, ...
         self.environment_of: dict[str, dict[str, str]] = {}
         # Before the role's command, by role; it must exec it.

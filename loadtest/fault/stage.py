@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 
 from loadtest.fault import checker
 from loadtest.fault.devices import provision
 from loadtest.fault.outcome import Outcome
 from loadtest.fault.processes import Roles
+from loadtest.fault.proxy import Proxy
 from loadtest.fault.publisher import Fleet
 from loadtest.fault.trial import Trial
 
@@ -18,11 +20,32 @@ MEMORY_MB = {"ingest": 900.0}
 class Stage:
     """`async with staged(trial) as stage: ...; return await stage.finish(recovery_s=...)`."""
 
-    def __init__(self, trial: Trial, roles: Roles, fleet: Fleet, tokens: Mapping[str, str]) -> None:
+    def __init__(self, trial: Trial, roles: Roles, proxy: Proxy, fleet: Fleet, tokens: Mapping[str, str]) -> None:
         self.trial = trial
         self.roles = roles
+        # Between ingest and the store, if the stage was made so.
+        self.proxy = proxy
         self.fleet = fleet
         self.tokens = tokens
+
+    async def stores(self, seconds: float = 60.0) -> float:
+        """Wait until ingest has brought something more to the store; returns the seconds that took.
+
+        Raises: TimeoutError.
+        """
+        began = time.monotonic()
+        before = await self._stored()
+        while (now := await self._stored()) == before or now < 0:
+            if time.monotonic() - began > seconds:
+                raise TimeoutError(f"nothing was stored for {seconds:g} s: {self.roles.log_end('ingest', 500)}")
+            await asyncio.sleep(0.05)
+        return time.monotonic() - began
+
+    async def _stored(self) -> float:
+        try:
+            return (await asyncio.to_thread(checker.ledger_entries, self.roles)).get("stored", 0.0)
+        except OSError:
+            return -1.0
 
     async def finish(
         self,
@@ -82,16 +105,24 @@ async def staged(
     window: int = 32,
     environment: Mapping[str, Mapping[str, str]] | None = None,
     port: int = 0,
+    is_proxied: bool = False,
 ) -> AsyncIterator[Stage]:
     """A platform with devices that publish; ends everything.
 
     Args:
         settings, environment: of the roles, beside the harness's own.
         port: where the fleet connects; 0: ingest's own MQTT port.
+        is_proxied: ingest reaches the store through `stage.proxy`; the registry and the checker do not.
     """
-    with Roles(trial.folder, settings) as roles:
+    async with contextlib.AsyncExitStack() as stack:
+        roles = stack.enter_context(Roles(trial.folder, settings))
         for role, variables in (environment or {}).items():
             roles.environment_of[role] = dict(variables)
+        proxy = Proxy(("127.0.0.1", roles.ports["store"]))
+        stack.push_async_callback(proxy.close)
+        if is_proxied:
+            await proxy.start()
+            roles.environment_of.setdefault("ingest", {})["CITYFLEET_STORE__URL"] = proxy.url
         await roles.up()
         tokens = await provision(roles, gateways, gauges, alone)
         async with Fleet(
@@ -107,4 +138,4 @@ async def staged(
             history=trial.history,
         ) as fleet:
             await fleet.acknowledges(20)
-            yield Stage(trial, roles, fleet, tokens)
+            yield Stage(trial, roles, proxy, fleet, tokens)
