@@ -1,0 +1,31 @@
+"""Scenarios of `make fault`, each a tenth as long: nothing acknowledged is lost, nothing is there twice."""
+
+import os
+import secrets
+
+import pytest
+
+from loadtest.fault.catalogue import entry
+from loadtest.fault.trial import again, perform
+
+SCALE = 0.1
+# store_slow is left to `make fault`: a full rate is no load for a machine that runs other tests.
+QUICK = ("kill_store", "kill_all", "store_500", "store_cut", "store_stopped", "registry_away")
+
+
+@pytest.mark.timeout(300)
+def test_no_acknowledged_reading_is_lost_when_ingest_is_killed_twenty_times():
+    hold("kill_ingest", SCALE)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("id_", QUICK)
+def test_no_acknowledged_reading_is_lost(id_):
+    hold(id_, SCALE)
+
+
+def hold(id_, scale):
+    """CITYFLEET_FAULT_SEED repeats a run."""
+    seed = os.environ.get("CITYFLEET_FAULT_SEED") or secrets.token_hex(4)
+    outcome = perform(entry(id_), seed, scale=scale, say=print)
+    assert not outcome.failed, f"{outcome.failed}\nagain: {again(entry(id_), seed, 0, scale)}"
