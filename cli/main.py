@@ -5,12 +5,14 @@ import sys
 import typer
 
 from cli import device, import_, metric, operator_, quarantine, store, type_
+from cli.backup import backup
 from cli.demo import demo
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.query import query
 from cli.registry import registry
 from cli.replay import replay
+from cli.restore import restore
 from cli.up import up
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app.command()(ingest)
 app.command()(registry)
 app.command()(query)
 app.command()(replay)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")

@@ -113,7 +113,7 @@ class Engine:
 
     def __init__(self, folder: Path, threads: int, max_memory_bytes: int = 0) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(folder)
+        self._lock = lock_folder(folder)
         # The engine's time zone and its folder for temporary files are the process's.
         os.environ["TZ"] = "UTC"
         os.environ["TMPDIR"] = str(folder / "tmp")
@@ -178,7 +178,8 @@ class Engine:
         self._lock.close()
 
 
-def _lock(folder: Path) -> IO[str]:
+def lock_folder(folder: Path) -> IO[str]:
+    """Keep other processes from opening the store in `folder` until the file is closed. Raises: EngineLockedError."""
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,35 @@
+"""What of ingest goes into a backup: the spools, and what it remembers beside them."""
+
+from pathlib import Path
+
+from runtime.archive import Source
+
+_FOLDER = "ingest"
+# A restored spool is another spool: it takes a name of its own, and so no token is given twice. The books are those of
+# a process that will never come back.
+_LEFT_OUT = frozenset({"node", "ledger.json"})
+
+
+def spool_files(data_dir: Path) -> list[Source]:
+    """Segments and counters of all workers' spools, as they are now. A segment may be written and gone any moment."""
+    folders = sorted((data_dir / _FOLDER).glob("spool*"))
+    return [source for folder in folders for source in _below(data_dir, folder)]
+
+
+def state_files(data_dir: Path) -> list[Source]:
+    """The device index, the births of Sparkplug's edge nodes, the broker's filters."""
+    folders = sorted(path for path in (data_dir / _FOLDER).glob("*") if not path.name.startswith("spool"))
+    return [source for folder in folders for source in _below(data_dir, folder)]
+
+
+def _below(data_dir: Path, path: Path) -> list[Source]:
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [
+        Source(str(file.relative_to(data_dir)), file, may_vanish=True, may_shrink=True)
+        for file in found
+        if file.is_file() and not file.is_symlink() and file.name not in _LEFT_OUT and not _is_draft(file)
+    ]
+
+
+def _is_draft(path: Path) -> bool:
+    return path.suffix == ".draft" or path.name.startswith(".")
