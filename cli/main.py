@@ -6,6 +6,7 @@ import typer
 
 from cli import device, import_, metric, operator_, quarantine, store, type_
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.query import query
@@ -25,6 +26,7 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(query)
+app.command()(doctor)
 app.command()(replay)
 app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
