@@ -31,6 +31,7 @@ cdef class Connection(Peer):
     cdef const unsigned char* complete(self, const unsigned char* at, const unsigned char* end) except NULL
     cdef int stash(self, const unsigned char* at, size_t size) except -1
     cdef int fail(self, ReasonCode code, unsigned char type) except -1
+    cdef int keep(self, unsigned char* room, size_t capacity) noexcept
     cdef ReasonCode admit(self, Header* header, Cursor* body) noexcept
     cdef int take(self, Header* header, const unsigned char* body) except -1
     cdef int on_publish(self, Header* header, const unsigned char* body) except -1

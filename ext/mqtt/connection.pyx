@@ -12,7 +12,9 @@ from secrets import token_hex
 
 from ext.mqtt cimport reply
 from ext.mqtt.access cimport covers, device_may_see, family_of, is_of_family
-from ext.mqtt.hub cimport ACK_QOS_2, STATE_AWAIT_CONNECT, STATE_LEAVING, STATE_OPEN, TICK_MS, Hub
+from ext.mqtt.hub cimport (
+    ACK_QOS_2, STATE_AWAIT_CONNECT, STATE_LEAVING, STATE_OPEN, TICK_MS, TRAFFIC_GATEWAYS, Hub,
+)
 from ext.mqtt.message cimport NEVER, Message, expiry_of, new_message
 from ext.mqtt.outbox cimport RetainedBatch
 from ext.mqtt.packet cimport (
@@ -30,8 +32,8 @@ from ext.mqtt.reason cimport (
     RC_BAD_AUTHENTICATION_METHOD, RC_BAD_USER_NAME_OR_PASSWORD, RC_CLIENT_ID_NOT_VALID,
     RC_IMPLEMENTATION_ERROR, RC_MALFORMED_PACKET, RC_NO_MATCHING_SUBSCRIBERS, RC_NO_SUBSCRIPTION_EXISTED,
     RC_NOT_AUTHORIZED, RC_PACKET_ID_NOT_FOUND, RC_PACKET_TOO_LARGE, RC_PAYLOAD_FORMAT_INVALID, RC_PROTOCOL_ERROR,
-    RC_QUOTA_EXCEEDED, RC_RECEIVE_MAXIMUM_EXCEEDED, RC_SERVER_UNAVAILABLE, RC_SUCCESS, RC_TOPIC_ALIAS_INVALID,
-    RC_TOPIC_FILTER_INVALID, RC_UNSUPPORTED_VERSION,
+    RC_QUOTA_EXCEEDED, RC_RECEIVE_MAXIMUM_EXCEEDED, RC_SERVER_BUSY, RC_SERVER_UNAVAILABLE, RC_SUCCESS,
+    RC_TOPIC_ALIAS_INVALID, RC_TOPIC_FILTER_INVALID, RC_UNSUPPORTED_VERSION,
 )
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
@@ -40,6 +42,7 @@ from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
 from ext.telemetry.index cimport DEVICE_GATEWAY, Device
+from ext.telemetry.quota cimport monotonic_s
 from ext.telemetry.topic cimport (
     TOPIC_FOREIGN, TOPIC_TELEMETRY, Topic, encoding_of_content_type, foreign_encoding, parse_below_id, parse_topic,
 )
@@ -75,6 +78,7 @@ cdef class Connection(Peer):
     def connection_lost(self, exc) -> None:
         if self.state == STATE_AWAIT_CONNECT:
             self.hub.count_connect("lost")
+        self.forget()
         self.hub.detach(self)
         self.transport = None
 
@@ -87,13 +91,16 @@ cdef class Connection(Peer):
         if self.state >= STATE_LEAVING or hub.is_stopped:
             return
         hub.received_ms = 0
+        if hub.quota.is_on:
+            hub.read_s = monotonic_s()
         self.consume(hub.read_at, <size_t>size)
         if self.state >= STATE_LEAVING:
-            free(self.rest)
-            self.rest = NULL
-            self.rest_size = self.rest_capacity = 0
-        elif hub.is_paused:                 # accepted, or given up by its client, while the others were paused
-            self.transport.pause_reading()
+            self.forget()
+        else:
+            if self.is_held():              # over its quota, or connected while the others were paused
+                self.transport.pause_reading()
+            if hub.partial_bytes > hub.max_partial_bytes:
+                hub.relieve()
         hub.gathered()
 
     def eof_received(self):
@@ -106,7 +113,7 @@ cdef class Connection(Peer):
 
     def resume_writing(self) -> None:
         self.hub.slots[self.slot].blocked_tick = 0
-        if not self.hub.is_paused or self.state >= STATE_LEAVING:
+        if not self.is_held() or self.state >= STATE_LEAVING:
             self.transport.resume_reading()
         if self.session is not None and self.session.outbox is not None:
             self.session.outbox.pump(self)
@@ -175,10 +182,10 @@ cdef class Connection(Peer):
             self.hub.slots[self.slot].seen_tick = self.hub.now_tick
             self.take(&header, self.rest + (self.rest_size - header.size))
             self.rest_size = 0
+            self.hub.slots[self.slot].rest_tick = 0
             if self.rest_capacity > 64:
                 free(self.rest)
-                self.rest = NULL
-                self.rest_capacity = 0
+                self.keep(NULL, 0)
             return at + missing
 
     cdef int hold(self, const unsigned char* at, size_t size) except -1:
@@ -206,11 +213,13 @@ cdef class Connection(Peer):
         self.hub.received_ms = 0
         at = held
         self.on_connect(at, self.connect_size)
+        if self.hub.quota.is_on:
+            self.hub.read_s = monotonic_s()
         if self.state < STATE_LEAVING:
-            if not self.hub.is_paused:
-                self.transport.resume_reading()
             if <size_t>len(held) > self.connect_size:
                 Connection.consume(self, at + self.connect_size, <size_t>len(held) - self.connect_size)
+            if self.state < STATE_LEAVING and not self.is_held():
+                self.transport.resume_reading()
             self.hub.gathered()
 
     cdef int stash(self, const unsigned char* at, size_t size) except -1:
@@ -222,10 +231,24 @@ cdef class Connection(Peer):
             grown = realloc(self.rest, room)
             if grown == NULL:
                 raise MemoryError
-            self.rest = <unsigned char*>grown
-            self.rest_capacity = room
+            self.keep(<unsigned char*>grown, room)
+        if self.rest_size == 0:
+            self.hub.slots[self.slot].rest_tick = self.hub.now_tick
         memcpy(self.rest + self.rest_size, at, size)
         self.rest_size += size
+        return 0
+
+    cdef int keep(self, unsigned char* room, size_t capacity) noexcept:
+        self.hub.partial_bytes += capacity - self.rest_capacity
+        self.rest = room
+        self.rest_capacity = capacity
+        return 0
+
+    cdef int forget(self) noexcept:
+        free(self.rest)
+        self.keep(NULL, 0)
+        self.rest_size = 0
+        self.hub.slots[self.slot].rest_tick = 0
         return 0
 
     cdef ReasonCode admit(self, Header* header, Cursor* body) noexcept:
@@ -326,6 +349,7 @@ cdef class Connection(Peer):
         cdef Frame* frame
         cdef unsigned char scope = SCOPE_DEVICE, encoding = ENCODING_DEFAULT, reason = REASON_NONE
         cdef int sender
+        cdef double over_s
         cdef ReasonCode code = read_publish(body, header.size, header.flags, self.version, &publish)
         if code == RC_SUCCESS and publish.topic_alias:
             code = self.resolve_alias(&publish)
@@ -337,6 +361,13 @@ cdef class Connection(Peer):
             return self.fail(RC_RECEIVE_MAXIMUM_EXCEEDED, PUBLISH)
         if self.operator is not None:
             return self.publish_plain(&publish)
+        if hub.quota.is_on:
+            over_s = hub.quota.over(self.device, hub.read_s)
+            if over_s > 0:
+                hub.rest(self, 0.0 if self.version == VERSION_5 else over_s)
+                if self.version == VERSION_5:
+                    return self.refuse_publish(&publish, RC_QUOTA_EXCEEDED)
+            hub.quota.charge(self.device, header.size, hub.read_s)
         sender = self.whose(&publish, &scope, &encoding, &reason)
         if sender == NOBODY:
             code = check_topic_name(publish.topic.at, publish.topic.size)
@@ -461,8 +492,12 @@ cdef class Connection(Peer):
     cdef int refuse_publish(self, Publish* publish, ReasonCode code) except -1:
         """Not taken. MQTT 5 has a PUBACK or PUBREC for that; a 3.1.1 client can only be cut off."""
         self.hub.rejected[<int>code] += 1
-        self.hub.report("not_authorized" if code == RC_NOT_AUTHORIZED else "payload_format_invalid", self.user_name,
-                        publish.topic.at[:publish.topic.size])
+        if self.hub.log_budget > 0:
+            self.hub.report(
+                "not_authorized" if code == RC_NOT_AUTHORIZED else
+                "quota" if code == RC_QUOTA_EXCEEDED else "payload_format_invalid",
+                self.user_name, publish.topic.at[:publish.topic.size],
+            )
         if self.version != VERSION_5:
             return self.leave(code)
         return self.hub.answer_in_order(self, publish.packet_id, publish.qos, <unsigned char>code, False)
@@ -531,6 +566,8 @@ cdef class Connection(Peer):
                 code[0] = RC_NOT_AUTHORIZED
                 return "decommissioned"
             return "unknown_device" if slot == -1 else "wrong_token"
+        if hub.index.at(slot).flags & DEVICE_GATEWAY:
+            self.traffic = TRAFFIC_GATEWAYS
         self.device = slot
         self.owner = slot
         self.id = self.user_name
@@ -561,6 +598,8 @@ cdef class Connection(Peer):
         if refusal is not None:
             hub.report(refusal, self.user_name or b"", b"")
             return self.deny(self.version, code, refusal)
+        if self.operator is None and hub.refusing & self.traffic:
+            return self.deny(self.version, RC_SERVER_BUSY, "server_busy")
         self.client_id = connect.client_id.at[:connect.client_id.size]
         if not self.client_id:
             if self.version == VERSION_3_1_1 and not connect.is_clean:

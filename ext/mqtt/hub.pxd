@@ -7,12 +7,18 @@ from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
 from ext.telemetry.frames cimport FrameChunk
 from ext.telemetry.index cimport DeviceIndex
+from ext.telemetry.quota cimport Quota
 
 cdef enum State:
     STATE_AWAIT_CONNECT = 0
     STATE_OPEN = 1              # CONNACK sent
     STATE_LEAVING = 2           # our last word is said: what still comes is thrown away until the client closes
     STATE_GONE = 3
+
+cdef enum Traffic:             # who is held back first: bits
+    TRAFFIC_GATEWAYS = 1
+    TRAFFIC_DEVICES = 2         # and operators, and who has not said who it is
+    TRAFFIC_ALL = 3
 
 cdef enum:
     READ_BUFFER_BYTES = 262_144
@@ -25,6 +31,8 @@ cdef struct Slot:
     unsigned int seen_tick      # when a whole packet last came
     unsigned int allowed_ticks  # of silence; 0: no limit
     unsigned int blocked_tick   # since when the client does not read; 0: it does
+    unsigned int rest_tick      # since when we wait for the end of a packet; 0: we do not
+    unsigned int quota_tick     # until when it is not read because of its quota; 0: it is
     unsigned int ack_bytes      # scratch of acknowledge(): 0 outside
     unsigned int ack_at
     unsigned short generation   # of the slot's use: an ack for a connection that has gone does not fit any more
@@ -55,6 +63,9 @@ cdef class Peer(Link):
     cdef unsigned short generation
     cdef unsigned char state
     cdef bint has_session_expiry        # was asked for in CONNECT
+    cdef unsigned char traffic          # Traffic
+    cdef bint is_held(self) noexcept    # not to be read for now: backpressure, or its quota
+    cdef int forget(self) noexcept      # what is kept of a packet whose end has not come
     cdef int leave(self, int reason) except -1
     cdef int hang_up(self) except -1
 
@@ -79,7 +90,11 @@ cdef class Hub:
     cdef unsigned char* read_at
     cdef unsigned int now_tick
     cdef long long received_ms          # when the bytes being parsed came; 0: not asked yet
-    cdef bint is_paused, is_stopped, tells_filters
+    cdef unsigned char paused, refusing     # Traffic that is not read, and that is not let in
+    cdef bint is_stopped, tells_filters
+    cdef Quota quota
+    cdef double read_s                  # when the bytes being parsed came, for the quota
+    cdef size_t partial_bytes, max_partial_bytes    # kept of packets whose end has not come, of all connections
     cdef object on_filters
     cdef int log_budget
     cdef int open_count, socket_count
@@ -92,7 +107,7 @@ cdef class Hub:
     cdef unsigned long long messages[3]
     cdef unsigned long long rejected[256]
     cdef unsigned long long closed[256]
-    cdef unsigned long long plain_messages, wills, slow_readers
+    cdef unsigned long long plain_messages, wills, slow_readers, quota_rests, evicted
     cdef dict connects
 
     cdef int attach(self, Peer peer) except -1
@@ -113,3 +128,5 @@ cdef class Hub:
     cdef int send_acks(self, int index) except -1
     cdef Peer other_of(self, object owner, bytes client_id)
     cdef int expire(self, Peer peer) except -1
+    cdef int rest(self, Peer peer, double over_s) noexcept
+    cdef int relieve(self) except -1

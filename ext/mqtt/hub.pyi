@@ -6,10 +6,15 @@ from collections.abc import Callable
 from ext.mqtt.connection import Connection
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 
 REASON_NAMES: dict[int, str]
 # Counters that say how many there are now.
 NOW: frozenset[str]
+# Who is held back: pause(), resume(), refuse(). Bits.
+GATEWAYS: int
+DEVICES: int
+EVERYBODY: int
 
 class PublishChunk(FrameChunk):
     """A chunk that also knows which messages between its frames were answered without one: acks keep their order."""
@@ -46,11 +51,14 @@ class Hub:
         total_queue_bytes: int = 256_000_000,
         outbound_window: int = 1_024,
         topic_aliases_out: int = 32,
+        quota: Quota | None = None,
+        max_partial_bytes: int = 64_000_000,
     ) -> None: ...
     @property
     def sockets(self) -> int: ...
     @property
-    def paused(self) -> bool: ...
+    def kept_bytes(self) -> int:
+        """Of packets whose end has not come."""
     def start(self) -> None:
         """Start the clock of keep-alives and connect timeouts."""
 
@@ -124,11 +132,14 @@ class Hub:
     def retained_messages(self) -> list[tuple[bytes, bytes, int, bytes, int | None]]:
         """(topic, payload, qos, properties, expiry_s or None) of all that is retained: for a worker that starts."""
 
-    def pause(self) -> None:
-        """Stop reading all sockets. One accepted later is paused after its first read."""
+    def pause(self, traffic: int = ...) -> None:
+        """Stop reading GATEWAYS, DEVICES or both (the default). One that comes later is paused after its CONNECT."""
 
-    def resume(self) -> None:
-        """Read all sockets again, except those whose clients do not read our answers."""
+    def resume(self, traffic: int = ...) -> None:
+        """Read them again, except those whose clients do not read our answers or are over their quota."""
+
+    def refuse(self, traffic: int) -> None:
+        """Let in no more of GATEWAYS, DEVICES or both, until the next call: CONNACK 0x89. Operators are let in."""
 
     def stop_reading(self) -> None:
         """Read no more, for good, and hand on what has been read."""

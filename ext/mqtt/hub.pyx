@@ -16,10 +16,11 @@ from ext.mqtt.message cimport NEVER, Message, expiry_of, new_message
 from ext.mqtt.outbox cimport Link
 from ext.mqtt.packet cimport PUBACK, PUBREC, VERSION_5
 from ext.mqtt.packet_ids cimport remove_id
-from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_SESSION_TAKEN_OVER
+from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_QUOTA_EXCEEDED, RC_SESSION_TAKEN_OVER
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
 from ext.telemetry.frames cimport SCOPE_DEVICE, Frame
+from ext.telemetry.quota cimport Quota
 from ext.telemetry.topic cimport TOPIC_OTHER, Topic, parse_topic
 
 cdef enum:
@@ -32,7 +33,15 @@ cdef enum:
 ACK_QOS_2 = <unsigned long long>1 << 63
 
 # Counters that say how many there are now.
-NOW = frozenset({"connections", "sockets", "sessions", "subscriptions", "retained", "retained_bytes", "queued_bytes"})
+NOW = frozenset({
+    "connections", "sockets", "sessions", "subscriptions", "retained", "retained_bytes", "queued_bytes",
+    "partial_bytes",
+})
+
+# Who is held back: pause(), resume(), refuse(). Bits.
+GATEWAYS = TRAFFIC_GATEWAYS
+DEVICES = TRAFFIC_DEVICES
+EVERYBODY = TRAFFIC_ALL
 
 # What a downlink topic has behind cf/v1/d/{id}/.
 DOWNLINKS = frozenset({b"commands", b"config", b"firmware"})
@@ -41,7 +50,7 @@ REASON_NAMES = {
     0x80: "unspecified_error", 0x81: "malformed_packet", 0x82: "protocol_error", 0x83: "implementation_error",
     0x87: "not_authorized", 0x8B: "server_shutting_down", 0x8D: "keep_alive_timeout", 0x8E: "session_taken_over",
     0x90: "topic_name_invalid", 0x93: "receive_maximum_exceeded", 0x94: "topic_alias_invalid",
-    0x95: "packet_too_large", 0x98: "administrative_action", 0x99: "payload_format_invalid",
+    0x95: "packet_too_large", 0x97: "quota", 0x98: "administrative_action", 0x99: "payload_format_invalid",
 }
 
 
@@ -87,6 +96,16 @@ cdef class Peer(Link):
         self.slot = 0
         self.device = -1
         self.state = STATE_AWAIT_CONNECT
+        self.traffic = TRAFFIC_DEVICES
+
+    cdef bint is_held(self) noexcept:
+        # Who has not said who it is may do so; what it can make us keep until then is bounded.
+        return self.hub.is_stopped or self.state == STATE_OPEN and (
+            self.hub.paused & self.traffic != 0 or self.hub.slots[self.slot].quota_tick != 0
+        )
+
+    cdef int forget(self) noexcept:
+        return 0
 
     cdef bint is_blocked(self) noexcept:
         return self.hub.slots[self.slot].blocked_tick != 0
@@ -135,11 +154,14 @@ cdef class Hub:
                   size_t max_subscriptions=1_000, size_t max_retained=100_000, size_t max_retained_bytes=64_000_000,
                   size_t max_retained_of_device=1_000,
                   size_t queue_messages=1_000, size_t queue_bytes=1_000_000, size_t total_queue_bytes=256_000_000,
-                  int outbound_window=1_024, int topic_aliases_out=32):
+                  int outbound_window=1_024, int topic_aliases_out=32, Quota quota=None,
+                  size_t max_partial_bytes=64_000_000):
         self.index = index
         self.sink = sink
         self.loop = loop
         self.on_refused = on_refused
+        self.quota = quota if quota is not None else Quota(index, (0, 0, 0), (0, 0, 0))
+        self.max_partial_bytes = max_partial_bytes
         self.gather_s = gather_ms / 1000
         self.max_packet_bytes = max_packet_bytes
         self.max_connections = max_connections
@@ -192,7 +214,7 @@ cdef class Hub:
         self.slots[slot].peer = <PyObject*>peer
         self.slots[slot].seen_tick = self.now_tick
         self.slots[slot].allowed_ticks = self.connect_ticks
-        self.slots[slot].blocked_tick = 0
+        self.slots[slot].blocked_tick = self.slots[slot].rest_tick = self.slots[slot].quota_tick = 0
         self.slots[slot].ack_bytes = 0
         self.socket_count += 1
         if self.socket_count > self.max_connections + SPARE_SOCKETS:
@@ -563,6 +585,7 @@ cdef class Hub:
         """Look at every connection four times a second: cheaper than a timer touched by every packet."""
         cdef int i
         cdef Slot* slot
+        cdef Peer peer
         self.tick_timer = self.loop.call_later(TICK_MS / 1000.0, self.tick)
         self.now_tick += 1
         self.log_budget = LOGS_A_TICK
@@ -574,13 +597,19 @@ cdef class Hub:
             if slot.blocked_tick and self.now_tick - slot.blocked_tick > BLOCKED_TICKS:
                 self.slow_readers += 1
                 (<Peer>slot.peer).transport.abort()
+            elif slot.quota_tick and <int>(self.now_tick - slot.quota_tick) >= 0:
+                slot.quota_tick = 0
+                slot.seen_tick = self.now_tick
+                peer = <Peer>slot.peer
+                if not slot.blocked_tick and not peer.is_held():
+                    peer.transport.resume_reading()
             elif slot.allowed_ticks and self.now_tick - slot.seen_tick > slot.allowed_ticks:
                 self.expire(<Peer>slot.peer)
 
     cdef int expire(self, Peer peer) except -1:
         if peer.state == STATE_LEAVING:
             peer.transport.abort()
-        elif self.is_paused:
+        elif peer.is_held():
             return 0            # we do not read, so the silence is ours
         elif peer.state == STATE_OPEN:
             peer.leave(RC_KEEP_ALIVE_TIMEOUT)
@@ -589,37 +618,80 @@ cdef class Hub:
             peer.transport.abort()
         return 0
 
-    def pause(self) -> None:
-        """Stop reading all sockets. One accepted later is paused after its first read."""
+    cdef int rest(self, Peer peer, double over_s) noexcept:
+        """Do not read this connection for so long: its sender is over its quota."""
+        cdef unsigned int ticks = 1 + <unsigned int>(over_s * 1000 / TICK_MS)
+        cdef Slot* slot = &self.slots[peer.slot]
+        if slot.quota_tick == 0:
+            self.quota_rests += 1
+        slot.quota_tick = max(1, self.now_tick + ticks)
+        return 0
+
+    cdef int relieve(self) except -1:
+        """Too much is kept of packets that were begun and not ended: who keeps us waiting longest has to go."""
+        cdef int i, oldest
+        cdef Peer peer
+        while self.partial_bytes > self.max_partial_bytes:
+            oldest = 0
+            for i in range(1, self.slot_count):
+                if self.slots[i].peer != NULL and self.slots[i].rest_tick and (
+                    oldest == 0 or self.slots[i].rest_tick < self.slots[oldest].rest_tick
+                ):
+                    oldest = i
+            if oldest == 0:
+                return 0
+            peer = <Peer>self.slots[oldest].peer
+            self.evicted += 1
+            self.report("partial_packet", peer.user_name or b"", b"")
+            if peer.state == STATE_OPEN:
+                peer.leave(RC_QUOTA_EXCEEDED)
+            else:
+                peer.hang_up()
+            peer.forget()
+        return 0
+
+    def pause(self, int traffic=TRAFFIC_ALL) -> None:
+        """Stop reading GATEWAYS, DEVICES or both. One that comes later is paused after its CONNECT."""
         cdef int i
         cdef Peer peer
-        if self.is_paused:
+        cdef unsigned char added = <unsigned char>(traffic & ~self.paused & TRAFFIC_ALL)
+        self.paused |= added
+        for i in range(1, self.slot_count if added else 0):
+            if self.slots[i].peer != NULL:
+                peer = <Peer>self.slots[i].peer
+                if peer.traffic & added and peer.state == STATE_OPEN:
+                    peer.transport.pause_reading()
+
+    def resume(self, int traffic=TRAFFIC_ALL) -> None:
+        """Read them again, except those whose clients do not read our answers or are over their quota."""
+        cdef int i
+        cdef Peer peer
+        cdef unsigned char taken = <unsigned char>(traffic & self.paused)
+        if self.is_stopped:
             return
-        self.is_paused = True
+        self.paused &= ~taken
+        for i in range(1, self.slot_count if taken else 0):
+            if self.slots[i].peer != NULL:
+                peer = <Peer>self.slots[i].peer
+                if peer.traffic & taken and peer.state == STATE_OPEN:
+                    self.slots[i].seen_tick = self.now_tick
+                    if not self.slots[i].blocked_tick and not peer.is_held():
+                        peer.transport.resume_reading()
+
+    def refuse(self, int traffic) -> None:
+        """Let in no more of GATEWAYS, DEVICES or both, until the next call: CONNACK 0x89. Operators are let in."""
+        self.refusing = <unsigned char>(traffic & TRAFFIC_ALL)
+
+    def stop_reading(self) -> None:
+        """Read no more, for good, and hand on what has been read."""
+        cdef int i
+        cdef Peer peer
+        self.is_stopped = True
         for i in range(1, self.slot_count):
             if self.slots[i].peer != NULL:
                 peer = <Peer>self.slots[i].peer
                 if peer.state < STATE_LEAVING:
                     peer.transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read all sockets again, except those whose clients do not read our answers."""
-        cdef int i
-        cdef Peer peer
-        if not self.is_paused or self.is_stopped:
-            return
-        self.is_paused = False
-        for i in range(1, self.slot_count):
-            if self.slots[i].peer != NULL:
-                self.slots[i].seen_tick = self.now_tick
-                peer = <Peer>self.slots[i].peer
-                if not self.slots[i].blocked_tick:
-                    peer.transport.resume_reading()
-
-    def stop_reading(self) -> None:
-        """Read no more, for good, and hand on what has been read."""
-        self.pause()
-        self.is_stopped = True
         self.flush()
 
     def leave_all(self, int reason) -> None:
@@ -657,8 +729,9 @@ cdef class Hub:
         return self.socket_count
 
     @property
-    def paused(self) -> bool:
-        return self.is_paused
+    def kept_bytes(self) -> int:
+        """Of packets whose end has not come."""
+        return self.partial_bytes
 
     def counters(self) -> dict:
         """Plain numbers since the start, but those of NOW. See MqttEndpoint.counters."""
@@ -691,6 +764,9 @@ cdef class Hub:
             "retained_refused": router.retained.refused,
             "wills": self.wills,
             "closed.slow_reader": self.slow_readers,
+            "partial_evicted": self.evicted,
+            "partial_bytes": self.partial_bytes,
+            "quota_rests": self.quota_rests,
         }
         for result, count in self.connects.items():
             counters["connects." + result] = count

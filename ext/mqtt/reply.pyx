@@ -6,7 +6,7 @@ from ext.mqtt.properties cimport P_REASON_STRING
 from ext.wire.varint cimport write_varint
 
 # Reason codes of MQTT 5 as return codes of a 3.1.1 CONNACK; others have none and the connection is just closed.
-cdef dict RETURN_CODES = {0x00: 0, 0x84: 1, 0x85: 2, 0x88: 3, 0x97: 3, 0x8B: 3, 0x86: 4, 0x87: 5}
+cdef dict RETURN_CODES = {0x00: 0, 0x84: 1, 0x85: 2, 0x88: 3, 0x89: 3, 0x97: 3, 0x8B: 3, 0x86: 4, 0x87: 5}
 
 cdef dict TEXTS = {
     0x81: b"malformed packet",
@@ -16,6 +16,7 @@ cdef dict TEXTS = {
     0x86: b"unknown user name, or not its token",
     0x88: b"devices not loaded yet, come back",
     0x87: b"not yours, or decommissioned",
+    0x89: b"the disk or the store is behind, come back later",
     0x8B: b"server shutting down",
     0x8C: b"only user name and password",
     0x8D: b"keep alive timeout",
@@ -24,7 +25,7 @@ cdef dict TEXTS = {
     0x93: b"more unacknowledged messages than Receive Maximum",
     0x94: b"topic alias 0, unknown, or above Topic Alias Maximum",
     0x95: b"larger than Maximum Packet Size",
-    0x97: b"too many connections",
+    0x97: b"too many connections, or too much begun and not ended",
     0x98: b"closed by an operator",
 }
 

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from ext.mqtt.hub import Hub
+from ext.mqtt.hub import EVERYBODY, Hub
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 from ingest.settings import MqttSettings
 from ingest.transport.listeners import Listeners
 
@@ -37,11 +38,15 @@ class MqttEndpoint:
         sink: Callable[[FrameChunk], None],
         *,
         shares_ports: bool = False,
+        quota: Quota | None = None,
+        max_partial_bytes: int = 64_000_000,
     ) -> None:
         self._settings = settings
         self._gather_ms = gather_ms
         self._index = index
         self._sink = sink
+        self._quota = quota
+        self._max_partial_bytes = max_partial_bytes
         self._hub: Hub | None = None
         # Where there are other workers: awaited with the hub before it listens.
         self.before_listening: Callable[[Hub], Awaitable[None]] | None = None
@@ -76,6 +81,8 @@ class MqttEndpoint:
             outbound_window=settings.outbound_window,
             topic_aliases_out=settings.topic_aliases_out,
             on_refused=_log_refused,
+            quota=self._quota,
+            max_partial_bytes=self._max_partial_bytes,
         )
         if self.before_listening is not None:
             await self.before_listening(hub)
@@ -84,13 +91,25 @@ class MqttEndpoint:
         hub.start()
         return self._listeners.addresses
 
-    def pause(self) -> None:
-        """Stop reading all sockets: backpressure. Keep-alives do not run out meanwhile."""
-        self._running().pause()
+    def pause(self, traffic: int = EVERYBODY) -> None:
+        """Stop reading the sockets of GATEWAYS, DEVICES (ext.mqtt.hub) or both: backpressure.
 
-    def resume(self) -> None:
-        """Read all sockets again."""
-        self._running().resume()
+        Keep-alives do not run out meanwhile.
+        """
+        self._running().pause(traffic)
+
+    def resume(self, traffic: int = EVERYBODY) -> None:
+        """Read them again."""
+        self._running().resume(traffic)
+
+    def refuse(self, traffic: int) -> None:
+        """Let in no more of these, until the next call: CONNACK 0x89, or 3 in 3.1.1."""
+        self._running().refuse(traffic)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of packets whose end has not come."""
+        return self._hub.kept_bytes if self._hub is not None else 0
 
     async def stop_reading(self) -> None:
         """Stop accepting and reading, for good, and hand the current chunk on. PUBACKs are still sent."""
@@ -148,14 +167,15 @@ class MqttEndpoint:
         """Counts since the start by dotted name.
 
         How many there are now: `connections`, `sockets`, `waiting`, `sessions`, `subscriptions`, `retained`,
-        `retained_bytes`, `queued_bytes`.
+        `retained_bytes`, `queued_bytes`, `partial_bytes` (kept of packets whose end has not come).
 
         `messages.qos0|qos1|qos2`: taken into a chunk; `messages.plain`: of operators, to subscribers only.
         `rejected.{reason}`: messages refused at the door. `connects.{result}`: attempts to connect.
         `closed.{reason}`: connections that we closed. `acks`, `acks_refused` (with a reason), `acks_gone` (client had
         gone). `deliveries`, and those that were `_queued`, `_refused` (no room), `_too_large`, `_expired`.
         `sessions_resumed`, `_expired`, `_refused`; `retained_refused`; `wills`; `bytes`; `chunks`. Names that never
-        counted are left out where the set is open.
+        counted are left out where the set is open. `quota_rests`: times that a socket was not read because of its
+        quota; `partial_evicted`: connections closed because too much was kept of packets without an end.
         """
         if self._hub is None:
             return {}

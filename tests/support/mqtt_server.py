@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ext.mqtt.hub import PublishChunk
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 from ingest.settings import MqttSettings
 from ingest.transport.mqtt import MqttEndpoint
 
@@ -16,6 +17,11 @@ SENSOR, OTHER, GATEWAY, CHILD, GONE = b"wl-1", b"wl-2", b"gw-1", b"wl-gw-1-a", b
 EDGE, TTS, CHIRPSTACK = b"edge-1", b"tts-1", b"chirp-1"
 # May subscribe to and publish on anything; only below cf/v1/ and `plain/`; on nothing.
 ADMIN, VIEWER, NOBODY = b"operator:admin", b"operator:viewer", b"operator:nobody"
+
+
+# Messages a second, bytes a second, seconds' worth that may come at once.
+Rate = tuple[float, float, float]
+UNLIMITED: Rate = (0, 0, 0)
 
 
 def token_of(device: bytes) -> bytes:
@@ -63,9 +69,9 @@ class Taken(NamedTuple):
 class MqttServer:
     """`taken` are the frames in order. With `acks` False chunks wait in `held` for `release()`."""
 
-    def __init__(self, index: DeviceIndex, settings: MqttSettings, gather_ms: float) -> None:
+    def __init__(self, index: DeviceIndex, settings: MqttSettings, gather_ms: float, **limits: Any) -> None:
         self.index = index
-        self.endpoint = MqttEndpoint(settings, gather_ms, index, self._take)
+        self.endpoint = MqttEndpoint(settings, gather_ms, index, self._take, **limits)
         self.taken: list[Taken] = []
         self.held: list[FrameChunk] = []
         self.acks = True
@@ -100,9 +106,19 @@ class MqttServer:
 
 
 @asynccontextmanager
-async def serve(gather_ms: float = 1.0, extra: int = 0, **settings: Any) -> AsyncIterator[MqttServer]:
-    """Run a server on a free port of loopback."""
-    server = MqttServer(fleet(extra), MqttSettings(port=0, **settings), gather_ms)
+async def serve(
+    gather_ms: float = 1.0,
+    extra: int = 0,
+    devices: Rate = UNLIMITED,
+    gateways: Rate = UNLIMITED,
+    max_partial_bytes: int = 64_000_000,
+    **settings: Any,
+) -> AsyncIterator[MqttServer]:
+    """Run a server on a free port of loopback; `devices` and `gateways` are their quotas."""
+    index = fleet(extra)
+    quota = Quota(index, devices, gateways)
+    limits = {"quota": quota, "max_partial_bytes": max_partial_bytes}
+    server = MqttServer(index, MqttSettings(port=0, **settings), gather_ms, **limits)
     server.addresses = await server.endpoint.start()
     server.port = server.port_of("mqtt")
     try:

@@ -1,0 +1,20 @@
+"""How much a sender may send: messages and bytes a second, with a burst, by device slot."""
+
+from ext.telemetry.index import DeviceIndex
+
+class Quota:
+    """One per process. Each rate is (messages a second, bytes a second, burst in seconds); 0: no limit."""
+
+    def __init__(
+        self, index: DeviceIndex, devices: tuple[float, float, float], gateways: tuple[float, float, float]
+    ) -> None: ...
+    def over_s(self, slot: int) -> float:
+        """Seconds until a sender is within its quota again; 0: it is."""
+
+    def take(self, slot: int, size_bytes: int) -> float:
+        """Count a message if its sender is within its quota.
+
+        Args:
+            slot: of the sender in the device index.
+        Returns: 0; or, not counted, the seconds until the sender is within its quota again.
+        """
