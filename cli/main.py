@@ -7,6 +7,7 @@ import typer
 from cli import device, import_, metric, operator_, quarantine, store, type_
 from cli.backup import backup
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.errors import exit_code_of
 from cli.ingest import ingest
 from cli.query import query
@@ -27,6 +28,7 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(query)
+app.command()(doctor)
 app.command()(replay)
 app.command()(backup)
 app.command()(restore)

@@ -1,0 +1,112 @@
+"""`cityfleet doctor` on real deployments: a well one, one that never ran, one that was killed, and damaged ones."""
+
+import json
+import os
+import signal
+import time
+
+import msgspec
+import pytest
+
+from cli.doctor import examine
+from cli.doctor_checks.check import Status
+from cli.doctor_checks.deployment import ROLES, Deployment
+from cli.settings import Settings
+from loadtest.platform import Platform, free_ports, running_platform
+
+
+def findings(platform: Platform, status: int) -> dict[str, dict[str, str]]:
+    done = platform.cli("doctor", "-o", "json", check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return {one["name"]: one for one in json.loads(done.stdout)}
+
+
+def test_a_platform_that_runs_has_nothing_to_mend(platform, fleet):
+    fleet.device("wl-doctor-1", "gauge")
+    found = findings(platform, 0)
+    assert {one["status"] for one in found.values()} <= {"ok", "warn", "skip"}
+    for name in (
+        "role.store", "role.registry", "role.ingest", "ledger", "ledger.run", "spool.set_aside",
+        "ingest.durability", "ingest.memory", "store.answers", "store.schema", "store.deduplication", "store.parts",
+        "store.clock", "host.secrets",
+    ):  # fmt: skip
+        assert found[name]["status"] == "ok", found[name]
+    for stage in ("transport", "decode", "resolve", "batch", "spool", "write"):
+        assert found[f"ledger.{stage}"]["status"] == "ok"
+    table = platform.cli("doctor").stdout
+    assert "0 to mend" in table
+    assert "store.deduplication" in table
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A platform that ran, and was stopped in order."""
+    with running_platform(tmp_path) as platform:
+        assert platform.stop() == 0
+        yield platform
+
+
+def test_a_deployment_that_was_stopped_is_told_by_its_files(stopped):
+    found = findings(stopped, 0)
+    for role in ("store", "registry", "ingest"):
+        assert (found[f"role.{role}"]["status"], found[f"role.{role}"]["what"]) == ("warn", "not running")
+    assert found["ledger.run"]["what"].startswith("stopped at ")
+    assert found["store.schema"]["status"] == "skip"
+    assert found["spool.fsync"]["status"] in ("ok", "warn")
+
+
+def test_each_thing_that_is_wrong_is_found_by_its_own_check(stopped):
+    ingest = stopped.data_dir / "ingest"
+    ledger = json.loads((ingest / "ledger.json").read_bytes())
+    ledger["run"]["entries"]["received"] += 5
+    ledger["run"]["breaks"] = [{"stage": "batch", "missing": 5, "unit": "readings", "text": "resolve gave 5 readings"}]
+    (ingest / "ledger.json").write_text(json.dumps(ledger))
+    (ingest / "spool" / "abc-7.poison").write_bytes(b"x" * 1000)
+    old = ingest / "spool" / "abc-8.seg"
+    old.write_bytes(b"x" * 1000)
+    os.utime(old, (time.time() - 10_900, time.time() - 10_900))
+    (stopped.data_dir / "secrets" / "internal").chmod(0o644)
+    certificate = stopped.data_dir / "server.pem"
+    certificate.write_text("no certificate")
+    with stopped.config.open("a") as settings:
+        settings.write(f'ingest.mqtt.tls.enabled = true\ningest.mqtt.tls.cert_file = "{certificate}"\n')
+        settings.write('ingest.broker.host = "127.0.0.1"\ningest.broker.qos = 0\n')
+    found = findings(stopped, 1)
+    for name, status, words in (
+        ("ledger", "fail", "received 5 + recovered 0 ≠ nothing: +5"),
+        ("ledger.batch", "fail", "resolve gave 5 readings: +5 missing"),
+        ("spool.set_aside", "fail", "1 segments that the store refused, 1.0 kB: abc-7.poison"),
+        ("spool.backlog", "warn", "the oldest 3 h old"),
+        ("host.secrets", "fail", "others on this machine can read internal"),
+        ("host.certificates.ingest.mqtt.tls.cert_file", "fail", "cannot be read"),
+        ("ingest.broker", "warn", "qos = 0"),
+    ):
+        assert found[name]["status"] == status, found[name]
+        assert words in found[name]["what"]
+        assert found[name]["remedy"]
+    assert found["ledger.decode"]["status"] == "ok"
+    (ingest / "ledger.json").write_text("{")
+    assert findings(stopped, 1)["ledger"]["status"] == "warn"
+
+
+def test_a_killed_ingest_and_a_store_that_is_away_are_told(tmp_path):
+    with running_platform(tmp_path) as platform:
+        supervisor = platform.process.pid
+        os.kill(supervisor, signal.SIGSTOP)  # it would start them again
+        for role in ("ingest", "store"):
+            os.kill(platform.pid(role), signal.SIGKILL)
+        found = findings(platform, 1)
+        assert found["role.registry"]["status"] == "ok"
+        os.kill(supervisor, signal.SIGCONT)
+    assert found["role.ingest"]["status"] == "fail"
+    assert found["store.answers"]["status"] == "fail"
+    assert found["store.parts"]["status"] == "skip"
+
+
+def test_a_folder_that_nothing_ran_on(tmp_path):
+    ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
+    roles = {role: {"http": {"port": port}} for role, port in ports.items()}
+    settings = msgspec.convert({"data_dir": str(tmp_path / "nothing"), **roles}, Settings)
+    found = list(examine(Deployment(settings)))
+    assert not [one for one in found if one.status is Status.FAIL]
+    assert not (tmp_path / "nothing").exists()
