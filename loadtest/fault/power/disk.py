@@ -2,7 +2,8 @@
 
 The rules are POSIX's, stricter than most file systems: an fsync of a file makes its data and size durable, not its
 name; a name is durable by the fsync of its folder. A rename happens as a whole or not at all. A folder's changes reach
-the disk in their order, a file's writes in any.
+the disk in their order, a file's writes in any. With a journal, as ext4 and XFS have one, all names have one order, and
+any fsync makes those before it durable.
 """
 
 import os
@@ -79,11 +80,14 @@ def _extend(data: bytearray, size: int) -> None:
 class Disk:
     """Takes a folder as durable, then records one after the other; `write_to` lays out what would be left now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, has_journal: bool = False) -> None:
         """`folder` as it is on the disk; nobody changes it meanwhile."""
+        # Names of all folders in one order, and how many of them are durable.
+        self._journal: list[_Names] | None = [] if has_journal else None
+        self._journaled = 0
         self._names: dict[int, dict[str, _Node]] = {}
         self._by_inode: dict[int, _Node] = {}
-        self._marks: dict[tuple[int, int], tuple[_Node, int]] = {}
+        self._marks: dict[tuple[int, int], tuple[_Node, int, int]] = {}
         self._root = self._load(folder)
 
     def _load(self, path: Path) -> _Folder:
@@ -132,7 +136,8 @@ class Disk:
         elif op is Op.SYNC_BEGIN:
             found = self._by_inode.get(record.inode)
             if found is not None:
-                self._marks[record.stream, record.at] = (found, found.synced + len(found.pending))
+                journaled = self._journaled + len(self._journal or ())
+                self._marks[record.stream, record.at] = (found, found.synced + len(found.pending), journaled)
         elif op is Op.SYNC_END:
             mark = self._marks.pop((record.stream, record.at), None)
             if mark is not None:
@@ -150,7 +155,7 @@ class Disk:
         elif op is Op.UNLINK:
             folder, name = self._place(record.path)
             folder.live.pop(name, None)
-            folder.pending.append(_Names([(folder, name)], []))
+            self._queue(_Names([(folder, name)], []), folder)
         elif op is Op.RENAME:
             source, name = self._place(record.path)
             folder, to = self._place(record.to)
@@ -166,15 +171,22 @@ class Disk:
 
     def _add(self, folder: _Folder, name: str, node: _Node) -> None:
         folder.live[name] = node
-        folder.pending.append(_Names([], [(folder, name, node)]))
+        self._queue(_Names([], [(folder, name, node)]), folder)
 
-    @staticmethod
-    def _queue(change: _Names, source: _Folder, folder: _Folder) -> None:
-        source.pending.append(change)
-        if folder is not source:
+    def _queue(self, change: _Names, *folders: _Folder) -> None:
+        if self._journal is not None:
+            self._journal.append(change)
+            return
+        for folder in {id(folder): folder for folder in folders}.values():
             folder.pending.append(change)
 
-    def _settle(self, node: _Node, until: int) -> None:
+    def _settle(self, node: _Node, until: int, journaled: int) -> None:
+        if self._journal is not None:
+            count = max(0, journaled - self._journaled)
+            for change in self._journal[:count]:
+                change.apply(self._names)
+            del self._journal[:count]
+            self._journaled += count
         if isinstance(node, _File):
             node.settle(until)
             return
@@ -203,8 +215,8 @@ class Disk:
         names = {key: dict(entries) for key, entries in self._names.items()}
         if chance is not None:
             folders = [node for node in self._by_inode.values() if isinstance(node, _Folder) and node.pending]
-            for folder in folders:
-                for change in folder.pending[: chance.randint(0, len(folder.pending))]:
+            for queue in [folder.pending for folder in folders] + [self._journal or []]:
+                for change in queue[: chance.randint(0, len(queue))]:
                     change.apply(names)
         written: dict[int, Path] = {}
         self._write_folder(self._root, names, target, chance, written)

@@ -35,19 +35,25 @@ class PowerFolder:
     open then. The journal holds every byte that is written: seconds of load, not hours.
     """
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        """`scratch`: a folder of ours, beside `folder` on the same file system."""
+    def __init__(self, folder: Path, scratch: Path, *, has_journal: bool = False) -> None:
+        """
+        Args:
+            scratch: a folder of ours, beside `folder` on the same file system.
+            has_journal: names become durable as on ext4 and XFS, not only by POSIX's word.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.resolve()
         self._scratch = scratch
+        self._has_journal = has_journal
         self._round = 0
         self.losses = 0
         self.disk: Disk
-        self._begin()
+        self.settle()
 
-    def _begin(self) -> None:
+    def settle(self) -> None:
+        """All that is in the folder has reached the disk; nobody has it open."""
         self._round += 1
-        self.disk = Disk(self.folder)
+        self.disk = Disk(self.folder, has_journal=self._has_journal)
         self.journal = self._scratch / f"journal-{self._round}"
         self.journal.mkdir(parents=True)
 
@@ -78,4 +84,4 @@ class PowerFolder:
             shutil.rmtree(aside)
         shutil.rmtree(self.journal)
         self.losses += 1
-        self._begin()
+        self.settle()

@@ -192,6 +192,12 @@ static void forget(int fd) {
     if (fd >= 0 && fd < DESCRIPTORS) known[fd] = UNKNOWN;
 }
 
+/* The embedded ClickHouse is loaded so that it finds libc before us; it runs as well the other way round. */
+void *dlopen(const char *path, int flags) {
+    NEXT(void *, dlopen, const char *, int);
+    return next(path, folder_length ? flags & ~RTLD_DEEPBIND : flags);
+}
+
 /* ---- opening and closing ---- */
 
 static int opened(int at, const char *path, int flags, mode_t mode, int (*call)(int, const char *, int, mode_t)) {

@@ -91,6 +91,17 @@ def test_folders_need_their_own_names_durable(power):
     assert (power.folder / "e").is_dir()
 
 
+def test_a_journal_makes_names_durable_by_any_sync_after_them(tmp_path):
+    power = PowerFolder(tmp_path / "data", tmp_path / "scratch", has_journal=True)
+    run(
+        power,
+        "os.mkdir('a'); f = open('a/file', 'wb', 0); f.write(b'1'); os.fsync(f.fileno()); os.rename('a', 'b')\n"
+        "g = open('b/other', 'wb', 0); os.fsync(f.fileno()); h = open('late', 'wb')",
+    )
+    power.lose(None)
+    assert files(power.folder) == {"b/file": b"1", "b/other": b""}
+
+
 def test_truncation_removal_and_links_wait_for_their_sync(power):
     for name in ("cut", "kept", "removed"):
         (power.folder / name).write_bytes(b"0123456789")
