@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
+import msgspec
 import structlog
 from prometheus_client.registry import REGISTRY
 
+from ext.mqtt.hub import DEVICES, GATEWAYS
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 from ext.telemetry.readings import Readings
 from ext.telemetry.sparkplug_births import Births
 from ingest.batch.batch import Batch
-from ingest.batch.stage import batch_stage
+from ingest.batch.stage import SealedMemory, batch_stage
 from ingest.decode.decoder import Decoder
 from ingest.ledger import TRANSIENT, Ledger, StageCounts, messages_rejected, messages_taken
 from ingest.ledger_file import LedgerFile
@@ -21,19 +25,22 @@ from ingest.model import SealedBatch, Segment
 from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
-from ingest.settings import IngestSettings
+from ingest.settings import IngestSettings, RateSettings
 from ingest.sparkplug.host import SparkplugHost
 from ingest.spool.bodies import SegmentReader
 from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
 from ingest.transport.broker import BrokerConsumer
-from ingest.transport.gate import Gate
+from ingest.transport.drain import Drain
+from ingest.transport.gate import Gate, Traffic
 from ingest.transport.grpc import GrpcTransport
 from ingest.transport.mqtt import MqttEndpoint
+from ingest.transport.pressure import Pressure, PressureCollector
 from ingest.workers.bus import Bus
 from ingest.workers.fellows import Fellows
 from ingest.workers.place import Place
 from ingest.write.clickhouse import ClickHouseWriter
+from ingest.write.memory import InsertMemory
 from ingest.write.stage import write_stage
 from runtime.endpoint import Endpoint
 from runtime.pipe import Pipe
@@ -46,11 +53,14 @@ log = structlog.get_logger()
 
 # At shutdown the store gets this long to take what is in the spool; the rest stays on disk for the next start.
 _DRAIN_S = 15.0
-_WATCH_SPOOL_S = 0.25
 _KEEP_LEDGER_S = 10.0
 _CHUNKS = 4096
 # Rows of one commit window, and so of one record: what is laid out in memory while the disk is busy.
 _WINDOW_ROWS = 500_000
+_ROW_BYTES = 40
+# The memory cap in parts: one is what a commit window, a segment, or all unfinished packets may hold at most. Four
+# windows and four segments (one inserted, one read, which takes three) leave intake a part even when all are full.
+_PARTS = 10
 
 
 async def run(
@@ -76,6 +86,11 @@ async def run(
 
 class _Ingest:
     def __init__(self, settings: IngestSettings, store: StoreSettings, registry: str, place: Place) -> None:
+        self._part_bytes = settings.max_in_flight_bytes // _PARTS
+        segment_bytes = min(settings.spool.segment_max_bytes, self._part_bytes)
+        settings = msgspec.structs.replace(
+            settings, spool=msgspec.structs.replace(settings.spool, segment_max_bytes=segment_bytes)
+        )
         self._settings = settings
         self._store = store
         self._place = place
@@ -84,7 +99,7 @@ class _Ingest:
         self._sealed: Pipe[SealedBatch] = Pipe(1)
         # Closed segments are descriptors of files; their number is bounded by the spool's bytes on disk.
         self._closed: Pipe[Segment] = Pipe(1_000_000)
-        self._gate = Gate(settings.max_in_flight_bytes)
+        self._gate = Gate(settings.max_in_flight_bytes, settings.watermarks)
         self._index = DeviceIndex(conversions)
         self._index.awaits_snapshot = True
         births = Births(settings.sparkplug.max_state_bytes, settings.sparkplug.max_births_per_gateway)
@@ -92,18 +107,43 @@ class _Ingest:
         self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
         self._readings = Readings()
         self._batch = Batch()
+        self._sealed_memory = SealedMemory()
         self._spool_state = SpoolState()
         self._write_state = WriteState()
         self._spool = Spool(place.path("spool"), settings.spool)
+        quota = Quota(self._index, _rates(settings.quota.devices), _rates(settings.quota.gateways))
         self._mqtt = MqttEndpoint(
-            settings.mqtt, settings.gather_ms, self._index, self._take, shares_ports=not place.is_alone
+            settings.mqtt,
+            settings.gather_ms,
+            self._index,
+            self._take,
+            shares_ports=not place.is_alone,
+            quota=quota,
+            max_partial_bytes=self._part_bytes,
         )
         self._bus: Bus | None = None
         self._fellows: Fellows | None = None
         if not place.is_alone:
             self._bus = Bus(place.number, place.count, place.data_dir)
             self._fellows = Fellows(self._bus, self._mqtt)
-        self._gate.on_change(self._mqtt.pause, self._mqtt.resume)
+        for traffic, bit in ((Traffic.GATEWAYS, GATEWAYS), (Traffic.DEVICES, DEVICES)):
+            self._gate.on_change(partial(self._mqtt.pause, bit), partial(self._mqtt.resume, bit), traffic)
+        drain = Drain(settings.watermarks)
+        self._bodies = InsertMemory(SegmentReader().read, lambda: self._write_state.taken_bytes)
+        self._pressure = Pressure(
+            self._gate,
+            drain,
+            self._spool_state,
+            self._write_state,
+            settings.spool.max_bytes,
+            {
+                "batch": lambda: self._batch.size_bytes,
+                "sealed": lambda: self._sealed_memory.held_bytes,
+                "partial_packets": lambda: self._mqtt.kept_bytes,
+            },
+            lambda: self._bodies.held_bytes,
+            self._refuse,
+        )
         self._grpc = GrpcTransport(
             settings.grpc,
             settings.gather_ms,
@@ -113,6 +153,7 @@ class _Ingest:
             self._deliver,
             internal,
             shares_port=not place.is_alone,
+            quota=quota,
         )
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
@@ -134,6 +175,7 @@ class _Ingest:
         self._frames_handed_on = 0
         self._ledger = Ledger(self._stage_counts, self._spool_state, self._write_state)
         self._ledger_file = LedgerFile(place.path("ledger.json"), self._ledger)
+        self._pressure_collector = PressureCollector(self._gate, drain)
         self._collector = IngestCollector(
             self._ledger,
             self._spool_state,
@@ -161,6 +203,7 @@ class _Ingest:
         self._feed.load()
         await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
+        REGISTRY.register(self._pressure_collector)
         try:
             async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
                 # Not in the task group: it would wrap an address in use, which a person should read as it is.
@@ -174,6 +217,7 @@ class _Ingest:
                 await self._run(stop, lambda: on_listening(addresses))
         finally:
             REGISTRY.unregister(self._collector)
+            REGISTRY.unregister(self._pressure_collector)
             if self._bus is not None:
                 await self._bus.close()
 
@@ -181,7 +225,7 @@ class _Ingest:
         async with asyncio.TaskGroup() as helpers:
             flow = asyncio.create_task(self._flow(), name="flow")
             feed = helpers.create_task(self._feed.run(), name="index_feed")
-            watch = helpers.create_task(self._watch_spool(), name="watch_spool")
+            pressure = helpers.create_task(self._pressure.run(), name="pressure")
             ledger = helpers.create_task(self._keep_ledger(), name="ledger")
             sparkplug = helpers.create_task(self._sparkplug.run(), name="sparkplug")
             consumer = helpers.create_task(self._broker.run(), name="broker") if self._settings.broker.host else None
@@ -193,7 +237,7 @@ class _Ingest:
                 await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now("failed"))
                 flow.result()  # a stage failed: leave with its error, the supervisor starts us again
             await self._leave(flow)
-            for task in (feed, watch, ledger, sparkplug, consumer):
+            for task in (feed, pressure, ledger, sparkplug, consumer):
                 if task is not None:
                     task.cancel()
 
@@ -206,8 +250,10 @@ class _Ingest:
             self._sealed,
             self._convert,
             self._batch,
-            min(settings.spool.segment_max_rows, _WINDOW_ROWS),
+            min(settings.spool.segment_max_rows, _WINDOW_ROWS, self._part_bytes // _ROW_BYTES),
+            self._part_bytes,
             self._on_durable,
+            self._sealed_memory,
         )
         try:
             async with asyncio.TaskGroup() as stages:
@@ -217,7 +263,7 @@ class _Ingest:
                     name="spool",
                 )
                 stages.create_task(
-                    write_stage(self._closed, SegmentReader().read, writer, self._write_state), name="write"
+                    write_stage(self._closed, self._bodies.read, writer, self._write_state), name="write"
                 )
         finally:
             await writer.close()
@@ -284,12 +330,9 @@ class _Ingest:
     def _is_store_idle(self) -> bool:
         return self._spool_state.closed_bytes == self._write_state.taken_bytes
 
-    async def _watch_spool(self) -> None:
-        """Hold the gate shut while the spool is at its limit."""
-        limit = self._settings.spool.max_bytes
-        while True:
-            self._gate.shut(self._spool_state.closed_bytes - self._write_state.taken_bytes >= limit)
-            await asyncio.sleep(_WATCH_SPOOL_S)
+    def _refuse(self, traffic: frozenset[Traffic]) -> None:
+        bits = (GATEWAYS if Traffic.GATEWAYS in traffic else 0) | (DEVICES if Traffic.DEVICES in traffic else 0)
+        self._mqtt.refuse(bits)
 
     async def _deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
         if self._fellows is not None:
@@ -337,11 +380,16 @@ class _Ingest:
         missing = {}
         if not self._feed.is_loaded:
             missing["device_index"] = self._feed.problem
-        if not self._gate.is_open:
-            missing["gate"] = "too much in flight: the store or the disk is behind"
+        if self._pressure.is_refusing_devices:
+            missing["gate"] = f"the store or the disk is behind: {self._pressure.waiting}"
         if self._settings.broker.host and self._broker.problem:
             missing["broker"] = self._broker.problem
         return missing
 
     def _degraded(self) -> dict[str, str]:
-        return {"device_index": self._feed.age} if self._feed.age else {}
+        notes = {"device_index": self._feed.age, "gate": self._pressure.waiting}
+        return {what: text for what, text in notes.items() if text}
+
+
+def _rates(rates: RateSettings) -> tuple[float, float, float]:
+    return rates.messages_per_s, rates.bytes_per_s, rates.burst_s

@@ -35,7 +35,7 @@ def messages_rejected(counters: Mapping[str, int]) -> dict[str, int]:
         found["retained"] = counters["broker_retained"]
     for name, count in counters.items():
         kind, _, reason = name.partition(".")
-        if count and (kind == "rejected" or (kind == "grpc_refused" and reason in _OF_ONE_MESSAGE)):
+        if count and (kind.endswith("rejected") or (kind == "grpc_refused" and reason in _OF_ONE_MESSAGE)):
             found[reason] = found.get(reason, 0) + count
     return found
 

@@ -198,6 +198,47 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: int = 8_000_000_000
 
 
+class RateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one sender may send, all its connections to this process together; 0: no limit."""
+
+    messages_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    # So many seconds' worth may come at once.
+    burst_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.messages_per_s < 0 or self.bytes_per_s < 0 or self.burst_s < 0:
+            raise ValueError("messages_per_s, bytes_per_s and burst_s cannot be negative")
+
+
+class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Far above what a sensor does, so that only one that has gone mad is held back."""
+
+    devices: RateSettings = RateSettings(1_000.0, 1_000_000.0, 60.0)
+    gateways: RateSettings = RateSettings(20_000.0, 50_000_000.0, 60.0)
+
+
+class Watermarks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At which part of the caps (memory, and the spool's bytes) a class of traffic is no longer read."""
+
+    broker: float = 0.5
+    # And the gRPC stream.
+    gateways: float = 0.75
+    devices: float = 1.0
+    # A class that is not read for so long is not let in any more: CONNACK 0x89, RESOURCE_EXHAUSTED.
+    refuse_after_s: float = 10.0
+    # While the store needs longer than this for what waits for it, intake gets at most `drain_part` of what it takes.
+    drain_backlog_s: float = 5.0
+    drain_part: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("broker", "gateways", "devices", "drain_part"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        if self.refuse_after_s < 0 or self.drain_backlog_s <= 0:
+            raise ValueError("refuse_after_s cannot be negative, drain_backlog_s must be positive")
+
+
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Processes that share the ports. Limits on memory, disk and connections hold for each.
     workers: int = 1
@@ -211,10 +252,14 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: str = ""
     # Frames are gathered at most this long before they go down the pipeline together.
     gather_ms: float = 2.0
-    # Bytes of frames and readings in memory, above which sockets are no longer read.
-    max_in_flight_bytes: int = 256_000_000
+    # Everything in memory from the sockets to the committed row: frames, rows, blocks, insert bodies.
+    max_in_flight_bytes: int = 512_000_000
+    watermarks: Watermarks = Watermarks()
+    quota: QuotaSettings = QuotaSettings()
     http: ListenSettings = ListenSettings(port=9103)
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:
             raise ValueError(f"workers must be 1 to 64, not {self.workers}")
+        if self.max_in_flight_bytes < 8_000_000:
+            raise ValueError(f"max_in_flight_bytes must be at least 8000000, not {self.max_in_flight_bytes}")

@@ -1,6 +1,7 @@
 """The batch stage: chunks in, one sealed batch per commit window out. The window is as long as the disk is busy."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ext.telemetry.frames import FrameChunk
@@ -8,11 +9,32 @@ from ingest.model import SealedBatch
 from runtime.pipe import Pipe
 
 
+class SealedMemory:
+    """What sealed batches hold in memory until they are durable."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+
+    def seal(self, columns: "Columns", on_durable: Callable[[], None]) -> SealedBatch:
+        size_bytes = 0
+
+        def settle() -> None:
+            self.held_bytes -= size_bytes
+            on_durable()
+
+        batch = columns.seal(settle)
+        size_bytes = batch.size_bytes
+        self.held_bytes += size_bytes
+        return batch
+
+
 class Columns(Protocol):
     """What grows while a window is open."""
 
     @property
     def rows(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
 
     def seal(self, on_durable: Callable[[], None]) -> SealedBatch:
         """Close the window: its blocks, and empty columns again."""
@@ -24,20 +46,26 @@ async def batch_stage(
     convert: Callable[[FrameChunk], None],
     columns: Columns,
     max_rows: int,
+    max_bytes: int,
     on_durable: Callable[[list[FrameChunk]], None],
+    memory: SealedMemory,
 ) -> None:
     """Run until `chunks` is closed and empty, then close `sealed`.
 
     Args:
+        max_bytes: of `columns`, beyond which a window takes no more chunks.
         convert: decodes and resolves a chunk into `columns`.
         on_durable: called with the chunks of a window once the spool has them.
+        memory: told of sealed batches.
     """
     while (chunk := await chunks.get()) is not None:
         window = [chunk]
         convert(chunk)
         await sealed.wait_writable()
-        while columns.rows < max_rows and (another := chunks.get_nowait()) is not None:
+        while (
+            columns.rows < max_rows and columns.size_bytes < max_bytes and (another := chunks.get_nowait()) is not None
+        ):
             window.append(another)
             convert(another)
-        await sealed.put(columns.seal(lambda window=window: on_durable(window)))  # type: ignore[misc]
+        await sealed.put(memory.seal(columns, partial(on_durable, window)))
     sealed.close()

@@ -20,7 +20,7 @@ from ext.telemetry.index import DeviceIndex
 from ingest.errors import UnavailableError
 from ingest.settings import BrokerSettings
 from ingest.transport.broker_plan import Plan, Remembered, options, password_of, tls_of
-from ingest.transport.gate import Gate
+from ingest.transport.gate import Gate, Traffic
 
 log = structlog.get_logger()
 
@@ -126,8 +126,8 @@ class BrokerConsumer:
             )
             for number in range(self._plan.connections)
         ]
-        self._gate.on_change(intake.pause, intake.resume)
-        if not self._gate.is_open:
+        self._gate.on_change(intake.pause, intake.resume, Traffic.BROKER)
+        if not self._gate.is_open_for(Traffic.BROKER):
             intake.pause()
         intake.start()
         try:
@@ -171,7 +171,7 @@ class BrokerConsumer:
         assert self._intake is not None
         while self._index.awaits_snapshot:
             await asyncio.sleep(_WAIT_FOR_INDEX_S)
-        await self._gate.wait_open()
+        await self._gate.wait_open(Traffic.BROKER)
         limit_s = self._settings.ack_timeout_s
         while limit_s and self._intake.oldest_s() > limit_s:
             await asyncio.sleep(_WAIT_FOR_INDEX_S)

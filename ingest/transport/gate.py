@@ -1,56 +1,179 @@
-"""The gate: how many bytes are between the sockets and the disk, and who stops reading when it is too many."""
+"""The gate: how much is between the sockets and the store, and whose sockets are no longer read when it is too much.
+
+There is one cap on memory, counted in bytes from the socket to the committed row, and one on the backlog on disk. Each
+class of traffic stops being read at its own fraction of both, the least urgent first, and goes on when half of that
+(memory) or a little less (disk) is left. Frames are taken as they come; what else lives in memory is told by accounts.
+"""
 
 import asyncio
+import time
 from collections.abc import Callable
+from enum import IntEnum
+
+from ingest.settings import Watermarks
+
+# Memory goes on at this part of a watermark, the backlog on disk at that.
+_MEMORY_AGAIN = 0.5
+_DISK_AGAIN = 0.95
+# What the write side holds leaves intake at least this part of the cap: segments are small enough for that, but those
+# of a run with other settings need not be.
+_INTAKE_PART = 0.25
+
+
+class Traffic(IntEnum):
+    """Classes of traffic, from the least to the most urgent."""
+
+    BROKER = 0
+    GATEWAYS = 1  # and the gRPC stream
+    DEVICES = 2  # that speak for themselves, and operators
+
+
+class _Door:
+    """One class: whether it is read, and since when it is not."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.shut_at_s = 0.0
+        self.why = ""
+        self.listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
 
 class Gate:
-    """Closed above `limit_bytes` until half of them are through, or while it is held shut for another reason."""
+    """Not thread-safe; one event loop.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Args:
+        limit_bytes: of memory, from the sockets to the committed row.
+        watermarks: at which fraction of the limits a class is no longer read.
+        clock: monotonic, seconds.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        watermarks: Watermarks = Watermarks(),  # noqa: B008 (frozen)
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limit = limit_bytes
-        self._bytes = 0
-        self._is_shut = False
-        self._open = asyncio.Event()
-        self._open.set()
-        self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._marks = (watermarks.broker, watermarks.gateways, watermarks.devices)
+        self._refuse_after_s = watermarks.refuse_after_s
+        self._clock = clock
+        self._frames = 0
+        self._held = 0
+        self._accounts: dict[str, int] = {}
+        self._write_bytes = 0
+        self._backlog = 0.0  # as a fraction of the disk's limit
+        self._reasons: dict[str, None] = {}
+        self._drain = 1.0  # what is left of what a drain lets in: 0 none, 1 all
+        self._doors = tuple(_Door() for _ in Traffic)
+        self.shut_count = [0] * len(Traffic)
+
+    # What is known
 
     @property
     def held_bytes(self) -> int:
-        return self._bytes
+        """Everything in memory that counts against the cap."""
+        return self._frames + self._held + self._write_bytes
+
+    @property
+    def accounts(self) -> dict[str, int]:
+        """Bytes in memory by what they are."""
+        return {"frames": self._frames, **self._accounts, "inserts": self._write_bytes}
 
     @property
     def is_open(self) -> bool:
-        return self._open.is_set()
+        """Whether everybody is read."""
+        return all(door.open.is_set() for door in self._doors)
 
-    def on_change(self, closed: Callable[[], None], opened: Callable[[], None]) -> None:
-        """Have `closed` and `opened` called when the gate changes."""
-        self._listeners.append((closed, opened))
+    def is_open_for(self, traffic: Traffic) -> bool:
+        return self._doors[traffic].open.is_set()
+
+    def why_shut(self, traffic: Traffic) -> str:
+        """`memory`, `disk`, `drain`, or what holds it shut; empty while it is open."""
+        return self._doors[traffic].why
+
+    def refuses(self, traffic: Traffic) -> bool:
+        """Whether it has been shut for so long that nobody of this class is let in any more."""
+        door = self._doors[traffic]
+        return not door.open.is_set() and self._clock() - door.shut_at_s >= self._refuse_after_s
+
+    def on_change(self, closed: Callable[[], None], opened: Callable[[], None], traffic: Traffic) -> None:
+        """Have `closed` and `opened` called when the gate changes for this class."""
+        self._doors[traffic].listeners.append((closed, opened))
+
+    async def wait_open(self, traffic: Traffic) -> None:
+        await self._doors[traffic].open.wait()
+
+    # What is told
 
     def take(self, size_bytes: int) -> None:
-        self._bytes += size_bytes
+        """Frames came."""
+        self._frames += size_bytes
         self._update()
 
     def give_back(self, size_bytes: int) -> None:
-        self._bytes -= size_bytes
+        """Frames are durable, and gone from memory."""
+        self._frames -= size_bytes
         self._update()
 
-    def shut(self, is_shut: bool) -> None:
-        """Hold the gate shut whatever the bytes (spool full), or stop doing so."""
-        self._is_shut = is_shut
+    def account(self, name: str, size_bytes: int) -> None:
+        """What `name` holds in memory now, between the sockets and the disk."""
+        self._held += size_bytes - self._accounts.get(name, 0)
+        self._accounts[name] = size_bytes
         self._update()
 
-    async def wait_open(self) -> None:
-        await self._open.wait()
+    def account_writes(self, size_bytes: int) -> None:
+        """What the insert bodies hold in memory now. What they leave of the cap is intake's."""
+        self._write_bytes = size_bytes
+        self._update()
+
+    def disk(self, backlog_bytes: int, limit_bytes: int) -> None:
+        """What waits on disk for the store, and how much may."""
+        self._backlog = backlog_bytes / max(1, limit_bytes)
+        self._update()
+
+    def drain(self, left: float) -> None:
+        """While the store catches up: how much of intake's share is left, 1 (all; or there is no drain) to 0."""
+        self._drain = left
+        self._update()
+
+    def shut(self, is_shut: bool, reason: str = "shut") -> None:
+        """Hold the gate shut for everybody while there is a reason, or no longer for this one."""
+        if is_shut:
+            self._reasons[reason] = None
+        else:
+            self._reasons.pop(reason, None)
+        self._update()
 
     def _update(self) -> None:
-        threshold = self._limit if self._open.is_set() else self._limit // 2
-        is_open = not self._is_shut and self._bytes <= threshold
-        if is_open == self._open.is_set():
-            return
-        if is_open:
-            self._open.set()
+        room = max(self._limit - self._write_bytes, self._limit * _INTAKE_PART)
+        intake = self._frames + self._held
+        for traffic, door in enumerate(self._doors):
+            mark = self._marks[traffic]
+            is_open = door.open.is_set()
+            if self._reasons:
+                why = next(iter(self._reasons))
+            elif intake > mark * room * (1.0 if is_open else _MEMORY_AGAIN):
+                why = "memory"
+            elif self._backlog >= mark * (1.0 if is_open else _DISK_AGAIN):
+                why = "disk"
+            elif self._drain <= 1.0 - mark:
+                why = "drain"
+            else:
+                why = ""
+            if why:
+                door.why = why
+            if is_open != bool(why):
+                continue
+            self._turn(door, traffic, why)
+
+    def _turn(self, door: _Door, traffic: int, why: str) -> None:
+        door.why = why
+        if why:
+            door.open.clear()
+            door.shut_at_s = self._clock()
+            self.shut_count[traffic] += 1
         else:
-            self._open.clear()
-        for closed, opened in self._listeners:
-            (opened if is_open else closed)()
+            door.open.set()
+        for closed, opened in door.listeners:
+            (closed if why else opened)()

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 from ingest.errors import ConfigError
 from ingest.settings import GrpcSettings
 from ingest.transport.gate import Gate
@@ -42,6 +43,7 @@ class GrpcTransport:
         internal_token: str,
         *,
         shares_port: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -49,7 +51,7 @@ class GrpcTransport:
         self._deliver = deliver
         self._internal_token = internal_token
         self._counters: Counter[str] = Counter()
-        self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters)
+        self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters, quota)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(shares_port)),

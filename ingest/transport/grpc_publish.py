@@ -1,8 +1,10 @@
 """`TelemetryService.Publish`: requests of a stream to a chunk, and back how far they are durable."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -11,9 +13,10 @@ import structlog
 from cityfleet.telemetry.v1 import telemetry_pb2
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import AUTH_DECOMMISSIONED, AUTH_NOT_LOADED, DeviceIndex
+from ext.telemetry.quota import Quota
 from ext.telemetry.request_chunk import RequestChunk, RequestStream, SequenceError
 from ingest.settings import GrpcSettings
-from ingest.transport.gate import Gate
+from ingest.transport.gate import Gate, Traffic
 from ingest.transport.grpc_refusal import RefusedError, refuse
 
 log = structlog.get_logger()
@@ -21,6 +24,11 @@ log = structlog.get_logger()
 _CHUNK_BYTES = 1 << 20
 # While a stream has more under way, its acknowledgements are told together: each is a message with its own costs.
 _ACK_INTERVAL_S = 0.01
+# While the gate is shut each stream may have one request in hand; all of them together no more than this.
+_WAITING_BYTES = 16_000_000
+_LOOK_S = 0.25
+# Clients that are sent away are told to come back in this many seconds, not all at once.
+_RETRY_S = (5.0, 15.0)
 
 
 class _Stream(RequestStream):
@@ -46,6 +54,8 @@ class _Stream(RequestStream):
 class PublishService:
     """Serves streams while the gate is open; HTTP/2's windows hold a client back while it is shut.
 
+    A gate that stays shut sends clients away, to come back; so does a request above its sender's quota.
+
     Chunks must become durable in the order in which they were given to `sink`.
     """
 
@@ -57,6 +67,7 @@ class PublishService:
         gate: Gate,
         sink: Callable[[FrameChunk], None],
         counters: Counter[str],
+        quota: Quota | None = None,
     ) -> None:
         self._settings = settings
         self._gather_s = gather_ms / 1000
@@ -64,6 +75,8 @@ class PublishService:
         self._gate = gate
         self._sink = sink
         self._counters = counters
+        self._quota = quota
+        self._waiting_bytes = 0
         self._streams: dict[int, set[_Stream]] = {}
         self._open = 0
         self._is_leaving = False
@@ -123,6 +136,8 @@ class PublishService:
                 "BAD_CREDENTIALS",
                 "unknown device or wrong token: send metadata `cf-device-id` and `authorization: Bearer <token>`",
             )
+        if self._gate.refuses(Traffic.GATEWAYS):
+            raise _busy()
         settings = self._settings
         for limit, now, whose in (
             (settings.max_streams_per_device, len(self._streams.get(slot, ())), "of this device"),
@@ -150,10 +165,13 @@ class PublishService:
 
     async def _read(self, context: Any, stream: _Stream) -> None:
         """Add every request to the current chunk. Raises: RefusedError."""
-        gate, eof = self._gate, grpc.aio.EOF
+        gate, quota, eof = self._gate, self._quota, grpc.aio.EOF
         while (request := await context.read()) is not eof:
-            if not gate.is_open:
-                await gate.wait_open()
+            if not gate.is_open_for(Traffic.GATEWAYS):
+                await self._wait(len(request))
+            if quota is not None and (over_s := quota.take(stream.sender, len(request))):
+                self._counters["grpc_rejected.quota"] += 1
+                raise _over_quota(self._index.device_id(stream.sender), over_s, stream.received)
             chunk = self._chunk
             try:
                 chunk.take(stream, request)
@@ -170,6 +188,23 @@ class PublishService:
             elif self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._gather_s, self.flush)
 
+    async def _wait(self, size_bytes: int) -> None:
+        """For the gate, with a request in hand. Raises: RefusedError if that takes too long, or too many wait."""
+        gate = self._gate
+        self._waiting_bytes += size_bytes
+        try:
+            gate.account("requests", self._waiting_bytes)
+            while not gate.is_open_for(Traffic.GATEWAYS):
+                if self._waiting_bytes > _WAITING_BYTES or gate.refuses(Traffic.GATEWAYS):
+                    self._counters["grpc_rejected.busy"] += 1
+                    raise _busy()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await gate.wait_open(Traffic.GATEWAYS)
+        finally:
+            self._waiting_bytes -= size_bytes
+            gate.account("requests", self._waiting_bytes)
+
     async def _acknowledge(self, context: Any, stream: _Stream) -> None:
         """Tell what is durable until the reader has ended and all that it took is told."""
         told = 0
@@ -184,7 +219,8 @@ class PublishService:
                 told = stream.durable
                 await context.write(telemetry_pb2.PublishResponse(acked_sequence=told))
                 self._counters["grpc_acks"] += 1
-            if ended and told == stream.received:
+            # Whoever is sent away because nothing becomes durable must not be made to wait for just that.
+            if ended and (told == stream.received or self._gate.refuses(Traffic.GATEWAYS)):
                 return
             if stream.durable > told:
                 stream.changed.set()
@@ -233,6 +269,26 @@ class PublishService:
     def streams(self) -> int:
         """Open now."""
         return self._open
+
+
+def _busy() -> RefusedError:
+    return RefusedError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "SERVER_BUSY",
+        "the disk or the store is behind: come back later and send what was not acknowledged",
+        retry_s=random.uniform(*_RETRY_S),  # noqa: S311 (jitter)
+    )
+
+
+def _over_quota(device_id: str, over_s: float, received: int) -> RefusedError:
+    return RefusedError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "QUOTA_EXCEEDED",
+        f"more than this device may send: come back and send what follows {received}",
+        retry_s=over_s + random.uniform(0.0, 1.0),  # noqa: S311 (jitter)
+        quota=f"devices/{device_id}",
+        received_sequence=str(received),
+    )
 
 
 def _leaving() -> RefusedError:

@@ -10,12 +10,28 @@ _DETAILS_KEY = "grpc-status-details-bin"  # what grpc_status.rpc_status reads
 
 
 class RefusedError(Exception):
-    """The call ends with this status; the text is for the client."""
+    """The call ends with this status; the text is for the client.
 
-    def __init__(self, code: grpc.StatusCode, reason: str, message: str, **metadata: str) -> None:
+    Args:
+        retry_s: when to come back (RetryInfo); None: that is not known.
+        quota: whose quota it was (QuotaFailure), or nobody's.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        *,
+        retry_s: float | None = None,
+        quota: str = "",
+        **metadata: str,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.retry_s = retry_s
+        self.quota = quota
         self.metadata = metadata
 
 
@@ -25,5 +41,13 @@ async def refuse(context: Any, refusal: RefusedError) -> NoReturn:
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(domain=DOMAIN, reason=refusal.reason, metadata=refusal.metadata)
     )
+    if refusal.retry_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(refusal.retry_s * 1000))
+        status.details.add().Pack(retry)
+    if refusal.quota:
+        failure = error_details_pb2.QuotaFailure()
+        failure.violations.add(subject=refusal.quota, description=str(refusal))
+        status.details.add().Pack(failure)
     await context.abort(refusal.code, str(refusal), ((_DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort always raises")

@@ -55,8 +55,17 @@ def sources(connections: int) -> list[str]:
 
 
 def settings() -> str:
-    """Settings of the platform under load: devices are admitted as fast as they come."""
-    return "ingest.mqtt.max_connects_per_s = 100000\n"
+    """Settings of the platform under load: devices are admitted as fast as they come, and may send as much as they can.
+
+    A quota is looked at all the same: it is only too large to be reached.
+    """
+    return (
+        "ingest.mqtt.max_connects_per_s = 100000\n"
+        "ingest.quota.devices.messages_per_s = 1e9\n"
+        "ingest.quota.devices.bytes_per_s = 1e12\n"
+        "ingest.quota.gateways.messages_per_s = 1e9\n"
+        "ingest.quota.gateways.bytes_per_s = 1e12\n"
+    )
 
 
 def measure(

@@ -9,7 +9,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from cityfleet.telemetry.v1 import telemetry_pb2
-from ingest.settings import GrpcSettings
+from ext.telemetry.quota import Quota
+from ingest.settings import GrpcSettings, Watermarks
 from ingest.transport.gate import Gate
 from ingest.transport.grpc import GrpcTransport
 from tests.support.mqtt_server import fleet
@@ -27,12 +28,19 @@ def request(sequence, size=10):
 class Serving:
     """The transport with a sink that keeps chunks; `release()` makes them durable."""
 
-    def __init__(self, limit_bytes, settings):
+    def __init__(self, limit_bytes, settings, quota, refuse_after_s):
         self.index = fleet()
-        self.gate = Gate(limit_bytes)
+        self.gate = Gate(limit_bytes, Watermarks(gateways=1.0, refuse_after_s=refuse_after_s))
         self.held, self.acks, self.taken = [], True, 0
         self.transport = GrpcTransport(
-            GrpcSettings(port=0, **settings), 1.0, self.index, self.gate, self._take, lambda *_: 0, "internal"
+            GrpcSettings(port=0, **settings),
+            1.0,
+            self.index,
+            self.gate,
+            self._take,
+            lambda *_: 0,
+            "internal",
+            quota=Quota(self.index, quota, (0, 0, 0)),
         )
 
     def _take(self, chunk):
@@ -59,8 +67,8 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(limit_bytes=64_000_000, **settings):
-    one = Serving(limit_bytes, settings)
+async def serving(limit_bytes=64_000_000, quota=(0, 0, 0), refuse_after_s=60.0, **settings):
+    one = Serving(limit_bytes, settings, quota, refuse_after_s)
     one.port = await one.transport.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{one.port}") as channel:
@@ -97,7 +105,8 @@ async def refusal(stream):
         reasons = []
         for detail in status.details if status else []:
             info = error_details_pb2.ErrorInfo()
-            assert detail.Unpack(info)
+            if not detail.Unpack(info):
+                continue
             assert info.domain == "ingest.cityfleet"
             reasons.append(info.reason)
         return exc.code(), *reasons, exc.details()
@@ -267,6 +276,73 @@ async def test_a_shut_gate_holds_clients_back_and_memory_is_bounded():
         server.release()
         await flooding
         await acked_up_to(stream, 3000)
+
+
+async def hint(stream):
+    """(code, seconds to wait, subjects of the quota) of a stream that the server ends."""
+    try:
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+        raise AssertionError("the server did not end the stream")
+    except grpc.aio.AioRpcError as exc:
+        ended = exc
+    retry, failure = error_details_pb2.RetryInfo(), error_details_pb2.QuotaFailure()
+    subjects, wait_s = [], None
+    for detail in rpc_status.from_call(ended).details:
+        if detail.Unpack(retry):
+            wait_s = retry.retry_delay.ToMilliseconds() / 1000
+        elif detail.Unpack(failure):
+            subjects = [violation.subject for violation in failure.violations]
+    return ended.code(), wait_s, subjects
+
+
+async def test_above_its_quota_a_stream_ends_with_when_to_come_back_and_all_it_took_is_acknowledged():
+    async with serving(quota=(0.05, 0, 80)) as server:
+        stream = open_stream(server)
+        for sequence in range(1, 7):
+            await stream.write(request(sequence))
+        await acked_up_to(stream, 5)
+        code, wait_s, subjects = await hint(stream)
+        assert (code, subjects) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ["devices/wl-1"])
+        assert 10 < wait_s < 22
+        assert server.count("grpc_rejected.quota") == 1
+        other = open_stream(server, "wl-2")
+        await other.write(request(1))
+        assert await acked(other) == 1
+
+
+async def test_a_gate_that_stays_shut_sends_streams_away_until_it_opens():
+    async with serving(refuse_after_s=0.2) as server:
+        server.acks = False
+        stream = open_stream(server)
+        await stream.write(request(1))
+        await server.until(lambda: server.taken == 1)
+        server.gate.shut(True)
+        await stream.write(request(2))
+        code, wait_s, _ = await hint(stream)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert wait_s >= 5
+        code, wait_s, _ = await hint(open_stream(server))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert wait_s >= 5
+        assert (server.taken, server.gate.accounts["requests"]) == (1, 0)
+        server.gate.shut(False)
+        server.acks = True
+        server.release()
+        again = open_stream(server)
+        await again.write(request(2))
+        assert await acked(again) == 2
+
+
+async def test_requests_in_hand_at_a_shut_gate_are_bounded():
+    async with serving(limit_bytes=500_000, max_streams_per_device=64) as server:
+        server.gate.shut(True)
+        streams = [open_stream(server) for _ in range(30)]
+        for stream in streams:
+            await stream.write(request(1, size=120_000))
+        await server.until(lambda: server.count("grpc_rejected.busy") >= 1)
+        assert server.gate.held_bytes <= 18_000_000
+        assert server.taken == 0
 
 
 async def test_at_shutdown_streams_get_their_last_acknowledgement_and_a_reason():

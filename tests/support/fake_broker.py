@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ext.mqtt.intake import DeliveryChunk
 from ext.telemetry.frames import FrameChunk
-from ingest.settings import BrokerSettings
+from ingest.settings import BrokerSettings, Watermarks
 from ingest.transport.broker import BrokerConsumer
 from ingest.transport.gate import Gate
 from tests.support import mqtt_packets as mq
@@ -168,7 +168,7 @@ class Consuming:
     """A consumer, and what it took: tuples as of DeliveryChunk.as_tuples. Chunks wait in `held` unless `acks`."""
 
     def __init__(self, settings: BrokerSettings, limit_bytes: int, state_file: Path | None) -> None:
-        self.gate = Gate(limit_bytes)
+        self.gate = Gate(limit_bytes, Watermarks(broker=1.0))
         self.index = fleet()
         self.taken: list[tuple[bytes, bytes, int, int, int, int, bool]] = []
         self.held: list[FrameChunk] = []
