@@ -18,6 +18,8 @@ from ingest.ledger import TRANSIENT, Ledger, StageCounts, messages_rejected, mes
 from ingest.ledger_file import LedgerFile
 from ingest.metrics import IngestCollector, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
+from ingest.replay.judge import Judge, ReplayChunk
+from ingest.replay.service import ReplayService
 from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
@@ -89,7 +91,8 @@ class _Ingest:
         self._index.awaits_snapshot = True
         births = Births(settings.sparkplug.max_state_bytes, settings.sparkplug.max_births_per_gateway)
         self._decoder = Decoder(self._index, births)
-        self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
+        window = TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s)
+        self._resolver = Resolver(self._index, window)
         self._readings = Readings()
         self._batch = Batch()
         self._spool_state = SpoolState()
@@ -104,6 +107,7 @@ class _Ingest:
             self._bus = Bus(place.number, place.count, place.data_dir)
             self._fellows = Fellows(self._bus, self._mqtt)
         self._gate.on_change(self._mqtt.pause, self._mqtt.resume)
+        judge = Judge(self._index, window.earliest_ms, window.max_ahead_ms)
         self._grpc = GrpcTransport(
             settings.grpc,
             settings.gather_ms,
@@ -113,6 +117,7 @@ class _Ingest:
             self._deliver,
             internal,
             shares_port=not place.is_alone,
+            services=[ReplayService(self._index, judge, self._gate, self._take, internal)],
         )
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
@@ -272,7 +277,8 @@ class _Ingest:
         self._chunks.put_nowait(chunk)
 
     def _convert(self, chunk: FrameChunk) -> None:
-        self._decoder.decode(chunk, self._readings)
+        decoder = Decoder(self._index) if isinstance(chunk, ReplayChunk) else self._decoder
+        decoder.decode(chunk, self._readings)
         self._resolver.resolve(self._readings, self._batch)
 
     def _on_durable(self, chunks: list[FrameChunk]) -> None:
