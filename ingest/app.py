@@ -108,6 +108,7 @@ class _Ingest:
             self._fellows = Fellows(self._bus, self._mqtt)
         self._gate.on_change(self._mqtt.pause, self._mqtt.resume)
         judge = Judge(self._index, window.earliest_ms, window.max_ahead_ms)
+        self._replay = ReplayService(self._index, judge, self._gate, self._take, internal)
         self._grpc = GrpcTransport(
             settings.grpc,
             settings.gather_ms,
@@ -117,7 +118,7 @@ class _Ingest:
             self._deliver,
             internal,
             shares_port=not place.is_alone,
-            services=[ReplayService(self._index, judge, self._gate, self._take, internal)],
+            services=[self._replay],
         )
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
@@ -277,8 +278,7 @@ class _Ingest:
         self._chunks.put_nowait(chunk)
 
     def _convert(self, chunk: FrameChunk) -> None:
-        decoder = Decoder(self._index) if isinstance(chunk, ReplayChunk) else self._decoder
-        decoder.decode(chunk, self._readings)
+        self._decoder.decode(chunk, self._readings, is_replay=isinstance(chunk, ReplayChunk))
         self._resolver.resolve(self._readings, self._batch)
 
     def _on_durable(self, chunks: list[FrameChunk]) -> None:
@@ -329,7 +329,8 @@ class _Ingest:
 
     def _transport_counters(self) -> dict[str, int]:
         bus = self._bus.counters if self._bus is not None else {}
-        return {**self._mqtt.counters(), **bus, **self._grpc.counters(), **self._broker.counters()}
+        replay = {"replay_messages": self._replay.messages}
+        return {**self._mqtt.counters(), **bus, **self._grpc.counters(), **self._broker.counters(), **replay}
 
     def _depths(self) -> dict[str, int]:
         return {

@@ -73,7 +73,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class ReplayChunk(FrameChunk):
-    """Messages of long ago: their births and deaths must not touch what is known of Sparkplug's edge nodes now."""
+    """Messages of long ago."""
 
 
 class Judge:

@@ -54,6 +54,8 @@ class ReplayService:
         self._internal_token = internal_token
         self._calls = asyncio.Semaphore(_CALLS)
         self._is_leaving = False
+        # That were taken.
+        self.messages = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
         replay = grpc.unary_unary_rpc_method_handler(
@@ -130,6 +132,7 @@ class ReplayService:
         chunk = ReplayChunk(transport, settle)
         for message, verdict in good:
             verdict.placed.add_to(chunk, message)
+        self.messages += len(chunk)
         self._sink(chunk)
         return durable
 

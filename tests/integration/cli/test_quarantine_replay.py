@@ -159,3 +159,14 @@ def test_who_names_nothing_is_asked_what(platform):
     done = platform.cli("quarantine", "replay", check=False)
     assert (done.returncode, "name what to send" in done.stderr) == (2, True)
     assert "Nothing" in platform.cli("quarantine", "replay", "--device", "nobody", "--yes").stdout
+
+
+def test_the_ledger_balances_over_a_replay(platform, fleet):
+    scene = Scene(platform, fleet, "replay-04", pack({"n": "rain_mm", "t": T0, "v": 1}))
+    before = platform.metric("ingest", 'cityfleet_ingest_replayed_payloads_total{outcome="taken"}')
+    scene.correct()
+    assert replay(platform, "--device", scene.device, "--yes")[0] == {"stored": 1, "readings": 1, "stay": {}}
+    assert platform.metric("ingest", 'cityfleet_ingest_replayed_payloads_total{outcome="taken"}') == before + 1
+    until(lambda: len(scene.stored()) == 1)
+    for stage in ("transport", "decode", "resolve", "batch", "spool", "write"):
+        assert platform.metric("ingest", f'cityfleet_ingest_ledger_imbalance{{stage="{stage}"}}') == 0
