@@ -1,12 +1,12 @@
 """`cityfleet quarantine`: payloads that could not be stored: see them, take them in after all, throw them away."""
 
 import asyncio
-import csv
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +16,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show, show_document
+from cli.quarantine_replay import Outcome, Replay
+from cli.quarantine_rows import COLUMNS, CSV_COLUMNS, Stream, moment, payload_row
 from cli.quarantine_show import document, printable, write_document
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
 from store.accounts import AccountName
@@ -27,20 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 T = TypeVar("T")
-COLUMNS = ("id", "received_at", "device_id", "reason", "detail", "readings", "size_bytes")
-CSV_COLUMNS = (
-    "id",
-    "received_at",
-    "device_id",
-    "topic",
-    "transport",
-    "encoding",
-    "reason",
-    "detail",
-    "readings",
-    "size_bytes",
-)
+OUTCOME_COLUMNS = ("id", "device_id", "was", "becomes", "readings", "detail")
 REASON_COLUMNS = ("reason", "payloads", "readings", "size_bytes", "devices", "first", "last")
+_OUTCOMES_SHOWN = 1_000
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -53,6 +44,14 @@ SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Came in then or later: 2026-01-31T10:00Z, or 2h for ago.")
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Came in before.")]
+IngestOption = Annotated[
+    str,
+    typer.Option(
+        "--ingest",
+        metavar="HOST:PORT",
+        help="Ingest to talk to (gRPC). Default: the one on the data folder, else `ingest.grpc` of the settings.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -102,6 +101,39 @@ def show_payload(
 
 
 @app.command()
+def replay(
+    payload_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Single payloads.")] = None,
+    device: DeviceOption = None,
+    reason: ReasonOption = None,
+    transport: TransportOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything there is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what each would become, and take none.")] = False,
+    yes: YesOption = False,
+    output: OutputOption = OutputFormat.TABLE,
+    ingest: IngestOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Send payloads through ingest again, as if they came now, at the time they came: after a type was corrected.
+
+    Those of which every reading is good now are stored, and taken out of quarantine once they are durable; the others
+    stay. Exit code 5 if some stay.
+
+    Examples:
+        cityfleet quarantine replay --reason unknown_metric --dry-run
+        cityfleet quarantine replay --device wl-long-bien-01 --since 7d
+        cityfleet quarantine replay 019e43b2-8e07-7c55-a3d2-1f0000000004 --yes
+    """
+    wanted = filter_of(device, reason, transport, since, until)
+    if wanted.is_all and not everything and not payload_ids:
+        raise CommandError("name what to send", ExitCode.USAGE, "an ID or a filter, or --all for everything")
+    settings = load_settings(config, data)
+    run(settings, _replay(settings, wanted, payload_ids or [], ingest, output, dry_run=dry_run, yes=yes))
+
+
+@app.command()
 def purge(
     payload_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Single payloads.")] = None,
     device: DeviceOption = None,
@@ -138,7 +170,10 @@ async def _list(settings: Settings, wanted: Filter, summary: bool, limit: int, o
             return
         pages = quarantine.pages(wanted, newest_first=True, limit=limit)
         if output is not OutputFormat.TABLE:
-            await _write(pages, output)
+            with Stream(CSV_COLUMNS, output, name="id") as stream:
+                async for page in pages:
+                    for row in page:
+                        stream.write(payload_row(row))
             return
         found = [payload_row(row, plain=True) async for page in pages for row in page]
         if not found:
@@ -153,28 +188,6 @@ async def _list(settings: Settings, wanted: Filter, summary: bool, limit: int, o
         for one in reasons:
             stands_for = f"{counted(one.readings, 'reading')}, {counted(one.devices, 'device')}"
             print(f"{one.payloads:>10,} {printable(one.reason)} ({stands_for})")
-
-
-async def _write(pages: AsyncIterator[list[Row]], output: OutputFormat) -> None:
-    """Rows as they come: there may be millions."""
-    if output is OutputFormat.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-    before = "[\n  "
-    async for page in pages:
-        for row in page:
-            if output is OutputFormat.NAME:
-                print(row.id)
-            elif output is OutputFormat.CSV:
-                found = payload_row(row)
-                writer.writerow([found[column] for column in CSV_COLUMNS])
-            elif output is OutputFormat.YAML:
-                show_document([payload_row(row)], output)
-            else:
-                sys.stdout.write(before + msgspec.json.encode(payload_row(row)).decode())
-                before = ",\n  "
-    if output is OutputFormat.JSON:
-        print("[]" if before == "[\n  " else "\n]")
 
 
 async def _show(settings: Settings, payload_id: str, raw: bool, whole: bool, output: OutputFormat) -> None:
@@ -208,6 +221,122 @@ async def _purge(settings: Settings, wanted: Filter, payload_ids: list[str], yes
             confirm(f"Delete {said(totals)} for good?")
         await quarantine.purge(wanted)
     print(f"Deleted {said(totals)}.")
+
+
+async def _replay(
+    settings: Settings,
+    wanted: Filter,
+    payload_ids: list[str],
+    address: str,
+    output: OutputFormat,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    async with opened(settings, "admin") as quarantine:
+        wanted = await narrowed(quarantine, wanted, payload_ids)
+        totals = await quarantine.totals(wanted)
+        if not totals.payloads:
+            print("Nothing in quarantine matches.")
+            return
+        with closing(Replay(quarantine, settings, address)) as sending:
+            if dry_run:
+                looking = sending.run(wanted, totals.payloads, validate_only=True)
+                await _show_outcomes(looking, output)
+                return
+            if not yes:
+                looked = Became()
+                async for outcome in sending.run(wanted, totals.payloads, validate_only=True):
+                    looked.add(outcome)
+                if not looked.taken:
+                    looked.show(output, is_done=False)
+                    raise CommandError("none of them is good now", ExitCode.PARTIAL, "see `cityfleet quarantine show`")
+                stay = f"; {counted(looked.stay, 'payload')} would stay" if looked.stay else ""
+                confirm(f"Store {looked.said()}, and take them out of quarantine{stay}?")
+            became = Became()
+            try:
+                async for outcome in sending.run(wanted, totals.payloads, validate_only=False):
+                    became.add(outcome)
+            finally:
+                became.show(output, is_done=True)
+    if became.stay:
+        remedy = "`cityfleet quarantine show ID` says what to do"
+        raise CommandError(f"{counted(became.stay, 'payload')} of {became.total:,} stay", ExitCode.PARTIAL, remedy)
+
+
+async def _show_outcomes(outcomes: AsyncIterator[Outcome], output: OutputFormat) -> None:
+    """Each payload and what it would become; a table has the first ones, and what all come to."""
+    if output is not OutputFormat.TABLE:
+        with Stream(OUTCOME_COLUMNS, output, name="id") as stream:
+            async for outcome in outcomes:
+                stream.write(outcome_row(outcome))
+        return
+    became, shown = Became(), list[dict[str, Any]]()
+    async for outcome in outcomes:
+        became.add(outcome)
+        if len(shown) < _OUTCOMES_SHOWN:
+            shown.append({key: printable(str(value)) for key, value in outcome_row(outcome).items()})
+    show(shown, OUTCOME_COLUMNS, output, name="id")
+    if became.total > len(shown):
+        print(f"The first {len(shown)} of {became.total:,}; -o csv shows all.")
+    print()
+    became.show(output, is_done=False)
+
+
+class Became:
+    """What payloads became, by what there is to say about it."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self._payloads: Counter[str] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        self.readings += outcome.readings
+        self._payloads[outcome.reason] += 1
+
+    @property
+    def taken(self) -> int:
+        return self._payloads[""]
+
+    @property
+    def total(self) -> int:
+        return self._payloads.total()
+
+    @property
+    def stay(self) -> int:
+        return self.total - self.taken
+
+    def said(self) -> str:
+        return f"{counted(self.taken, 'payload')} ({counted(self.readings, 'reading')})"
+
+    def show(self, output: OutputFormat, *, is_done: bool) -> None:
+        if output in (OutputFormat.JSON, OutputFormat.YAML):
+            stay = {reason: count for reason, count in self._payloads.most_common() if reason}
+            show_document({"stored": self.taken, "readings": self.readings, "stay": stay}, output)
+            return
+        if output is OutputFormat.NAME:
+            print(self.taken)
+            return
+        rows = [{"became": "stored", "payloads": self.taken, "readings": self.readings}]
+        rows += [
+            {"became": f"stays: {reason}", "payloads": count, "readings": 0}
+            for reason, count in self._payloads.most_common()
+            if reason
+        ]
+        title = "" if is_done else "What they would become; nothing was changed."
+        show(rows, ("became", "payloads", "readings"), output, name="became", title=title)
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    row = outcome.row
+    return {
+        "id": str(row.id),
+        "device_id": row.device_id,
+        "was": row.reason,
+        "becomes": f"stays: {outcome.reason}" if outcome.reason else "stored",
+        "readings": outcome.readings,
+        "detail": outcome.detail,
+    }
 
 
 async def narrowed(quarantine: Quarantine, wanted: Filter, payload_ids: list[str]) -> Filter:
@@ -261,27 +390,6 @@ async def one_of(quarantine: Quarantine, payload_id: str) -> Row:
     return found[0]
 
 
-def payload_row(row: Row, *, plain: bool = False) -> dict[str, Any]:
-    """As it is printed; `plain`: for a terminal, without characters that it would obey."""
-    texts = {
-        "device_id": row.device_id,
-        "topic": row.topic.decode(errors="replace"),
-        "transport": row.transport,
-        "encoding": row.encoding,
-        "reason": row.reason,
-        "detail": row.detail,
-    }
-    if plain:
-        texts = {name: printable(text) for name, text in texts.items()}
-    return {
-        "id": str(row.id),
-        "received_at": moment(row.received_ms),
-        **texts,
-        "readings": row.readings,
-        "size_bytes": row.size_bytes,
-    }
-
-
 def reason_row(totals: ReasonTotals) -> dict[str, Any]:
     return {
         "reason": totals.reason,
@@ -292,10 +400,6 @@ def reason_row(totals: ReasonTotals) -> dict[str, Any]:
         "first": moment(totals.first_ms),
         "last": moment(totals.last_ms),
     }
-
-
-def moment(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03}Z"
 
 
 def said(totals: Totals) -> str:

@@ -22,6 +22,8 @@ from ingest.ledger import TRANSIENT, Ledger, StageCounts, messages_rejected, mes
 from ingest.ledger_file import LedgerFile
 from ingest.metrics import IngestCollector, SpoolState, WriteState
 from ingest.model import SealedBatch, Segment
+from ingest.replay.judge import Judge, ReplayChunk
+from ingest.replay.service import ReplayService
 from ingest.resolve.feed import IndexFeed
 from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
@@ -104,7 +106,8 @@ class _Ingest:
         self._index.awaits_snapshot = True
         births = Births(settings.sparkplug.max_state_bytes, settings.sparkplug.max_births_per_gateway)
         self._decoder = Decoder(self._index, births)
-        self._resolver = Resolver(self._index, TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s))
+        window = TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s)
+        self._resolver = Resolver(self._index, window)
         self._readings = Readings()
         self._batch = Batch()
         self._sealed_memory = SealedMemory()
@@ -144,6 +147,10 @@ class _Ingest:
             lambda: self._bodies.held_bytes,
             self._refuse,
         )
+        judge = Judge(self._index, window.earliest_ms, window.max_ahead_ms)
+        self._replay = ReplayService(
+            self._index, judge, partial(self._gate.wait_open, Traffic.BROKER), self._take, internal
+        )
         self._grpc = GrpcTransport(
             settings.grpc,
             settings.gather_ms,
@@ -154,6 +161,7 @@ class _Ingest:
             internal,
             shares_port=not place.is_alone,
             quota=quota,
+            services=[self._replay],
         )
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
@@ -318,7 +326,7 @@ class _Ingest:
         self._chunks.put_nowait(chunk)
 
     def _convert(self, chunk: FrameChunk) -> None:
-        self._decoder.decode(chunk, self._readings)
+        self._decoder.decode(chunk, self._readings, is_replay=isinstance(chunk, ReplayChunk))
         self._resolver.resolve(self._readings, self._batch)
 
     def _on_durable(self, chunks: list[FrameChunk]) -> None:
@@ -366,7 +374,8 @@ class _Ingest:
 
     def _transport_counters(self) -> dict[str, int]:
         bus = self._bus.counters if self._bus is not None else {}
-        return {**self._mqtt.counters(), **bus, **self._grpc.counters(), **self._broker.counters()}
+        replay = {"replay_messages": self._replay.messages}
+        return {**self._mqtt.counters(), **bus, **self._grpc.counters(), **self._broker.counters(), **replay}
 
     def _depths(self) -> dict[str, int]:
         return {

@@ -16,7 +16,7 @@ TRANSIENT = "transient"
 _ENTRIES_NOW = {"in_spool", "in_flight"}
 
 # Of the transports' counters: what each of these stands for is a message that was taken.
-_TAKEN = ("messages.qos0", "messages.qos1", "messages.qos2", "grpc_messages", "broker_messages")
+_TAKEN = ("messages.qos0", "messages.qos1", "messages.qos2", "grpc_messages", "broker_messages", "replay_messages")
 # Messages of a broker that are acknowledged without being taken: the same again, and states of long ago.
 _NOT_TAKEN = ("broker_repeats", "broker_retained")
 # A stream of gRPC that is ended for one of these is ended for one message, which is not taken.

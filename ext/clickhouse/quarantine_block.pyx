@@ -172,6 +172,28 @@ cdef class QuarantineBlock:
         self.clear()
         return block
 
+    def refusals(self) -> list:
+        """Reason and detail of every row. Not for the hot path."""
+        cdef const unsigned char* at = self.detail.data
+        cdef unsigned short* reason = <unsigned short*>self.reason.indices.data
+        cdef size_t i, size
+        cdef int shift
+        names = {}
+        for number in range(256):
+            if self.reason_index[number] >= 0:
+                names[self.reason_index[number]] = REASON_NAMES[number]
+        found = []
+        for i in range(self.count):
+            size = shift = 0
+            while at[0] >= 0x80:
+                size |= <size_t>(at[0] & 0x7F) << shift
+                shift += 7
+                at += 1
+            size |= <size_t>at[0] << shift
+            found.append((names[reason[i]], at[1 : 1 + size].decode(errors="replace")))
+            at += 1 + size
+        return found
+
     cdef Dictionary* dictionary(self, int which) noexcept:
         if which == DICTIONARY:
             return &self.transport

@@ -22,10 +22,14 @@ class Decoder:
         self._batches = BatchDecoder()
         self.sparkplug = SparkplugDecoder(Births() if births is None else births)
 
-    def decode(self, chunk: FrameChunk, readings: Readings) -> None:
+    def decode(self, chunk: FrameChunk, readings: Readings, *, is_replay: bool = False) -> None:
         """Decode every frame of a chunk into `readings`, which holds nothing else afterwards.
 
         `readings` borrows the chunk's bytes: leave the chunk alone until they are resolved. May be done again:
         what Sparkplug nodes announced is then announced twice, and their messages count as repeated.
+
+        Args:
+            is_replay: messages of long ago, whose births and deaths must not touch what is known of Sparkplug's nodes.
         """
-        decode_chunk(chunk, self._index, self._batches, readings, self.counters, self.sparkplug)
+        sparkplug = SparkplugDecoder(Births()) if is_replay else self.sparkplug
+        decode_chunk(chunk, self._index, self._batches, readings, self.counters, sparkplug)

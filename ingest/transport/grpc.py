@@ -5,7 +5,8 @@ Requests of the stream stay bytes: ext/telemetry reads their sequence and decode
 
 import hmac
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -29,6 +30,15 @@ _DOWNLINK_SUBTOPICS = frozenset({"commands", "config", "firmware"})
 Deliver = Callable[[bytes, bytes, bytes, int], Awaitable[int]]
 
 
+class Service(Protocol):
+    """A service of the platform's own on the same server."""
+
+    name: str
+
+    def handler(self) -> grpc.GenericRpcHandler: ...
+    def stop_reading(self) -> None: ...
+
+
 class GrpcTransport:
     """Serves until `close`."""
 
@@ -44,8 +54,11 @@ class GrpcTransport:
         *,
         shares_port: bool = False,
         quota: Quota | None = None,
+        services: Sequence[Service] = (),
     ) -> None:
+        """`services`: what else the server offers, by full name."""
         self._settings = settings
+        self._services = services
         self._index = index
         self._gate = gate
         self._deliver = deliver
@@ -85,11 +98,13 @@ class GrpcTransport:
             (
                 grpc.method_handlers_generic_handler(_TELEMETRY, {"Publish": publish}),
                 grpc.method_handlers_generic_handler(_DOWNLINK, {"Deliver": deliver}),
+                *(service.handler() for service in self._services),
             )
         )
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._server)
-        names = (_TELEMETRY, _DOWNLINK, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        own = (_TELEMETRY, _DOWNLINK, *(service.name for service in self._services))
+        names = (*own, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         for name in ("", *names):
             await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -104,6 +119,8 @@ class GrpcTransport:
     async def stop_reading(self) -> None:
         """Take no more requests: streams end for their clients once what they sent is acknowledged."""
         self._publishing.stop_reading()
+        for service in self._services:
+            service.stop_reading()
 
     async def close(self, grace_s: float = 2.0) -> None:
         """End what is still open; streams whose requests are durable have been told so before."""
