@@ -75,9 +75,10 @@ class Stage:
         if ledger.get("set_aside"):
             found.append(f"{ledger['set_aside']:,.0f} readings set aside")
         status = await asyncio.to_thread(roles.terminate, "ingest")
-        imbalance = checker.shutdown_imbalance(roles)
+        imbalance, broken = checker.ledger_of_log(roles)
         if status or imbalance is None:
             found.append(f"ingest left with {status}, its ledger said {imbalance}: {roles.log_end('ingest', 500)}")
+        found += broken[:3]
         outcome.ledger_imbalance = imbalance or 0
         for role, limit in memory_mb.items():
             if roles.peak_rss_mb.get(role, 0) > limit:
