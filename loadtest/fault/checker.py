@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from loadtest.fault.link import Device
 from loadtest.fault.outcome import Outcome
 from loadtest.fault.processes import Roles
-from loadtest.fault.publisher import Device, Fleet
+from loadtest.fault.publisher import Fleet
 from loadtest.fault.sequence import BASE_MS
 from runtime.secrets import secret
 

@@ -69,6 +69,9 @@ class Stage:
         found = list(problems)
         if not await self.fleet.drain(settle_s):
             found.append("messages without acknowledgement at the end")
+        silent = [device.id for device in self.fleet.devices if device.newest_acked < 0]
+        if silent:
+            found.append(f"nothing of {', '.join(silent[:3])} was ever acknowledged")
         settled_s = await checker.settle(roles, settle_s)
         ledger = await asyncio.to_thread(checker.ledger_entries, roles)
         outcome = await asyncio.to_thread(checker.check, roles, [self.fleet], quarantined)
@@ -100,7 +103,8 @@ async def staged(
     *,
     gateways: int = 6,
     gauges: int = 24,
-    alone: int = 6,
+    alone: int = 8,
+    streams: int = 2,
     rate: float = 400.0,
     per_message: int = 20,
     window: int = 32,
@@ -111,6 +115,7 @@ async def staged(
     """A platform with devices that publish; ends everything.
 
     Args:
+        gateways, gauges, alone, streams, rate, per_message, window: see `Fleet`.
         settings, environment: of the roles, beside the harness's own.
         port: where the fleet connects; 0: ingest's own MQTT port.
         is_proxied: ingest reaches the store through `stage.proxy`; the registry and the checker do not.
@@ -133,6 +138,8 @@ async def staged(
             gateways=gateways,
             gauges=gauges,
             alone=alone,
+            grpc=roles.grpc,
+            streams=streams,
             rate=rate,
             per_message=per_message,
             window=window,
