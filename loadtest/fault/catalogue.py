@@ -19,21 +19,19 @@ class Entry(NamedTuple):
 
 ENTRIES = (
     Entry("kill_ingest", "kill_ingest", 1, 1, "kill -9 of ingest, 200 times at random points", 1800.0),
+    Entry("kill_workers", "kill_workers", 1, 1, "kill -9 of one of two workers of ingest, 40 times"),
     Entry("kill_store", "kill_store", 1, 1, "kill -9 of the store, 30 times, while readings come in"),
     Entry("kill_all", "kill_all", 1, 1, "kill -9 of store, registry and ingest at once, 20 times"),
+    Entry("chaos", "chaos", 3, 1, "roles killed and stopped, the way to the store broken, in any order, four minutes"),
     Entry("store_500", "store_link", 1, 1, "the store commits and answers 500"),
     Entry(
-        "store_cut", "store_link", 1, 1, "the connection to the store is cut: in the body, after it, before the answer"
+        "store_cut", "store_link", 1, 1, "the connection to the store is cut in the body, after it, before the answer"
     ),
     Entry("store_stopped", "store_stopped", 1, 1, "the store's process is stopped for 60 s, twice"),
     Entry("store_slow", "store_slow", 1, 1, "the store takes a tenth of the full rate for two minutes"),
     Entry("registry_away", "registry_away", 1, 1, "the registry is away for the whole run, ingest starts without it"),
     Entry(
-        "power_ingest",
-        "power_loss",
-        1,
-        1,
-        "power loss of ingest, 40 times: unsynced writes are gone, or a part is there",
+        "power_ingest", "power_loss", 1, 1, "power loss of ingest, 40 times: unsynced writes are gone, or half there"
     ),
     Entry("power_registry", "power_loss", 1, 1, "power loss of the registry, 15 times, while devices are created"),
     Entry("power_machine", "power_loss", 1, 1, "power loss of the machine with store, registry and ingest, 15 times"),

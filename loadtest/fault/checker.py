@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from loadtest.fault.link import Device
 from loadtest.fault.outcome import Outcome
 from loadtest.fault.processes import Roles
-from loadtest.fault.publisher import Device, Fleet
+from loadtest.fault.publisher import Fleet
 from loadtest.fault.sequence import BASE_MS
 from runtime.secrets import secret
 
@@ -66,16 +67,21 @@ def _settled(ledger: Mapping[str, float]) -> float:
     return sum(ledger.get(entry, 0) for entry in ("stored", "quarantined", "set_aside", "rejected"))
 
 
-def shutdown_imbalance(roles: Roles) -> int | None:
-    """What ingest said of its ledger when it left the last time; None if it did not say."""
+def ledger_of_log(roles: Roles) -> tuple[int | None, list[str]]:
+    """What ingest said of its ledger when it left the last time, None if it did not say; and every break it told.
+
+    The breaks are of all its lives: one that was killed is judged by the next.
+    """
     path = roles.folder / "ingest.log"
-    found = None
+    imbalance, broken = None, []
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        if '"imbalance"' in line and line.startswith("{"):
+        if '"ledger' in line and line.startswith("{"):
             event = json.loads(line)
             if event.get("event") == "ledger":
-                found = int(event["imbalance"])
-    return found
+                imbalance = int(event["imbalance"])
+            elif event.get("event") in ("ledger_broken", "ledger_carried_over"):
+                broken.append(f"{event['event']}: {event.get('reason', '')}")
+    return imbalance, broken
 
 
 def check(roles: Roles, fleets: Sequence[Fleet], quarantined: Mapping[str, int] | None = None) -> Outcome:

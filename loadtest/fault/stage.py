@@ -69,15 +69,19 @@ class Stage:
         found = list(problems)
         if not await self.fleet.drain(settle_s):
             found.append("messages without acknowledgement at the end")
+        silent = [device.id for device in self.fleet.devices if device.newest_acked < 0]
+        if silent:
+            found.append(f"nothing of {', '.join(silent[:3])} was ever acknowledged")
         settled_s = await checker.settle(roles, settle_s)
         ledger = await asyncio.to_thread(checker.ledger_entries, roles)
         outcome = await asyncio.to_thread(checker.check, roles, [self.fleet], quarantined)
         if ledger.get("set_aside"):
             found.append(f"{ledger['set_aside']:,.0f} readings set aside")
         status = await asyncio.to_thread(roles.terminate, "ingest")
-        imbalance = checker.shutdown_imbalance(roles)
+        imbalance, broken = checker.ledger_of_log(roles)
         if status or imbalance is None:
             found.append(f"ingest left with {status}, its ledger said {imbalance}: {roles.log_end('ingest', 500)}")
+        found += broken[:3]
         outcome.ledger_imbalance = imbalance or 0
         for role, limit in memory_mb.items():
             if roles.peak_rss_mb.get(role, 0) > limit:
@@ -99,7 +103,8 @@ async def staged(
     *,
     gateways: int = 6,
     gauges: int = 24,
-    alone: int = 6,
+    alone: int = 8,
+    streams: int = 2,
     rate: float = 400.0,
     per_message: int = 20,
     window: int = 32,
@@ -110,6 +115,7 @@ async def staged(
     """A platform with devices that publish; ends everything.
 
     Args:
+        gateways, gauges, alone, streams, rate, per_message, window: see `Fleet`.
         settings, environment: of the roles, beside the harness's own.
         port: where the fleet connects; 0: ingest's own MQTT port.
         is_proxied: ingest reaches the store through `stage.proxy`; the registry and the checker do not.
@@ -132,6 +138,8 @@ async def staged(
             gateways=gateways,
             gauges=gauges,
             alone=alone,
+            grpc=roles.grpc,
+            streams=streams,
             rate=rate,
             per_message=per_message,
             window=window,

@@ -15,6 +15,9 @@ SPOOL_BYTES = 400_000_000
 _SPOOL_SLACK_BYTES = 150_000_000
 _FULL_RATE = 20_000.0  # messages a second; the windows and the acknowledgements hold it to what ingest takes
 _MEASURE_S = 4.0
+# Drained: so small a part of the limit is left, within so long.
+_DRAINED = 4
+_DRAIN_S = 60.0
 
 
 async def run(trial: Trial) -> Outcome:
@@ -34,18 +37,34 @@ async def run(trial: Trial) -> Outcome:
         mended_at = time.monotonic()
         await stage.fleet.acknowledges(1000, 60)
         resumed_s = time.monotonic() - mended_at
+        drained_s = await _drain(stage, limit_bytes // _DRAINED)
         problems = []
         if most_bytes > limit_bytes + _SPOOL_SLACK_BYTES:
             problems.append(f"the spool grew to {most_bytes:,} bytes, its limit is {limit_bytes:,}")
+        if drained_s > _DRAIN_S:
+            problems.append(
+                f"the spool had not drained {_DRAIN_S:g} s after the store was back, with devices at full rate"
+            )
         return await stage.finish(
             recovery_s=resumed_s,
             settle_s=240,
             problems=tuple(problems),
             notes=(
                 f"{full / 1e6:.1f} MB/s to the store before, a tenth for {slow_s:g} s; spool at most "
-                f"{most_bytes / 1e6:.0f} MB of {limit_bytes / 1e6:.0f}; longest silence {longest_s:.1f} s",
+                f"{most_bytes / 1e6:.0f} MB of {limit_bytes / 1e6:.0f}; longest silence {longest_s:.1f} s; "
+                f"drained in {drained_s:.1f} s while readings came in",
             ),
         )
+
+
+async def _drain(stage: Stage, to_bytes: int) -> float:
+    """Seconds until the spool holds no more than that, devices publishing as fast as they are let."""
+    began = time.monotonic()
+    while size_bytes(stage.roles.data_dir / "ingest" / "spool") > to_bytes:
+        if time.monotonic() - began > _DRAIN_S:
+            return time.monotonic() - began
+        await asyncio.sleep(0.1)
+    return time.monotonic() - began
 
 
 async def _watch(stage: Stage, seconds: float) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from loadtest.fault.trial import again, perform
 
 SCALE = 0.1
 # store_slow is left to `make fault`: a full rate is no load for a machine that runs other tests.
-QUICK = ("kill_store", "kill_all", "store_500", "store_cut", "store_stopped", "registry_away")
+QUICK = ("kill_workers", "kill_store", "kill_all", "store_500", "store_cut", "store_stopped", "registry_away", "chaos")
 
 
 @pytest.mark.timeout(300)
