@@ -35,6 +35,9 @@ ENTRIES = (
     ),
     Entry("power_registry", "power_loss", 1, 1, "power loss of the registry, 15 times, while devices are created"),
     Entry("power_machine", "power_loss", 1, 1, "power loss of the machine with store, registry and ingest, 15 times"),
+    Entry("broker_restarted", "brokers", 1, 1, "mosquitto restarted 20 times, ingest killed meanwhile now and then"),
+    Entry("broker_wiped", "brokers", 1, 1, "mosquitto killed and wiped, 10 times: lost is what only its queue had"),
+    Entry("broker_consumer_killed", "brokers", 1, 1, "kill -9 of one of two shared-subscription consumers, 30 times"),
 )
 
 
