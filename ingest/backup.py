@@ -5,9 +5,9 @@ from pathlib import Path
 from runtime.archive import Source
 
 _FOLDER = "ingest"
-# A restored spool is another spool: it takes a name of its own, and so no token is given twice. The books are those of
-# a process that will never come back.
-_LEFT_OUT = frozenset({"node", "ledger.json"})
+# A restored spool is another spool: it takes a name of its own, and so no token is given twice. The ledger is of processes
+# that will not come back; a spare file of the spool has nothing that counts.
+_LEFT_OUT = ("node", "ledger*.json", "*.spare", "*.draft", ".*")
 
 
 def spool_files(data_dir: Path) -> list[Source]:
@@ -27,9 +27,5 @@ def _below(data_dir: Path, path: Path) -> list[Source]:
     return [
         Source(str(file.relative_to(data_dir)), file, may_vanish=True, may_shrink=True)
         for file in found
-        if file.is_file() and not file.is_symlink() and file.name not in _LEFT_OUT and not _is_draft(file)
+        if file.is_file() and not file.is_symlink() and not any(file.match(pattern) for pattern in _LEFT_OUT)
     ]
-
-
-def _is_draft(path: Path) -> bool:
-    return path.suffix == ".draft" or path.name.startswith(".")
