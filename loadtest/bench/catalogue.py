@@ -44,6 +44,7 @@ ENTRIES = (
     Entry("grpc_500", "ingest", "grpc_stream", (), 2e6, 3e6, less_is_better=False),
     Entry("visible_p99_s", "ingest", "visible", (), 1.0, 0.5, has_duration=True),
     Entry("idle_connection_bytes", "ingest", "idle", (), 6000, 4000),
+    Entry("duplicates_cost", "ingest", "duplicates", (), 10, 2),
     Entry("stored_bytes", "ingest", "layout", ("--stored-bytes",), 3, 2),
 )
 GROUPS = ("ingest", "registry", "ioc")

@@ -48,6 +48,13 @@ def test_idle_connections_are_held() -> None:
     assert line["held"] == 300
 
 
+def test_copies_are_there_and_cost_something() -> None:
+    (line,) = lines("duplicates", "--blocks", "2", "--rounds", "1")
+    assert set(line) >= KEYS
+    assert line["copies"] == 25_000
+    assert line["value"] > 0  # type: ignore[operator]
+
+
 def test_ids_and_groups_choose_figures() -> None:
     assert chosen("") == list(ENTRIES)
     assert {entry.id for entry in chosen("packed_64, block_ns")} == {"packed_64", "block_ns"}
