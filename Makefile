@@ -37,10 +37,10 @@ $(STAMP)/ext: $(PYX) setup.py pyproject.toml $(STAMP)/proto | $(STAMP)/venv
 proto: $(STAMP)/proto
 ext: $(STAMP)/ext
 
-DEBIAN_PACKAGES := mosquitto mosquitto-clients curl
+DEBIAN_PACKAGES := mosquitto mosquitto-clients curl faketime
 
 servers:  ## what the tests run beside the project: from Debian where we may install, else a word on what is missing
-	@missing=""; for tool in mosquitto mosquitto_pub curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=""; for tool in mosquitto mosquitto_pub curl faketime; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \

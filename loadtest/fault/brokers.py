@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from loadtest.fault import checker
 from loadtest.fault.devices import provision
+from loadtest.fault.metrics import total
 from loadtest.fault.mosquitto import IS_THERE, Mosquitto
 from loadtest.fault.outcome import Outcome
 from loadtest.fault.processes import Roles
@@ -190,14 +191,8 @@ async def _wiped(trial: Trial) -> Outcome:
         return await stage.finish(recovery_s=worst_s, notes=notes)
 
 
-def _sum(roles: Roles, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{roles.metrics_ports['ingest']}/metrics", timeout=10) as response:
-        lines = response.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
-
-
 async def _reconnects(stage: Stage) -> float:
-    return await asyncio.to_thread(_sum, stage.roles, "cityfleet_ingest_broker_reconnects_total")
+    return await asyncio.to_thread(total, stage.roles, "ingest", "cityfleet_ingest_broker_reconnects_total")
 
 
 async def _arrived(stage: Stage, seconds: float = 60.0) -> None:

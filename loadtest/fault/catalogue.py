@@ -38,6 +38,17 @@ ENTRIES = (
     Entry("broker_restarted", "brokers", 1, 1, "mosquitto restarted 20 times, ingest killed meanwhile now and then"),
     Entry("broker_wiped", "brokers", 1, 1, "mosquitto killed and wiped, 10 times: lost is what only its queue had"),
     Entry("broker_consumer_killed", "brokers", 1, 1, "kill -9 of one of two shared-subscription consumers, 30 times"),
+    Entry("spool_damaged", "damage", 1, 1, "segments truncated, overwritten, with bits turned, 20 rounds"),
+    Entry(
+        "disk_full",
+        "disk_full",
+        1,
+        1,
+        "the spool's disk, a small tmpfs, is full: by the backlog, by others, at a start",
+    ),
+    Entry("poison", "poison", 1, 1, "a million undecodable payloads among good ones"),
+    Entry("clock_of_devices", "clocks", 1, 1, "devices in 1970, in 2106, minutes ahead, a year behind"),
+    Entry("clock_of_host", "clocks", 1, 1, "ingest's clock steps 40 times, by minutes to 300 days; kills meanwhile"),
 )
 
 
