@@ -237,6 +237,7 @@ class _Ingest:
             ledger = helpers.create_task(self._keep_ledger(), name="ledger")
             sparkplug = helpers.create_task(self._sparkplug.run(), name="sparkplug")
             consumer = helpers.create_task(self._broker.run(), name="broker") if self._settings.broker.host else None
+            limit = helpers.create_task(self._limit_quarantine(), name="limit_quarantine")
             on_running()
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, flow], return_when=asyncio.FIRST_COMPLETED)
@@ -245,7 +246,7 @@ class _Ingest:
                 await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now("failed"))
                 flow.result()  # a stage failed: leave with its error, the supervisor starts us again
             await self._leave(flow)
-            for task in (feed, pressure, ledger, sparkplug, consumer):
+            for task in (feed, pressure, ledger, sparkplug, consumer, limit):
                 if task is not None:
                     task.cancel()
 
@@ -341,6 +342,13 @@ class _Ingest:
     def _refuse(self, traffic: frozenset[Traffic]) -> None:
         bits = (GATEWAYS if Traffic.GATEWAYS in traffic else 0) | (DEVICES if Traffic.DEVICES in traffic else 0)
         self._mqtt.refuse(bits)
+
+    async def _limit_quarantine(self) -> None:
+        """A server has no store role of ours beside it; the embedded store looks after its own."""
+        if self._store.url and not self._place.number:
+            from store.quarantine_limit import keep_server_within_limits  # its metrics are ours only here
+
+            await keep_server_within_limits(self._store, self._place.data_dir)
 
     async def _deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
         if self._fellows is not None:

@@ -16,6 +16,7 @@ from store.embedded.engine import Engine
 from store.embedded.errors import StoreError
 from store.embedded.http import Interface
 from store.embedded.slots import Slots
+from store.quarantine_limit import QuarantineLimit, keep_within_limits
 from store.settings import EmbeddedSettings, StoreSettings
 
 log = structlog.get_logger()
@@ -109,14 +110,27 @@ async def _serve(
             url = f"http://{settings.listen.host}:{runner.addresses[0][1]}"
             on_listening({"http": url, "metrics": f"http://{settings.http.host}:{endpoint.port}"})
             measuring = asyncio.create_task(_measure(engine), name="measure")
+            limit = QuarantineLimit(lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine)
+            limiting = asyncio.create_task(keep_within_limits(limit), name="quarantine_limit")
             await stop.wait()
             log.info("store_closing")
             measuring.cancel()
+            limiting.cancel()
             await site.stop()
             interface.closing = True
             await interface.drain(settings.embedded.drain_s)
     finally:
         await runner.cleanup()
+
+
+def _ask_alone(engine: Engine, sql: str) -> str:
+    """On a session of its own: what takes long must not hold up the control session. Blocks."""
+    session = engine.session()
+    try:
+        answer: str = session.query(sql).bytes().decode().rstrip("\n")
+    finally:
+        session.close()
+    return answer
 
 
 async def _measure(engine: Engine) -> None:

@@ -38,6 +38,21 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be at least 1")
 
 
+class QuarantineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of cityfleet.quarantine; above them the oldest payloads are dropped, and counted."""
+
+    # On disk; besides, the last insert is always kept.
+    max_bytes: int = 2_000_000_000
+    # 0: no limit.
+    max_age_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1_000_000:
+            raise ValueError(f"max_bytes must be at least 1000000, not {self.max_bytes}")
+        if not 0 <= self.max_age_days <= 36_500:
+            raise ValueError(f"max_age_days must be 0 (no limit) to 36500, not {self.max_age_days:g}")
+
+
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With `url` empty the store is the embedded engine at `listen`; with a URL it is that ClickHouse server."""
 
@@ -53,3 +68,4 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: ListenSettings = ListenSettings(port=9101)
     profile: Literal["single", "cluster"] = "single"
     embedded: EmbeddedSettings = EmbeddedSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
