@@ -19,6 +19,8 @@ from store.embedded import config, errors
 log = structlog.get_logger()
 T = TypeVar("T")
 
+_IN_MEMORY_BYTES = 256 << 20
+
 
 class EngineLockedError(Exception):
     """Another process has this folder open."""
@@ -50,55 +52,72 @@ class Session:
         """The engine's result object (bytes(), rows_read(), storage_rows_read() ...). Raises StoreError."""
         try:
             return self._connection.query(_raw(sql), output_format, params=dict(params or {}))
-        except RuntimeError as exc:
+        except (RuntimeError, UnicodeDecodeError) as exc:
             raise errors.from_engine(exc) from exc
 
     def classify(self, sql: str) -> dict[str, Any]:
         """What the engine's parser says the text would do. Raises StoreError if it does not parse."""
         try:
             found: dict[str, Any] = self._connection.classify_query(_raw(sql))
-        except RuntimeError as exc:
+        except (RuntimeError, UnicodeDecodeError) as exc:
             raise errors.from_engine(exc) from exc
         return found
 
-    def insert(self, sql: str, input_format: str) -> "Insert":
-        try:
-            return Insert(self._connection, self._connection.send_insert(_raw(sql), input_format))
-        except RuntimeError as exc:
-            raise errors.from_engine(exc) from exc
+    def insert(self, head: str, data: "Upload", rest: str, params: Mapping[str, str]) -> Any:
+        """Insert what was uploaded, whole or not at all.
+
+        From a file and not by the engine's streaming insert: that one loses the errors that come after the parser
+        (a violated constraint, too many parts, a full disk) and says that all is stored.
+
+        Args:
+            head: up to the table and its columns.
+            rest: what comes after the file: SETTINGS, FORMAT.
+        Raises: StoreError.
+        """
+        return self.query(f"{head}\nFROM INFILE {quote(data.path)}\n{rest}", "TabSeparated", params)
 
     def close(self) -> None:
         self._connection.close()
 
 
-class Insert:
-    """An open INSERT; nothing of the last block is committed before `finish`."""
+class Upload:
+    """A request's data on its way to the engine: in memory, on disk once it is large. Blocks a little."""
 
-    def __init__(self, connection: Any, handle: Any) -> None:
-        self._connection = connection
-        self._handle = handle
-        self._open = True
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._size = 0
+        self._is_on_disk = False
+        self._file = os.memfd_create("upload")
+
+    @property
+    def path(self) -> str:
+        """Where the engine finds it, until it is closed."""
+        return f"/proc/self/fd/{self._file}"
 
     def append(self, data: bytes) -> None:
+        """Raises: StoreError if there is no room."""
         try:
-            self._connection.insert_append(self._handle, data)
-        except RuntimeError as exc:
-            raise errors.from_engine(exc) from exc
+            if self._size + len(data) > _IN_MEMORY_BYTES and not self._is_on_disk:
+                self._move()
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as exc:
+            raise errors.refused(243, f"No room for the data: {exc.strerror}", "NOT_ENOUGH_SPACE") from exc
+        self._size += len(data)
 
-    def finish(self) -> Any:
-        self._open = False
+    def _move(self) -> None:
+        on_disk = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+        memory, self._file, self._is_on_disk = self._file, on_disk, True
         try:
-            return self._connection.insert_done(self._handle)
-        except RuntimeError as exc:
-            raise errors.from_engine(exc) from exc
+            at = 0
+            while at < self._size:
+                at += os.sendfile(on_disk, memory, at, self._size - at)
+        finally:
+            os.close(memory)
 
-    def cancel(self) -> None:
-        if self._open:
-            self._open = False
-            try:
-                self._connection.insert_cancel(self._handle)
-            except RuntimeError as exc:
-                log.debug("insert_cancel_failed", reason=str(exc))
+    def close(self) -> None:
+        os.close(self._file)
 
 
 def _raw(sql: str) -> bytes:
@@ -135,6 +154,7 @@ class Engine:
         self._control = Session(self._connect_to(self._target))
         self._control_lock = threading.Lock()
         self._prepare()
+        self.uploads = folder / "tmp"
         self.version = self.ask("SELECT version()")
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="query")
         self._control_pool = ThreadPoolExecutor(1, thread_name_prefix="control")
@@ -149,7 +169,7 @@ class Engine:
         """A new session. Raises StoreError."""
         try:
             return Session(self._connect_to(self._target))
-        except RuntimeError as exc:
+        except (RuntimeError, UnicodeDecodeError) as exc:
             raise errors.from_engine(exc) from exc
 
     def ask(self, sql: str, params: Mapping[str, str] | None = None) -> str:

@@ -52,8 +52,10 @@ def refused(code: int, reason: str, name: str) -> StoreError:
 
 
 def from_engine(exc: Exception) -> StoreError:
-    """The engine's exception as ours; its text is kept."""
-    message = str(exc).strip()
+    """The engine's exception as ours; its text is kept. One whose text quotes data that is not UTF-8 comes as the error
+    of decoding it."""
+    raw = exc.object if isinstance(exc, UnicodeDecodeError) else None
+    message = (str(exc) if raw is None else bytes(raw).decode(errors="replace")).strip()
     found = _CODE.search(message)
     return StoreError(int(found.group(1)) if found else 1002, message)
 

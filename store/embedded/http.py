@@ -14,7 +14,7 @@ from store import metrics
 from store.embedded import accounts, errors
 from store.embedded.accounts import Account, Accounts
 from store.embedded.answer import BUFFER_BYTES, Envelope, Outcome, Pipe, StreamedAnswer
-from store.embedded.engine import Engine, Insert, Session
+from store.embedded.engine import Engine, Session, Upload
 from store.embedded.request import STATEMENT_BYTES_MAX, Body, Call, read_call
 from store.embedded.slots import Slots
 from store.embedded.statement import Statement, parse, tokens
@@ -118,7 +118,7 @@ class Interface:
         elif found.verb == "INSERT" and prefix and head and parse(prefix).sql and not _has_select(prefix):
             body.push_back(head)  # INSERT without FORMAT: the data is in the default format
             sql = parse(prefix).sql
-            found = Statement("INSERT", sql, sql, call.default_format or "Values", "", 0)
+            found = Statement("INSERT", sql, sql, call.default_format or "Values", "", 0, len(sql))
         return found, ended
 
     def _register(self, call: Call, account: Account) -> contextlib.AbstractContextManager[None]:
@@ -267,12 +267,16 @@ class Interface:
         if call.is_get:
             raise errors.refused(errors.READONLY, "Cannot execute query in readonly mode", "READONLY")
         run = self._engine.run
-        session, insert = await self._finish(run(self._open_insert, call, account, statement), self._drop_insert)
+        session = await self._finish(run(self._open, call, account, statement), Session.close)
+        upload = Upload(self._engine.uploads)
         try:
-            await self._feed(insert, body)
-            result = await self._finish(run(insert.finish))
+            await self._feed(upload, body)
+            head, settings = statement.sql[: statement.settings_at], statement.sql[statement.settings_at :]
+            rest = f"{settings} FORMAT {statement.format}"
+            result = await self._finish(run(session.insert, head, upload, rest, call.params))
         finally:
-            await self._finish(run(self._drop_insert, (session, insert)))
+            upload.close()
+            await self._finish(run(session.close))
         outcome = Outcome.of(result)
         # The engine counts no reading for data that came with the request; servers count each row as read.
         outcome.read_rows = outcome.result_rows = outcome.written_rows
@@ -280,22 +284,7 @@ class Interface:
         self._count(outcome, account)
         return envelope.whole(b"", call.default_format or "TabSeparated", outcome)
 
-    def _open_insert(self, call: Call, account: Account, statement: Statement) -> tuple[Session, Insert]:
-        session = self._open(call, account, statement)
-        try:
-            session.set({f"param_{name}": value for name, value in call.params.items()})
-            return session, session.insert(statement.sql, statement.format)
-        except BaseException:
-            session.close()
-            raise
-
-    @staticmethod
-    def _drop_insert(opened: tuple[Session, Insert]) -> None:
-        session, insert = opened
-        insert.cancel()
-        session.close()
-
-    async def _feed(self, insert: Insert, body: Body) -> None:
+    async def _feed(self, upload: Upload, body: Body) -> None:
         """Carry the body to the engine, about a megabyte at a time; the socket waits meanwhile."""
         parts: list[bytes] = []
         total = 0
@@ -303,11 +292,11 @@ class Interface:
             parts.append(data)
             total += len(data)
             if total >= _APPEND_BYTES:
-                await self._finish(self._engine.run(insert.append, b"".join(parts)))
+                await self._finish(self._engine.run(upload.append, b"".join(parts)))
                 parts.clear()
                 total = 0
         if parts:
-            await self._finish(self._engine.run(insert.append, b"".join(parts)))
+            await self._finish(self._engine.run(upload.append, b"".join(parts)))
 
     async def _finish(self, call: Any, undo: Callable[[Any], None] | None = None) -> Any:
         """Wait for an engine call even if the client leaves meanwhile: a session is never left in a running thread."""

@@ -41,6 +41,7 @@ class Statement:
         format: the format named in it, or "".
         tail: what followed the FORMAT clause (SETTINGS ...), or "".
         data_at: for an INSERT with data, the offset of the first data byte in the request's text; else -1.
+        settings_at: for an INSERT with data, where SETTINGS begins in `sql`; its length without.
     """
 
     verb: str
@@ -49,6 +50,7 @@ class Statement:
     format: str
     tail: str
     data_at: int
+    settings_at: int = -1
 
     @property
     def is_query(self) -> bool:
@@ -110,13 +112,15 @@ def _parse_insert(text: bytes) -> Statement | None:
     depth = 0
     before: Token | None = None
     pending: Token | None = None  # a FORMAT word that waits for its name
+    settings_at = len(text)
     for match in _TOKEN.finditer(text):
         if match["blank"] is not None:
             continue
         token = _token(match)
         if pending is not None:
             if token.kind == "word":
-                return _with_data(text, pending.start, _decode(token.text), _data_at(text, token.end))
+                data_at = _data_at(text, token.end)
+                return _with_data(text, pending.start, _decode(token.text), data_at, settings_at)
             pending = None
         if token.text in (b"(", b"["):
             depth += 1
@@ -127,16 +131,18 @@ def _parse_insert(text: bytes) -> Statement | None:
             if word in (b"SELECT", b"WITH"):
                 return None  # the rows come from a query; FORMAT then says nothing
             if word == b"VALUES":
-                return _with_data(text, token.start, "Values", token.end)
+                return _with_data(text, token.start, "Values", token.end, settings_at)
+            if word == b"SETTINGS":
+                settings_at = min(settings_at, token.start)
             if word == b"FORMAT":
                 pending = token
         before = token
     return None
 
 
-def _with_data(text: bytes, end: int, input_format: str, data_at: int) -> Statement:
+def _with_data(text: bytes, end: int, input_format: str, data_at: int, settings_at: int) -> Statement:
     sql = _decode(text[:end]).rstrip()
-    return Statement("INSERT", sql, sql, input_format, "", data_at)
+    return Statement("INSERT", sql, sql, input_format, "", data_at, min(len(sql), len(_decode(text[:settings_at]))))
 
 
 def _names(before: Token | None) -> bool:

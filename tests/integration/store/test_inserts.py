@@ -219,3 +219,49 @@ async def test_the_native_async_client_inserts_and_asks(store: StoreHandle) -> N
         assert answer.result_rows == [(700, 700 * 699 / 2)]
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "code"),
+    [
+        ("ADD CONSTRAINT refuses CHECK version < 5", "DROP CONSTRAINT refuses", 469),
+        ("MODIFY SETTING parts_to_throw_insert = 1", "RESET SETTING parts_to_throw_insert", 252),
+    ],
+    ids=["constraint", "too many parts"],
+)
+@pytest.mark.parametrize("form", ["FORMAT CSV", "VALUES", "FORMAT JSONEachRow", "SETTINGS async_insert = 0 FORMAT CSV"])
+def test_an_error_behind_the_parser_is_an_error(
+    store: StoreHandle, change: str, undo: str, code: int, form: str
+) -> None:
+    """The engine's streaming insert would say that it is stored."""
+    store.query("TRUNCATE TABLE cityfleet.wards", "admin")
+    store.query("INSERT INTO cityfleet.wards VALUES ('k1', '', '', '', 1)", "writer", insert_deduplicate=0)
+    store.query(f"ALTER TABLE cityfleet.wards {change}", "admin")
+    data = {"VALUES": b"('k2','','','',9)", "FORMAT JSONEachRow": b'{"ward_code":"k2","version":9}'}
+    try:
+        with pytest.raises(QueryError) as caught:
+            store.query(f"INSERT INTO cityfleet.wards {form}", "writer", data=data.get(form, b"k2,,,,9\n"))
+    finally:
+        store.query(f"ALTER TABLE cityfleet.wards {undo}", "admin")
+    assert caught.value.code == code
+    assert store.rows("SELECT ward_code FROM cityfleet.wards") == [["k1"]]
+
+
+def test_a_body_too_large_for_memory_is_inserted_too(store: StoreHandle) -> None:
+    """Above 256 MB it goes through a file below the store's own folder, which its sandbox lets it read."""
+    name = b"x" * 1_000_000
+    data = b"".join(b'{"ward_code":"big%d","version":1,"name":"%s"}\n' % (n, name) for n in range(270))
+    store.query("INSERT INTO cityfleet.wards FORMAT JSONEachRow", "writer", data=data, insert_deduplicate=0)
+    asked = "SELECT count(), sum(length(name)) FROM cityfleet.wards WHERE ward_code LIKE 'big%'"
+    assert store.query(asked) == "270\t270000000\n"
+    store.query("TRUNCATE TABLE cityfleet.wards", "admin")
+
+
+def test_an_error_that_quotes_bytes_is_an_error(store: StoreHandle) -> None:
+    store.query("ALTER TABLE cityfleet.wards ADD CONSTRAINT refuses CHECK name != '\\xff\\xfe'", "admin")
+    try:
+        with pytest.raises(QueryError) as caught:
+            store.query("INSERT INTO cityfleet.wards FORMAT CSV", "writer", data=b"q1,\xff\xfe,,,1\n")
+    finally:
+        store.query("ALTER TABLE cityfleet.wards DROP CONSTRAINT refuses", "admin")
+    assert caught.value.code == 469
