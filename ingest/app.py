@@ -41,9 +41,9 @@ from ingest.transport.pressure import Pressure, PressureCollector
 from ingest.workers.bus import Bus
 from ingest.workers.fellows import Fellows
 from ingest.workers.place import Place
-from ingest.write.clickhouse import ClickHouseWriter
+from ingest.write.clickhouse import ClickHouseStore
 from ingest.write.memory import InsertMemory
-from ingest.write.stage import write_stage
+from ingest.write.stage import WriteStage
 from runtime.endpoint import Endpoint
 from runtime.pipe import Pipe
 from runtime.secrets import secret
@@ -94,7 +94,6 @@ class _Ingest:
             settings, spool=msgspec.structs.replace(settings.spool, segment_max_bytes=segment_bytes)
         )
         self._settings = settings
-        self._store = store
         self._place = place
         internal = secret(place.data_dir, "internal")
         self._chunks: Pipe[FrameChunk] = Pipe(_CHUNKS)
@@ -113,6 +112,9 @@ class _Ingest:
         self._sealed_memory = SealedMemory()
         self._spool_state = SpoolState()
         self._write_state = WriteState()
+        self._writer = ClickHouseStore(
+            lambda: open_client(store, place.data_dir, "writer"), settings.write.answer_timeout_s
+        )
         self._spool = Spool(place.path("spool"), settings.spool)
         quota = Quota(self._index, _rates(settings.quota.devices), _rates(settings.quota.gateways))
         self._mqtt = MqttEndpoint(
@@ -133,6 +135,7 @@ class _Ingest:
             self._gate.on_change(partial(self._mqtt.pause, bit), partial(self._mqtt.resume, bit), traffic)
         drain = Drain(settings.watermarks)
         self._bodies = InsertMemory(SegmentReader().read, lambda: self._write_state.taken_bytes)
+        self._write = WriteStage(self._writer, self._bodies.read, self._write_state, settings.write)
         self._pressure = Pressure(
             self._gate,
             drain,
@@ -204,6 +207,7 @@ class _Ingest:
         ]
         for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
             self._closed.put_nowait(segment)
+            self._write.expect([segment])
             self._spool_state.found(segment)
         if self._spool_state.recovered:
             log.info("spool_recovered", readings=self._spool_state.recovered, segments=len(self._closed))
@@ -253,7 +257,6 @@ class _Ingest:
     async def _flow(self) -> None:
         """Batch, spool and write, each ending when the pipe before it has ended."""
         settings = self._settings
-        writer = ClickHouseWriter(lambda: open_client(self._store, self._place.data_dir, "writer"))
         batch = batch_stage(
             self._chunks,
             self._sealed,
@@ -271,11 +274,9 @@ class _Ingest:
                     spool_stage(self._sealed, self._closed, self._spool, self._spool_state, self._is_store_idle),
                     name="spool",
                 )
-                stages.create_task(
-                    write_stage(self._closed, self._bodies.read, writer, self._write_state), name="write"
-                )
+                stages.create_task(self._write.run(self._closed), name="write")
         finally:
-            await writer.close()
+            await self._writer.close()
 
     async def _leave(self, flow: "asyncio.Task[None]") -> None:
         """In flow order: no more input, drain to the spool, acknowledge, give the store a while, close."""
@@ -404,7 +405,7 @@ class _Ingest:
         return missing
 
     def _degraded(self) -> dict[str, str]:
-        notes = {"device_index": self._feed.age, "gate": self._pressure.waiting}
+        notes = {"device_index": self._feed.age, "gate": self._pressure.waiting, **self._write.problems()}
         return {what: text for what, text in notes.items() if text}
 
 

@@ -14,7 +14,15 @@ class UnavailableError(IngestError):
 
 
 class PoisonError(IngestError):
-    """The store will never take this segment; set it aside and go on."""
+    """Nobody will ever read or take this segment; set it aside and go on."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RefusedError(IngestError):
+    """The store does not take these bytes: find the rows that it is about."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

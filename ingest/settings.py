@@ -239,6 +239,32 @@ class Watermarks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("refuse_after_s cannot be negative, drain_backlog_s must be positive")
 
 
+class WriteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How segments go into the store."""
+
+    # An insert without an answer for so long is tried again; after each such twice as long, up to ten times.
+    answer_timeout_s: float = 60.0
+    # After a failure nothing is sent for a while, each time twice as long, give or take a half.
+    retry_first_s: float = 0.1
+    retry_longest_s: float = 10.0
+    # Parts of one partition, as the store counts them: above the first there are pauses between inserts, up to the
+    # longest; above the second there are no inserts.
+    parts_slow: int = 300
+    parts_stop: int = 1_000
+    parts_pause_s: float = 2.0
+    parts_check_s: float = 5.0
+    # How often the tables are asked for their deduplication windows.
+    windows_check_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.retry_first_s <= self.retry_longest_s:
+            raise ValueError("retry_first_s must be above 0 and not above retry_longest_s")
+        if not 0 < self.parts_slow < self.parts_stop:
+            raise ValueError("parts_slow must be above 0 and below parts_stop")
+        if min(self.answer_timeout_s, self.parts_check_s, self.windows_check_s) <= 0 or self.parts_pause_s < 0:
+            raise ValueError("times must be above 0")
+
+
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Processes that share the ports. Limits on memory, disk and connections hold for each.
     workers: int = 1
@@ -248,6 +274,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparkplug: SparkplugSettings = SparkplugSettings()
     time: TimeSettings = TimeSettings()
     spool: SpoolSettings = SpoolSettings()
+    write: WriteSettings = WriteSettings()
     # Address of the registry; empty: the one of this deployment's settings.
     registry: str = ""
     # Frames are gathered at most this long before they go down the pipeline together.

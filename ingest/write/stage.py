@@ -1,92 +1,165 @@
 """The write stage: one closed segment after the other, each retried until ClickHouse has it, then deleted."""
 
 import asyncio
-import random
-import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from ingest.errors import PoisonError, UnavailableError
 from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
 from ingest.model import Segment
+from ingest.settings import WriteSettings
+from ingest.write.breaker import Breaker
+from ingest.write.delivery import Bodies, Delivery, Store
+from ingest.write.hunt import NothingTakenError
+from ingest.write.metrics import HELD
 from runtime.pipe import Pipe
 from runtime.threads import named_pool
 
 log = structlog.get_logger()
 
-_BACKOFF_S = (0.1, 10.0)
-
-
-class BlockWriter(Protocol):
-    async def insert(self, table: str, body: bytes, token: str) -> None:
-        """Insert Native blocks under a deduplication token. Raises UnavailableError or PoisonError."""
-
-
-# Tables and their insert bodies; raises ValueError if the file was damaged since it was closed.
-Bodies = list[tuple[str, bytes]]
+# Raises ValueError if the file was damaged since it was closed.
 ReadBodies = Callable[[Segment], Bodies]
 
-
-async def write_stage(closed: Pipe[Segment], read: ReadBodies, writer: BlockWriter, state: WriteState) -> None:
-    """Run until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again.
-
-    While one segment is inserted the next one is read; `read` is never called twice at once.
-    """
-    ready: Pipe[tuple[Segment, Bodies]] = Pipe(1)
-    async with asyncio.TaskGroup() as both:
-        both.create_task(_read(closed, ready, read, state), name="read_segments")
-        both.create_task(_write_all(ready, writer, state), name="write_segments")
+# Segments of which the store took nothing are kept in memory while others tell whether it is them or the store.
+_HELD_MAX = 2
 
 
-async def _read(
-    closed: Pipe[Segment], ready: Pipe[tuple[Segment, Bodies]], read: ReadBodies, state: WriteState
-) -> None:
-    loop = asyncio.get_running_loop()
-    with named_pool("segments") as thread:
-        async for segment in closed:
-            state.took(segment)
-            await ready.wait_writable()
+class WriteStage:
+    """`run` is the stage; `problems` says what a person should know."""
+
+    def __init__(self, store: Store, read: ReadBodies, state: WriteState, settings: WriteSettings) -> None:
+        self._store = store
+        self._read_bodies = read
+        self._state = state
+        self._settings = settings
+        self._breaker = Breaker(settings)
+        self._unconfirmed: set[str] = set()
+        self._taken: dict[str, int] = {}
+        self._held: list[Delivery] = []
+
+    def expect(self, recovered: Iterable[Segment]) -> None:
+        """Segments that a process before this one may have inserted, in the order in which they will come."""
+        self._unconfirmed.update(segment.name for segment in recovered)
+
+    def problems(self) -> dict[str, str]:
+        found = {}
+        if not self._breaker.is_closed:
+            found["store"] = self._breaker.reason
+        if self._held:
+            found["store_refuses"] = f"all rows of {len(self._held)} segments: {self._state.unavailable}"
+        return found
+
+    async def run(self, closed: Pipe[Segment]) -> None:
+        """Until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again.
+
+        While one segment is inserted the next one is read; `read` is never called twice at once.
+        """
+        ready: Pipe[tuple[Segment, Bodies]] = Pipe(1)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._read(closed, ready), name="read_segments")
+            both.create_task(self._write_all(ready), name="write_segments")
+
+    async def _read(self, closed: Pipe[Segment], ready: Pipe[tuple[Segment, Bodies]]) -> None:
+        loop = asyncio.get_running_loop()
+        with named_pool("segments") as thread:
+            async for segment in closed:
+                self._state.took(segment)
+                await ready.wait_writable()
+                try:
+                    bodies = await loop.run_in_executor(thread, self._read_bodies, segment)
+                except ValueError as exc:
+                    await self._set_aside(segment, PoisonError(str(exc), 0))
+                else:
+                    await ready.put((segment, bodies))
+        ready.close()
+
+    async def _write_all(self, ready: Pipe[tuple[Segment, Bodies]]) -> None:
+        while True:
             try:
-                bodies = await loop.run_in_executor(thread, read, segment)
-            except ValueError as exc:
-                await _set_aside(segment, state, PoisonError(str(exc), 0))
+                # Held segments are tried again also if nothing else comes.
+                async with asyncio.timeout(self._settings.retry_longest_s if self._held else None):
+                    found = await ready.get()
+            except TimeoutError:
+                pass
             else:
-                await ready.put((segment, bodies))
-    ready.close()
+                if found is None:
+                    return
+                segment, bodies = found
+                await self._write(Delivery(segment, bodies, is_unconfirmed=segment.name in self._unconfirmed))
+            for delivery in tuple(self._held):
+                await self._write(delivery)
 
-
-async def _write_all(ready: Pipe[tuple[Segment, Bodies]], writer: BlockWriter, state: WriteState) -> None:
-    async for segment, bodies in ready:
-        await _write(segment, bodies, writer, state)
-
-
-async def _write(segment: Segment, bodies: Bodies, writer: BlockWriter, state: WriteState) -> None:
-    delay_s = _BACKOFF_S[0]
-    started = time.monotonic()
-    while True:
+    async def _write(self, delivery: Delivery) -> None:
+        """Until the store has it, it is set aside, or it is held."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        while True:
+            await self._breaker.wait(lambda: self._probe(delivery))
+            try:
+                await delivery.run(self._store, self._taken, self._is_there)
+            except UnavailableError as exc:
+                self._failed(str(exc))
+            except NothingTakenError as exc:
+                self._state.unavailable = exc.reason
+                if self._hold(delivery):
+                    return
+                self._failed(exc.reason)
+            except PoisonError as exc:
+                self._release(delivery)
+                await self._set_aside(delivery.segment, exc)
+                return
+            else:
+                break
+        self._breaker.succeeded()
+        self._release(delivery)
+        self._unconfirmed.discard(delivery.segment.name)
+        self._state.unavailable = ""
+        WRITE_INSERT_SECONDS.observe(loop.time() - started)
         try:
-            for table, body in bodies:
-                await writer.insert(table, body, f"{segment.name}-{table}")
-            break
-        except UnavailableError as exc:
-            state.retries += 1
-            state.unavailable = str(exc)
-            log.warning("write_retry", segment=segment.name, retry_s=round(delay_s, 2), reason=str(exc))
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
-            delay_s = min(delay_s * 2, _BACKOFF_S[1])
-        except PoisonError as exc:
-            await _set_aside(segment, state, exc)
-            return
-    state.unavailable = ""
-    WRITE_INSERT_SECONDS.observe(time.monotonic() - started)
-    await asyncio.to_thread(segment.remove)
-    state.written(segment)
+            await asyncio.to_thread(delivery.segment.remove)
+        except OSError as exc:  # the next start sends it again, under its token
+            log.error("segment_not_removed", segment=delivery.segment.name, reason=str(exc))
+        self._state.written(delivery.segment, delivery.refused)
 
+    def _failed(self, reason: str) -> None:
+        self._state.retries += 1
+        self._state.unavailable = reason
+        self._breaker.failed(reason)
 
-async def _set_aside(segment: Segment, state: WriteState, exc: PoisonError) -> None:
-    """Keep the file beside the spool for a person; it must not stop what comes behind it."""
-    aside = await asyncio.to_thread(segment.set_aside)
-    state.set_aside(segment)
-    log.error("write_segment_set_aside", segment=segment.name, code=exc.code, path=str(aside), reason=str(exc))
+    async def _probe(self, delivery: Delivery) -> None:
+        """A sign of life. A store that was started since the first attempt may have lost the tokens it knew."""
+        started_s = await self._store.started_s()
+        if delivery.first_attempt_s is not None and started_s >= delivery.first_attempt_s:
+            delivery.is_unconfirmed = True
+
+    async def _is_there(self, body: bytes) -> bool:
+        return False
+
+    def _hold(self, delivery: Delivery) -> bool:
+        """Put it by and go on with others, if there is room."""
+        if delivery in self._held:
+            return True
+        if len(self._held) >= _HELD_MAX:
+            return False
+        self._held.append(delivery)
+        HELD.set(len(self._held))
+        log.error(
+            "write_segment_held", segment=delivery.segment.name, table=delivery.table, reason=self._state.unavailable
+        )
+        return True
+
+    def _release(self, delivery: Delivery) -> None:
+        if delivery in self._held:
+            self._held.remove(delivery)
+            HELD.set(len(self._held))
+
+    async def _set_aside(self, segment: Segment, exc: PoisonError) -> None:
+        """Keep the file beside the spool for a person; it must not stop what comes behind it."""
+        path = segment.path
+        try:
+            path = await asyncio.to_thread(segment.set_aside)
+        except OSError as error:
+            log.error("segment_not_moved", segment=segment.name, reason=str(error))
+        self._state.set_aside(segment)
+        log.error("write_segment_set_aside", segment=segment.name, code=exc.code, path=str(path), reason=str(exc))

@@ -36,7 +36,7 @@ class Fault:
     delay     each request, or each piece of a TCP connection, waits `delay_s`
 
     `times`: to so many requests, then `pass`; 0: until another one is set. `match`: only to requests with these bytes
-    in their head, which holds the query of an insert (percent-encoded). Both are for HTTP.
+    in their head; that of an insert by ingest has `insert_deduplication_token=<segment>-<table>`. Both are for HTTP.
     """
 
     kind: Kind = "pass"
