@@ -94,6 +94,7 @@ class _Ingest:
             settings, spool=msgspec.structs.replace(settings.spool, segment_max_bytes=segment_bytes)
         )
         self._settings = settings
+        self._store = store
         self._place = place
         internal = secret(place.data_dir, "internal")
         self._chunks: Pipe[FrameChunk] = Pipe(_CHUNKS)
