@@ -29,7 +29,9 @@ from ingest.resolve.index_file import IndexFile
 from ingest.resolve.resolver import Resolver, TimeWindow
 from ingest.settings import IngestSettings, RateSettings
 from ingest.sparkplug.host import SparkplugHost
+from ingest.spool.backlog import Backlog
 from ingest.spool.bodies import SegmentReader
+from ingest.spool.memory import MemorySpool
 from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
 from ingest.transport.broker import BrokerConsumer
@@ -116,7 +118,9 @@ class _Ingest:
         self._writer = ClickHouseStore(
             lambda: open_client(store, place.data_dir, "writer"), settings.write.answer_timeout_s
         )
-        self._spool = Spool(place.path("spool"), settings.spool)
+        self._backlog = Backlog()
+        spool = Spool if settings.spool.durability == "fsync" else MemorySpool
+        self._spool = spool(place.path("spool"), settings.spool, backlog=self._backlog)
         quota = Quota(self._index, _rates(settings.quota.devices), _rates(settings.quota.gateways))
         self._mqtt = MqttEndpoint(
             settings.mqtt,
@@ -142,8 +146,9 @@ class _Ingest:
             drain,
             self._spool_state,
             self._write_state,
-            settings.spool.max_bytes,
+            self._spool.limit_bytes,
             {
+                "spool": lambda: self._backlog.memory_bytes,
                 "batch": lambda: self._batch.size_bytes,
                 "sealed": lambda: self._sealed_memory.held_bytes,
                 "partial_packets": lambda: self._mqtt.kept_bytes,
@@ -202,10 +207,12 @@ class _Ingest:
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
         settings = self._settings
-        spools = [
-            self._spool,
-            *(Spool(self._place.left_over(number), settings.spool) for number in self._place.left_over_spools()),
-        ]
+        folders = [self._place.path("spool"), *map(self._place.left_over, self._place.left_over_spools())]
+        spools = [Spool(folder, settings.spool, backlog=self._backlog) for folder in folders]
+        if isinstance(self._spool, Spool):
+            spools[0] = self._spool
+        else:
+            log.warning("spool_in_memory", lost_with_the_process=True)
         for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
             self._closed.put_nowait(segment)
             self._write.expect([segment])
@@ -213,6 +220,7 @@ class _Ingest:
         if self._spool_state.recovered:
             log.info("spool_recovered", readings=self._spool_state.recovered, segments=len(self._closed))
         await self._open_ledger()
+        self._backlog.expose()
         self._feed.load()
         await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
@@ -278,6 +286,8 @@ class _Ingest:
                 stages.create_task(self._write.run(self._closed), name="write")
         finally:
             await self._writer.close()
+            if isinstance(self._spool, MemorySpool):
+                await asyncio.to_thread(self._spool.keep)
 
     async def _leave(self, flow: "asyncio.Task[None]") -> None:
         """In flow order: no more input, drain to the spool, acknowledge, give the store a while, close."""
@@ -401,12 +411,19 @@ class _Ingest:
             missing["device_index"] = self._feed.problem
         if self._pressure.is_refusing_devices:
             missing["gate"] = f"the store or the disk is behind: {self._pressure.waiting}"
+        if self._spool.problem:
+            missing["spool"] = self._spool.problem
         if self._settings.broker.host and self._broker.problem:
             missing["broker"] = self._broker.problem
         return missing
 
     def _degraded(self) -> dict[str, str]:
         notes = {"device_index": self._feed.age, "gate": self._pressure.waiting, **self._write.problems()}
+        if not self._spool.is_on_disk:
+            notes["spool"] = "in memory: what is acknowledged is lost with the process"
+        age_s = self._backlog.oldest_age_s
+        if age_s > self._settings.spool.max_age_s:
+            notes["spool_age"] = f"the oldest segment has waited for the store for {age_s:.0f} s"
         return {what: text for what, text in notes.items() if text}
 
 

@@ -47,7 +47,7 @@ class Segment(msgspec.Struct, frozen=True):
 
     Bytes, rows and readings are of its whole records: what was damaged does not count. `received_ms` are the earliest
     and the latest time at which one of its frames was received, (0, 0) if it was written by a version that did not say.
-    `windows` are the blocks of each record where the segment is in memory and not in the file `path`.
+    `windows` are its records where the segment is in memory and not in the file `path`.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Segment(msgspec.Struct, frozen=True):
     rows: tuple[int, ...]
     readings: tuple[int, ...]
     received_ms: tuple[int, int] = (0, 0)
-    windows: tuple[tuple[bytes, ...], ...] | None = None
+    windows: tuple[SealedBatch, ...] | None = None
     keeper: Keeper | None = None
 
     def remove(self) -> None:

@@ -1,5 +1,7 @@
 """Settings of the ingest role."""
 
+from typing import Literal
+
 import msgspec
 
 from runtime.settings import ListenSettings
@@ -196,6 +198,21 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_early_rows: int = 300_000
     # Above this much on disk, sockets are no longer read until the store has caught up.
     max_bytes: int = 8_000_000_000
+    # The disk is left this much; with less, nothing is acknowledged.
+    min_free_bytes: int = 500_000_000
+    # With segments that wait longer for the store, /readyz says `degraded`.
+    max_age_s: float = 300.0
+    # "fsync": acknowledged when it is on disk. "memory": when it is in memory, and lost with the process.
+    durability: Literal["fsync", "memory"] = "fsync"
+    # As max_bytes, where segments are in memory; they count against max_in_flight_bytes too.
+    max_bytes_memory: int = 200_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("segment_max_rows", "segment_max_bytes", "max_bytes", "max_bytes_memory"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.min_free_bytes < 0:
+            raise ValueError(f"min_free_bytes cannot be negative: {self.min_free_bytes}")
 
 
 class RateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

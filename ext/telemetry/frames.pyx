@@ -44,6 +44,18 @@ cdef class FrameChunk:
     def size_bytes(self) -> int:
         return self.size + self.count * sizeof(Frame)
 
+    @property
+    def received_ms(self) -> tuple[int, int]:
+        """The earliest and the latest time at which a frame was received; (0, 0) without frames."""
+        cdef long long first = 0, last = 0
+        cdef size_t i
+        for i in range(self.count):
+            if i == 0 or self.frames[i].received_ms < first:
+                first = self.frames[i].received_ms
+            if i == 0 or self.frames[i].received_ms > last:
+                last = self.frames[i].received_ms
+        return first, last
+
     cdef Frame* append(self, const unsigned char* topic, size_t topic_size,
                        const unsigned char* payload, size_t payload_size) noexcept:
         cdef size_t wanted = self.size + topic_size + payload_size

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from ext.telemetry.frames import FrameChunk
-from ingest.model import SealedBatch
+from ingest.model import TRANSPORTS, SealedBatch
 from runtime.pipe import Pipe
+
+_NUMBERS = {name: number for number, name in enumerate(TRANSPORTS)}
 
 
 class SealedMemory:
@@ -67,5 +71,19 @@ async def batch_stage(
         ):
             window.append(another)
             convert(another)
-        await sealed.put(memory.seal(columns, partial(on_durable, window)))
+        batch = memory.seal(columns, partial(on_durable, window))
+        await sealed.put(msgspec.structs.replace(batch, frames=_frames(window), received_ms=_received_ms(window)))
     sealed.close()
+
+
+def _frames(window: list[FrameChunk]) -> tuple[int, ...]:
+    """How many of each of TRANSPORTS."""
+    frames = [0] * len(TRANSPORTS)
+    for chunk in window:
+        frames[_NUMBERS.get(chunk.transport, -1)] += len(chunk)
+    return tuple(frames)
+
+
+def _received_ms(window: list[FrameChunk]) -> tuple[int, int]:
+    spans = [chunk.received_ms for chunk in window]
+    return min(span[0] for span in spans), max(span[1] for span in spans)

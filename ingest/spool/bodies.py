@@ -1,11 +1,12 @@
 """A closed segment as insert bodies: readings in the table's order, and the newest of each series beside them."""
 
+import os
 from contextlib import suppress
 
 from ext.clickhouse.quarantine_ids import with_ids
 from ext.clickhouse.series_order import SeriesOrder
 from ingest.model import TABLES, Segment
-from ingest.spool.record import scan
+from ingest.spool.scan import Bytes, OpenFile, Record, scan
 
 
 class SegmentReader:
@@ -13,6 +14,24 @@ class SegmentReader:
 
     def __init__(self) -> None:
         self._order = SeriesOrder()
+
+    def windows(self, segment: Segment) -> list[tuple[bytes | memoryview, ...]]:
+        """The blocks of each record, one for each of TABLES; empty where it has no rows.
+
+        Raises: OSError; ValueError if the file is not the segment it was when it was closed.
+        """
+        if segment.windows is not None:
+            return [window.blocks for window in segment.windows]
+        data = memoryview(_read(segment))
+        found: list[tuple[bytes | memoryview, ...]] = []
+        readings = 0
+        for item in scan(Bytes(data), segment.name):
+            if isinstance(item, Record):
+                found.append(_blocks(data, item))
+                readings += sum(item.head.readings)
+        if readings != sum(segment.readings):
+            raise ValueError(f"spool segment {segment.name} is damaged: {readings} of {sum(segment.readings)} readings")
+        return found
 
     def read(self, segment: Segment) -> list[tuple[str, bytes]]:
         """Tables with their Native blocks, in the order in which they are to be inserted.
@@ -22,13 +41,10 @@ class SegmentReader:
         whose columns are others, are taken as they are and leave it alone.
         Raises: OSError; ValueError if the file is not the segment it was when it was closed.
         """
-        data = memoryview(segment.path.read_bytes())
-        records = list(scan(data))
-        if not records or records[-1].end != segment.size_bytes:
-            raise ValueError(f"spool segment {segment.name} is damaged")
+        windows = self.windows(segment)
         bodies = []
         for table, name in enumerate(TABLES):
-            blocks = [record.blocks[table] for record in records if record.blocks[table]]
+            blocks = [window[table] for window in windows if len(window[table])]
             if not blocks:
                 continue
             if name == "readings":
@@ -45,3 +61,20 @@ class SegmentReader:
                     continue
             bodies.append((name, b"".join(blocks)))
         return bodies
+
+
+def _read(segment: Segment) -> bytes:
+    file = os.open(segment.path, os.O_RDONLY)
+    try:
+        return OpenFile(file, segment.size_bytes).read(0, segment.size_bytes)
+    finally:
+        os.close(file)
+
+
+def _blocks(data: memoryview, record: Record) -> tuple[memoryview, ...]:
+    at = record.at + record.head.size_bytes
+    blocks = []
+    for size in record.head.block_bytes[: len(TABLES)]:
+        blocks.append(data[at : at + size])
+        at += size
+    return tuple(blocks)

@@ -1,10 +1,12 @@
 """The spool's files: an open segment that grows by fsynced records, closed segments that wait to be written.
 
 A closed segment never changes. Names are `<node>-<number>`, the number never goes back, so that a name is a token.
+Each step is durable before the next one relies on it; docs/spool.md says what a crash between any two of them leaves.
 """
 
+import contextlib
+import errno
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,141 +15,195 @@ import structlog
 
 from ingest.model import TABLES, SealedBatch, Segment
 from ingest.settings import SpoolSettings
-from ingest.spool.record import encode, scan
+from ingest.spool.backlog import Backlog, Spares
+from ingest.spool.disk import sync_folder, write_all
+from ingest.spool.metrics import FILES_SET_ASIDE, FREE_BYTES, SEGMENT_FILES
+from ingest.spool.numbers import Numbers
+from ingest.spool.record import RecordPlace, encode, end_mark, name_seed
+from ingest.spool.recover import SUFFIX, Loss, Recovery
+from ingest.spool.segment import OpenSegment
 
 log = structlog.get_logger()
 
-_SUFFIX = ".seg"
-_NOTHING = (0,) * len(TABLES)
-
-
-def _added(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
+_NOTHING = SealedBatch((b"",) * len(TABLES), (0,) * len(TABLES), (0,) * len(TABLES), on_durable=lambda: None)
 
 
 class Spool:
     """Not thread-safe: one caller at a time. Everything here may block on the disk, so call it off the loop."""
 
-    def __init__(self, folder: Path, settings: SpoolSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    # Whether `append` waits for a disk.
+    is_on_disk = True
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SpoolSettings,
+        clock: Callable[[], float] = time.monotonic,
+        backlog: Backlog | None = None,
+    ) -> None:
+        """Args: backlog: shared by the spools of one process. Raises: OSError if there is no such folder to be had."""
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._settings = settings
         self._clock = clock
-        folder.mkdir(parents=True, exist_ok=True)
-        self._node = self._node_name()
+        self._numbers = Numbers(folder, FILES_SET_ASIDE.inc)
+        self._spares = Spares(folder)
         self._file: int | None = None
         self._path = folder
-        self._opened_at = 0.0
-        self._size = 0
-        self._rows = _NOTHING
-        self._readings = _NOTHING
-        self.damaged_bytes = 0
-        existing = [int(path.stem.rpartition("-")[2]) for path in folder.glob(f"*{_SUFFIX}")]
-        counter = folder / "next"
-        self._next = max([int(counter.read_text()) if counter.exists() else 1, *(number + 1 for number in existing)])
-
-    def _node_name(self) -> str:
-        """A name that no other spool has, so that tokens of two nodes never meet."""
-        path = self._folder / "node"
-        if not path.exists():
-            path.write_text(secrets.token_hex(6))
-            self._sync_folder()
-        return path.read_text().strip()
+        self._place = RecordPlace(0, 0)
+        # Number and readings of the segment closed last.
+        self._previous = (0, 0)
+        self._open = OpenSegment(settings, clock)
+        # The disk failed in a way that leaves unknown what is behind the last record.
+        self._is_spoiled = False
+        self.backlog = backlog or Backlog(clock)
+        self.losses: list[Loss] = []
+        # Why nothing can be appended just now; empty: it can.
+        self.problem = ""
 
     def recover(self) -> list[Segment]:
-        """Segments left by the process before, oldest first; what is torn or damaged is cut off and counted."""
-        found = []
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda entry: int(entry.stem.rpartition("-")[2])):
-            data = memoryview(path.read_bytes())
-            whole, rows, readings = 0, _NOTHING, _NOTHING
-            for record in scan(data):
-                whole, rows, readings = record.end, _added(rows, record.rows), _added(readings, record.readings)
-            if whole < len(data):
-                self.damaged_bytes += len(data) - whole
-                log.warning("spool_tail_cut", segment=path.stem, whole_bytes=whole, cut_bytes=len(data) - whole)
-                with path.open("r+b") as file:
-                    file.truncate(whole)
-                    os.fsync(file.fileno())
-            if whole:
-                found.append(Segment(path.stem, path, whole, rows, readings))
-            else:
-                path.unlink()
-        return found
+        """Segments left by the process before, oldest first, with what is whole in them; `losses` has what is not."""
+        recovery = Recovery(self._folder, self._numbers)
+        segments = recovery.run()
+        self.losses = recovery.losses
+        with contextlib.suppress(OSError):
+            self._spares.find()
+        now_s, now = time.time(), self._clock()
+        return [
+            self.backlog.add(
+                segment,
+                # Clocks step; nothing is from the future, or older than this.
+                now - max(0.0, now_s - segment.received_ms[0] / 1000 if segment.received_ms[0] else 0.0),
+                is_damaged=segment.name in recovery.damaged,
+            )
+            for segment in segments
+        ]
 
     def append(self, batch: SealedBatch) -> None:
         """Make one record durable: on return it is on disk, checksummed.
 
         Raises: OSError (disk full, I/O error); then nothing of the record counts, and the caller must not acknowledge.
+            It may be called again; but first, if `is_spoiled`, the segment is to be closed.
         """
-        file = self._open() if self._file is None else self._file
-        buffers = encode(batch)
-        wanted = sum(map(len, buffers))
+        assert not self._is_spoiled
         try:
-            written = os.writev(file, buffers)
-            if written < wanted:
-                rest = memoryview(b"".join(buffers))[written:]
-                while rest:
-                    rest = rest[os.write(file, rest) :]
-            os.fdatasync(file)
-        except OSError:
-            os.ftruncate(file, self._size)
-            os.lseek(file, self._size, os.SEEK_SET)
+            self._leave_room(batch.size_bytes)
+            file = self._begin() if self._file is None else self._file
+            buffers = encode(batch, self._place)
+            size_bytes = sum(map(len, buffers))
+            self._write(file, [*buffers, end_mark(self._place.seed, self._open.size_bytes + size_bytes)])
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC:
+                self._spares.clear()
             raise
-        self._size += wanted
-        self._rows = _added(self._rows, batch.rows)
-        self._readings = _added(self._readings, batch.readings)
+        self._open.add(batch, size_bytes)
+        self._place.number += 1
+        self._place.readings_before += sum(batch.readings)
 
     @property
-    def age_s(self) -> float:
-        """Seconds since the open segment got its first record; 0 if it has none."""
-        return self._clock() - self._opened_at if self._size else 0.0
-
-    def closes_in_s(self, *, is_awaited: bool) -> float:
-        """Seconds until the open segment is to be closed; 0 when it is time. It must have rows.
-
-        Args:
-            is_awaited: the store has nothing else to do, so a small segment need not wait for company. A large one
-                does: few large inserts leave the engine less to merge.
-        """
-        settings = self._settings
-        rows = max(self._rows)
-        if self._size >= settings.segment_max_bytes or rows >= settings.segment_max_rows:
-            return 0.0
-        limit_s = settings.segment_max_age_s
-        if is_awaited and rows < settings.segment_early_rows:
-            limit_s = min(limit_s, settings.segment_early_age_s)
-        return max(0.0, limit_s - self.age_s)
+    def limit_bytes(self) -> int:
+        """So much may wait for the store."""
+        return self._settings.max_bytes
 
     @property
     def has_open_rows(self) -> bool:
-        return self._size > 0
+        return self._open.size_bytes > 0
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Nothing may be appended to the open segment any more; it has rows and is to be closed."""
+        return self._is_spoiled
+
+    def closes_in_s(self, *, is_awaited: bool) -> float:
+        """As OpenSegment's."""
+        return self._open.closes_in_s(is_awaited=is_awaited)
 
     def close_segment(self) -> Segment:
-        """Close the open segment, which must have rows."""
-        assert self._file is not None
-        os.close(self._file)
-        segment = Segment(self._path.stem, self._path, self._size, self._rows, self._readings)
-        self._file, self._size, self._rows, self._readings = None, 0, _NOTHING, _NOTHING
+        """Close the open segment, which must have rows. Never raises: its records are durable already."""
+        file, opened = self._file, self._open
+        assert file is not None
+        if not self._is_spoiled:
+            with contextlib.suppress(OSError):
+                self._write_end(file)
+        with contextlib.suppress(OSError):
+            os.close(file)
+        segment = Segment(
+            self._path.stem, self._path, opened.size_bytes, opened.rows, opened.readings, opened.received_ms
+        )
+        segment = self.backlog.add(segment, opened.began_at, spares=None if self._is_spoiled else self._spares)
+        self._previous = (self._place.segment, sum(opened.readings))
+        self._file, self._is_spoiled = None, False
+        opened.clear()
         return segment
 
-    def _open(self) -> int:
-        number, self._next = self._next, self._next + 1
-        # The counter is written ahead in steps: numbers may be skipped after a crash, never used twice.
-        if number % 1000 == 1 or not (self._folder / "next").exists():
-            draft = self._folder / "next.draft"
-            with draft.open("w") as counter:
-                counter.write(str(number + 1000))
-                counter.flush()
-                os.fsync(counter.fileno())
-            draft.replace(self._folder / "next")
-        self._path = self._folder / f"{self._node}-{number}{_SUFFIX}"
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-        self._opened_at = self._clock()
-        self._sync_folder()
-        return self._file
+    def _write_end(self, file: int) -> None:
+        """An empty record, so that recovery knows how many readings there should be; not synced, for it may be missing.
+        What is behind is of the segment that had the file before.
+        """
+        buffers = encode(_NOTHING, self._place)
+        write_all(file, buffers, self._open.size_bytes)
+        end = self._open.size_bytes + sum(map(len, buffers))
+        if os.fstat(file).st_size > end:
+            os.ftruncate(file, end)
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
+    def _begin(self) -> int:
+        """The file of the next segment, its name durable before anything is in it. Raises: OSError."""
+        node, number = self._numbers.take()
+        path = self._folder / f"{node}-{number}{SUFFIX}"
+        is_used = self._spares.take(path)
+        file = -1
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            file = os.open(path, os.O_WRONLY if is_used else os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            sync_folder(self._folder)
+        except OSError:
+            if file >= 0:
+                os.close(file)
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            raise
+        SEGMENT_FILES.labels("used" if is_used else "new").inc()
+        self._path, self._file = path, file
+        previous, previous_readings = self._previous
+        self._place = RecordPlace(name_seed(path.stem), number, 0, 0, previous, previous_readings)
+        return file
+
+    def _write(self, file: int, buffers: list[bytes]) -> None:
+        try:
+            write_all(file, buffers, self._open.size_bytes)
+        except OSError:
+            self._cut(file)
+            raise
+        try:
+            os.fdatasync(file)
+        except OSError:
+            # The kernel has forgotten which pages it could not write: a second fdatasync would say that all is well.
+            self._cut(file)
+            self._spoil()
+            raise
+
+    def _cut(self, file: int) -> None:
+        """Take back what was written behind the last record."""
+        try:
+            os.ftruncate(file, self._open.size_bytes)
+        except OSError as exc:
+            log.error("spool_truncate_failed", segment=self._path.stem, reason=exc.strerror)
+            self._spoil()
+
+    def _spoil(self) -> None:
+        if self._open.size_bytes:
+            self._is_spoiled = True
+        elif self._file is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            self._file = None
+
+    def _leave_room(self, wanted: int) -> None:
+        """Raises: OSError (ENOSPC) if the disk would have less left than it must."""
+        about = os.statvfs(self._folder)
+        free = about.f_bavail * about.f_frsize
+        FREE_BYTES.set(free)
+        if free - wanted < self._settings.min_free_bytes:
+            text = f"less than ingest.spool.min_free_bytes left: {free} bytes"
+            raise OSError(errno.ENOSPC, text)

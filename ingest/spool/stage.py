@@ -8,6 +8,7 @@ import structlog
 
 from ingest.metrics import SPOOL_FSYNC_SECONDS, SpoolState
 from ingest.model import SealedBatch, Segment
+from ingest.spool.memory import MemorySpool
 from ingest.spool.spool import Spool
 from runtime.pipe import Pipe
 from runtime.threads import named_pool
@@ -22,7 +23,7 @@ _LOOK_AGAIN_S = 0.05
 async def spool_stage(
     sealed: Pipe[SealedBatch],
     closed: Pipe[Segment],
-    spool: Spool,
+    spool: Spool | MemorySpool,
     state: SpoolState,
     is_awaited: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -36,6 +37,12 @@ async def spool_stage(
     """
     loop = asyncio.get_running_loop()
     with named_pool("spool") as disk:
+
+        async def close() -> None:
+            segment = await loop.run_in_executor(disk, spool.close_segment)
+            state.closed(segment)
+            await closed.put(segment)
+
         while True:
             batch = await _next_batch(sealed, spool, is_awaited)
             if batch is not None:
@@ -43,26 +50,33 @@ async def spool_stage(
                 started = time.perf_counter()
                 while True:
                     try:
-                        await loop.run_in_executor(disk, spool.append, batch)
+                        if spool.is_on_disk:
+                            await loop.run_in_executor(disk, spool.append, batch)
+                        else:
+                            spool.append(batch)
                         break
                     except OSError as exc:
-                        log.error("spool_append_failed", reason=exc.strerror, retry_s=_RETRY_S)
+                        spool.problem = exc.strerror or str(exc)
+                        log.error("spool_append_failed", reason=spool.problem, retry_s=_RETRY_S)
                         state.append_failures += 1
+                        if spool.is_spoiled:
+                            await close()
                         await asyncio.sleep(_RETRY_S)
+                spool.problem = ""
                 SPOOL_FSYNC_SECONDS.observe(time.perf_counter() - started)
                 state.appended(batch)
                 batch.on_durable()
             ended = batch is None and sealed.is_ended
             if spool.has_open_rows and (ended or not spool.closes_in_s(is_awaited=is_awaited())):
-                segment = await loop.run_in_executor(disk, spool.close_segment)
-                state.closed(segment)
-                await closed.put(segment)
+                await close()
             if ended:
                 break
     closed.close()
 
 
-async def _next_batch(sealed: Pipe[SealedBatch], spool: Spool, is_awaited: Callable[[], bool]) -> SealedBatch | None:
+async def _next_batch(
+    sealed: Pipe[SealedBatch], spool: Spool | MemorySpool, is_awaited: Callable[[], bool]
+) -> SealedBatch | None:
     """The next batch; None if the open segment may come of age first, or at the end of the pipe."""
     if not spool.has_open_rows:
         return await sealed.get()

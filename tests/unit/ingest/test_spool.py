@@ -1,20 +1,20 @@
-"""The spool: records, segments, recovery of what a crash or a bad disk leaves."""
+"""The spool's files: segments, their names, used files, earlier versions, and a disk that refuses."""
 
+import contextlib
 import errno
 import os
+import shutil
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ingest.model import SealedBatch
 from ingest.settings import SpoolSettings
 from ingest.spool.bodies import SegmentReader
-from ingest.spool.record import encode, scan
 from ingest.spool.spool import Spool
+from tests.support.native_twin import read_blocks
 
-# Written by the version before readings_text: readings b"ab" (2 rows), quarantine b"x" (1 row for 3 readings).
-OLD_RECORD = bytes.fromhex("4346523148562e98020000000200000002000000010000000300000001000000616278")
+OLD = Path(__file__).parents[2] / "data" / "spool"
 
 
 def batch(readings=b"r", quarantine=b"", rows=(1, 0, 0), texts=b""):
@@ -23,6 +23,15 @@ def batch(readings=b"r", quarantine=b"", rows=(1, 0, 0), texts=b""):
 
 def read(segment):
     return SegmentReader().read(segment)
+
+
+def fail(monkeypatch, name, number):
+    """Have a system call fail before it does anything."""
+
+    def failing(*arguments, **options):
+        raise OSError(number, "failed")
+
+    monkeypatch.setattr(os, name, failing)
 
 
 def closed(spool, *batches):
@@ -37,17 +46,6 @@ def test_the_insert_body_is_the_blocks_in_order(tmp_path):
     )
     assert read(segment) == [("readings", b"abcd"), ("quarantine", b"xy"), ("readings_text", b"t")]
     assert segment.rows == (3, 2, 1)
-
-
-def test_records_of_the_version_before_are_read_also_beside_new_ones(tmp_path):
-    spool = Spool(tmp_path, SpoolSettings())
-    spool.append(batch(b"cd", b"", (1, 0, 4), b"t"))
-    path = next(tmp_path.glob("*.seg"))
-    path.write_bytes(OLD_RECORD + path.read_bytes() + OLD_RECORD[:-1])
-    (segment,) = Spool(tmp_path, SpoolSettings()).recover()
-    assert read(segment) == [("readings", b"abcd"), ("quarantine", b"x"), ("readings_text", b"t")]
-    assert segment.rows == (3, 1, 4)
-    assert segment.readings == (3, 3, 4)
 
 
 def test_a_segment_closes_by_rows_bytes_and_age(tmp_path):
@@ -95,72 +93,163 @@ def test_names_are_never_used_twice_even_if_the_file_is_gone(tmp_path):
             segment.path.unlink()
 
 
-def test_recovery_gives_whole_records_and_cuts_a_torn_tail(tmp_path):
-    spool = Spool(tmp_path, SpoolSettings())
-    spool.append(batch(b"one"))
-    spool.append(batch(b"two"))
-    path = next(tmp_path.glob("*.seg"))
-    whole = path.stat().st_size
-    with path.open("ab") as file:
-        file.write(b"".join(encode(batch(b"three")))[:-1])
-    again = Spool(tmp_path, SpoolSettings())
-    (segment,) = again.recover()
-    assert read(segment)[0] == ("readings", b"onetwo")
-    assert segment.readings == (2, 0, 0)
-    assert again.damaged_bytes > 0
-    assert path.stat().st_size == whole
-
-
-def test_recovery_drops_a_file_with_nothing_whole(tmp_path):
-    spool = Spool(tmp_path, SpoolSettings())
-    spool.append(batch())
-    path = next(tmp_path.glob("*.seg"))
-    path.write_bytes(b"CFR1 and then nonsense that is long enough to look like a header")
-    assert Spool(tmp_path, SpoolSettings()).recover() == []
-    assert not path.exists()
-
-
-def test_a_closed_segment_that_changed_on_disk_is_not_inserted(tmp_path):
-    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"payload"))
-    data = bytearray(segment.path.read_bytes())
-    data[-1] ^= 1
-    segment.path.write_bytes(data)
-    with pytest.raises(ValueError, match="damaged"):
-        read(segment)
-
-
 def test_a_full_disk_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
     spool = Spool(tmp_path, SpoolSettings())
     spool.append(batch(b"one"))
-    real = os.writev
+    real = os.pwritev
 
-    def half(file, buffers):
-        real(file, [b"".join(buffers)[:20]])
+    def half(file, buffers, at):
+        real(file, [b"".join(buffers)[:20]], at)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "writev", half)
+    monkeypatch.setattr(os, "pwritev", half)
     with pytest.raises(OSError, match="No space"):
         spool.append(batch(b"two"))
     monkeypatch.undo()
+    assert not spool.is_spoiled
     spool.append(batch(b"three"))
     assert read(spool.close_segment())[0] == ("readings", b"onethree")
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(0, 400), st.integers(0, 7))
-def test_any_flipped_bit_is_noticed_and_nothing_before_it_is_lost(payloads, position, bit):
-    records = [b"".join(encode(batch(payload))) for payload in payloads]
-    data = bytearray(b"".join(records))
-    position %= len(data)
-    data[position] ^= 1 << bit
-    before = 0
-    while position >= sum(map(len, records[: before + 1])):
-        before += 1
-    found = [bytes(record.blocks[0]) for record in scan(memoryview(bytes(data)))]
-    assert found == payloads[:before]
+def test_a_failed_fsync_ends_the_segment_with_what_was_acknowledged(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, SpoolSettings())
+    spool.append(batch(b"one"))
+    fail(monkeypatch, "fdatasync", errno.EIO)
+    with pytest.raises(OSError, match="failed"):
+        spool.append(batch(b"two"))
+    monkeypatch.undo()
+    assert spool.is_spoiled
+    first = spool.close_segment()
+    spool.append(batch(b"two"))
+    second = spool.close_segment()
+    assert (read(first), read(second)) == ([("readings", b"one")], [("readings", b"two")])
+    assert [read(one) for one in Spool(tmp_path, SpoolSettings()).recover()] == [read(first), read(second)]
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=200))
-def test_random_bytes_are_no_records(data):
-    assert list(scan(memoryview(data))) == []
+def test_a_failed_fsync_of_the_first_record_leaves_no_segment(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, SpoolSettings())
+    fail(monkeypatch, "fdatasync", errno.EIO)
+    with pytest.raises(OSError, match="failed"):
+        spool.append(batch(b"one"))
+    monkeypatch.undo()
+    assert not spool.is_spoiled
+    assert not spool.has_open_rows
+    assert list(tmp_path.glob("*.seg")) == []
+    spool.append(batch(b"one"))
+    assert read(spool.close_segment()) == [("readings", b"one")]
+
+
+@pytest.mark.parametrize("call", ["open", "rename", "fsync", "pwritev", "fdatasync", "ftruncate"])
+def test_after_any_failing_call_the_next_append_goes_on(tmp_path, monkeypatch, call):
+    spool = Spool(tmp_path, SpoolSettings())
+    acknowledged = []
+    for step in range(3):
+        payload = b"record %d" % step
+        with monkeypatch.context() as patch:
+            fail(patch, call, errno.ENOSPC)
+            with contextlib.suppress(OSError):
+                spool.append(batch(payload))
+                acknowledged.append(payload)
+        if spool.is_spoiled:
+            spool.close_segment()
+        if payload not in acknowledged:
+            spool.append(batch(payload))
+            acknowledged.append(payload)
+    again = Spool(tmp_path, SpoolSettings())
+    found = b"".join(body for segment in again.recover() for _, body in read(segment))
+    assert found == b"".join(acknowledged)
+    assert again.losses == []
+
+
+def test_the_counter_is_written_before_its_numbers_are_used_also_when_the_disk_refused_once(tmp_path, monkeypatch):
+    names = set()
+    spool = Spool(tmp_path, SpoolSettings())
+    closed(spool, batch()).remove()
+    (tmp_path / "next").write_text("1001")
+    spool = Spool(tmp_path, SpoolSettings())
+    with monkeypatch.context() as patch:
+        fail(patch, "rename", errno.ENOSPC)
+        with pytest.raises(OSError, match="failed"):
+            spool.append(batch())
+    for _ in range(2):
+        segment = closed(spool, batch())
+        names.add(segment.name)
+        segment.remove()
+    for path in tmp_path.glob("*.spare"):
+        path.unlink()
+    again = closed(Spool(tmp_path, SpoolSettings()), batch())
+    assert again.name not in names
+
+
+def test_the_disk_is_left_what_it_must_have(tmp_path, monkeypatch):
+    free = os.statvfs(tmp_path)
+    spool = Spool(tmp_path, SpoolSettings(min_free_bytes=(free.f_blocks + 1) * free.f_frsize))
+    with pytest.raises(OSError, match="min_free_bytes"):
+        spool.append(batch())
+    assert list(tmp_path.glob("*.seg")) == []
+
+
+def test_a_used_file_is_written_over_and_what_it_held_counts_as_nothing(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    first = closed(spool, batch(b"a" * 1000), batch(b"b" * 1000), batch(b"c" * 1000))
+    first.remove()
+    assert len(list(tmp_path.glob("*.spare"))) == 1
+    spool.append(batch(b"short"))
+    assert list(tmp_path.glob("*.spare")) == []
+    (path,) = tmp_path.glob("*.seg")
+    assert path.stat().st_size > 3000  # what is behind is of the first
+    again = Spool(tmp_path, SpoolSettings())
+    (segment,) = again.recover()
+    assert read(segment) == [("readings", b"short")]
+    assert segment.readings == (1, 0, 0)
+
+
+def test_a_used_file_that_nothing_was_written_to_is_no_damage(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    closed(spool, batch(b"a" * 1000)).remove()
+    (spare,) = tmp_path.glob("*.spare")
+    spare.rename(tmp_path / f"{(tmp_path / 'node').read_text()}-2.seg")
+    again = Spool(tmp_path, SpoolSettings())
+    assert again.recover() == []
+    assert [path.name for path in tmp_path.iterdir() if path.suffix not in ("", ".spare")] == []
+
+
+def test_files_of_an_earlier_version_are_not_written_over(tmp_path):
+    shutil.copytree(OLD / "cfr2", tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", SpoolSettings())
+    for segment in spool.recover():
+        segment.remove()
+    assert list((tmp_path / "spool").glob("*.spare")) == []
+    assert len(spool.backlog) == 0
+
+
+@pytest.mark.parametrize(("version", "rows"), [("cfr1", [(6, 1, 0)]), ("cfr2", [(6, 1, 0), (2, 1, 1)])])
+def test_a_spool_of_an_earlier_version_is_read_whole(tmp_path, version, rows):
+    shutil.copytree(OLD / version, tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", SpoolSettings())
+    segments = spool.recover()
+    assert [segment.rows for segment in segments] == rows
+    assert [segment.name for segment in segments] == [
+        path.stem for path in sorted((OLD / version).glob("*.seg"), key=lambda path: path.name)
+    ]
+    assert spool.losses == []
+    for segment in segments:
+        bodies = dict(read(segment))
+        assert len(read_blocks(bodies["readings"])) == segment.rows[0]
+        assert len(read_blocks(bodies["quarantine"])) == segment.rows[1]
+    # and the numbers go on where they were
+    assert closed(spool, batch()).name == f"{segments[0].name.partition('-')[0]}-1001"
+
+
+def test_the_oldest_waiting_segment_has_an_age_and_the_backlog_its_bytes(tmp_path):
+    now = [100.0]
+    spool = Spool(tmp_path, SpoolSettings(), lambda: now[0])
+    first = closed(spool, batch(b"x" * 100))
+    now[0] += 7
+    second = closed(spool, batch(b"y" * 100))
+    assert spool.backlog.oldest_age_s == 7
+    assert spool.backlog.size_bytes == first.size_bytes + second.size_bytes
+    first.remove()
+    assert spool.backlog.oldest_age_s == 0
+    assert second.set_aside().name.endswith(".poison")
+    assert (len(spool.backlog), spool.backlog.size_bytes) == (0, 0)
