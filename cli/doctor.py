@@ -25,7 +25,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("spool.fsync", spool.fsync),
     ("spool.set_aside", spool.set_aside),
     ("ingest.durability", ingest.durability),
-    ("ingest.memory", ingest.in_flight),
+    ("ingest.memory", ingest.memory),
     ("ingest.rejected", ingest.rejected),
     ("ingest.index", ingest.index),
     ("ingest.broker", ingest.broker),

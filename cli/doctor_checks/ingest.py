@@ -32,16 +32,24 @@ def index(deployment: Deployment) -> Iterable[Finding]:
             yield ok("ingest.index", what)
 
 
-def in_flight(deployment: Deployment) -> Iterable[Finding]:
+def memory(deployment: Deployment) -> Iterable[Finding]:
+    """What lies between the sockets and the committed row, and whether anybody has to wait for it."""
     answer = deployment.role("ingest")
     if not answer.is_up:
         yield skip("ingest.memory", "ingest does not run")
         return
-    held = answer.value("cityfleet_ingest_queue_depth", queue="in_flight_bytes") or 0.0
+    accounts = answer.by("cityfleet_ingest_memory_bytes", "what")
     limit = deployment.settings.ingest.max_in_flight_bytes * max(1, deployment.settings.ingest.workers)
-    what = f"{size(held)} of {size(limit)} between sockets and store"
-    if held > 0.8 * limit:
-        yield warn("ingest.memory", what, "the disk or the store is behind: above the limit sockets are not read")
+    most = ", ".join(
+        f"{what} {size(held)}" for what, held in sorted(accounts.items(), key=lambda one: -one[1])[:3] if held
+    )
+    what = f"{size(sum(accounts.values()))} of {size(limit)} between sockets and store{f': {most}' if most else ''}"
+    doors = answer.by("cityfleet_ingest_gate_open", "traffic")
+    waiting = [traffic for traffic, open_ in doors.items() if open_ < max(1, deployment.settings.ingest.workers)]
+    if waiting:
+        why = "the store catches up" if answer.value("cityfleet_ingest_draining") else "the disk or the store is behind"
+        remedy = "docs/pressure.md says who waits for what; it goes on by itself"
+        yield warn("ingest.memory", f"{what}; not read now: {', '.join(waiting)}, for {why}", remedy)
     else:
         yield ok("ingest.memory", what)
 
@@ -54,9 +62,8 @@ def rejected(deployment: Deployment) -> Iterable[Finding]:
         return
     reasons = answer.by("cityfleet_ingest_ledger_rejected_total", "reason")
     text = ", ".join(f"{reason} {count:,.0f}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:5])
-    over = sum(count for reason, count in reasons.items() if reason.startswith("quota"))
-    if over:
-        remedy = "the log names the devices; if they may send so much, raise ingest.quota"
+    if reasons.get("quota"):
+        remedy = "the log names the senders (`mqtt_refused`); if they may send so much, raise ingest.quota"
         yield warn("ingest.rejected", f"messages refused at the door: {text}", remedy)
     elif text:
         yield ok("ingest.rejected", f"messages refused at the door: {text}")

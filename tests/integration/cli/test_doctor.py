@@ -38,10 +38,10 @@ def test_a_platform_that_runs_has_nothing_to_mend(platform, fleet):
     assert "store.deduplication" in table
 
 
-@pytest.fixture
-def stopped(tmp_path):
-    """A platform that ran, and was stopped in order."""
-    with running_platform(tmp_path) as platform:
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A platform that ran, and was stopped in order. The last test breaks it."""
+    with running_platform(tmp_path_factory.mktemp("stopped")) as platform:
         assert platform.stop() == 0
         yield platform
 
