@@ -8,7 +8,7 @@ PROTOS := $(shell find proto/cityfleet -name '*.proto')
 PYX := $(shell find ext -name '*.pyx' -o -name '*.pxd')
 export UVLOOP_DISABLED ?=
 
-.PHONY: all build proto ext servers demo test fuzz fault sanitize lint bench clean lock
+.PHONY: all build proto ext servers demo test fuzz fault sanitize lint bench soak clean lock
 all: build
 
 build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protobuf code, Cython extensions
@@ -72,6 +72,9 @@ lint: build  ## style, types, Cython
 
 bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load
 	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only "$(ONLY)") $(if $(DURATION),--duration $(DURATION))
+
+soak: build servers  ## 70 % of the load that it can take, for long: is anything growing? DURATION=seconds (1800), to build/soak.json
+	$(BIN)/python -m loadtest.soak $(if $(DURATION),--duration $(DURATION))
 
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools

@@ -1,0 +1,1 @@
+"""`make soak`: hold a load for long, and tell whether anything grows."""
