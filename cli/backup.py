@@ -65,7 +65,7 @@ def backup(
         )
     if to == _STDOUT and verify:
         raise CommandError("what went to stdout cannot be read again: --verify needs a file", ExitCode.USAGE)
-    os.nice(10)  # devices come first
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # devices come first
     with _errors_said(), runfile.Lock(settings.data_path, "backup"):
         packing = Packing(settings)
         if dry_run:

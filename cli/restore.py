@@ -60,10 +60,11 @@ def _write(archive: ArchiveReader, manifest: Manifest, target: Path) -> None:
     """Put everything into a folder beside the target, then into its place in one step."""
     # A mount point cannot be replaced: then the folder beside it is one within, and its entries move.
     is_mount = target.is_mount()
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(target).free, manifest.size_bytes
+    there = next(path for path in (target, *target.parents) if path.exists())
+    free, needed = shutil.disk_usage(there).free, manifest.size_bytes
     if free < needed * 1.05:
-        raise OSError(errno.ENOSPC, f"{target} has {free:,} bytes free, the backup needs {needed:,}")
+        raise OSError(errno.ENOSPC, f"{there} has {free:,} bytes free, the backup needs {needed:,}")
+    target.parent.mkdir(parents=True, exist_ok=True)
     draft = (target if is_mount else target.parent) / f".{target.name}.restoring"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -78,8 +79,7 @@ def _write(archive: ArchiveReader, manifest: Manifest, target: Path) -> None:
                     (draft / name).rename(target / name)
             sync_folder(target)
         else:
-            target.rmdir()
-            draft.rename(target)
+            draft.rename(target)  # over an empty folder, if there is one
             sync_folder(target.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from runtime.archive import Source
 
 _FOLDER = "ingest"
-# A restored spool is another spool: it takes a name of its own, and so no token is given twice. The ledger is of processes
-# that will not come back; a spare file of the spool has nothing that counts.
+# A restored spool is another spool: it takes a name of its own, and so no token is given twice. The ledger is that of
+# processes that will not come back; a spare file of the spool has nothing that counts.
 _LEFT_OUT = ("node", "ledger*.json", "*.spare", "*.draft", ".*")
 
 
