@@ -62,8 +62,8 @@ _CHUNKS = 4096
 # Rows of one commit window, and so of one record: what is laid out in memory while the disk is busy.
 _WINDOW_ROWS = 500_000
 _ROW_BYTES = 40
-# The memory cap in parts: one is what a commit window, a segment, or all unfinished packets may hold at most. Four
-# windows and four segments (one inserted, one read, which takes three) leave intake a part even when all are full.
+# The memory cap in parts: one is what a segment, two commit windows, or all unfinished packets may hold at most. Four
+# windows and four segments (one inserted, one read, which takes three) leave intake four parts even when all are full.
 _PARTS = 10
 
 
@@ -147,13 +147,13 @@ class _Ingest:
             self._spool_state,
             self._write_state,
             self._spool.limit_bytes,
+            {"partial_packets": lambda: self._mqtt.kept_bytes},
             {
                 "spool": lambda: self._backlog.memory_bytes,
                 "batch": lambda: self._batch.size_bytes,
                 "sealed": lambda: self._sealed_memory.held_bytes,
-                "partial_packets": lambda: self._mqtt.kept_bytes,
+                "inserts": lambda: self._bodies.held_bytes,
             },
-            lambda: self._bodies.held_bytes,
             self._refuse,
         )
         judge = Judge(self._index, window.earliest_ms, window.max_ahead_ms)
@@ -271,8 +271,8 @@ class _Ingest:
             self._sealed,
             self._convert,
             self._batch,
-            min(settings.spool.segment_max_rows, _WINDOW_ROWS, self._part_bytes // _ROW_BYTES),
-            self._part_bytes,
+            min(settings.spool.segment_max_rows, _WINDOW_ROWS, self._part_bytes // 2 // _ROW_BYTES),
+            self._part_bytes // 2,
             self._on_durable,
             self._sealed_memory,
         )

@@ -305,5 +305,5 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:
             raise ValueError(f"workers must be 1 to 64, not {self.workers}")
-        if self.max_in_flight_bytes < 8_000_000:
-            raise ValueError(f"max_in_flight_bytes must be at least 8000000, not {self.max_in_flight_bytes}")
+        if self.max_in_flight_bytes < 32_000_000:
+            raise ValueError(f"max_in_flight_bytes must be at least 32000000, not {self.max_in_flight_bytes}")

@@ -15,9 +15,11 @@ from ingest.settings import Watermarks
 # Memory goes on at this part of a watermark, the backlog on disk at that.
 _MEMORY_AGAIN = 0.5
 _DISK_AGAIN = 0.95
-# What the write side holds leaves intake at least this part of the cap: segments are small enough for that, but those
-# of a run with other settings need not be.
-_INTAKE_PART = 0.25
+# Intake's part of the cap. The rest is kept for what is made of it (rows, blocks, insert bodies), so that an urgent
+# class does not lose its room to what others sent before. Segments of a run with other settings may need more, but not all.
+_INTAKE_PART = (0.1, 0.4)
+# How fast the estimate follows of how many bytes in the spool a byte of frames becomes.
+_FOLLOW = 0.2
 
 
 class Traffic(IntEnum):
@@ -61,8 +63,13 @@ class Gate:
         self._frames = 0
         self._held = 0
         self._accounts: dict[str, int] = {}
-        self._write_bytes = 0
-        self._backlog = 0.0  # as a fraction of the disk's limit
+        self._work: dict[str, int] = {}
+        self._backlog = 0
+        self._backlog_limit = 1 << 62  # not told yet
+        # Bytes in the spool for one of frames, and the two totals of the last look.
+        self._growth = 1.0
+        self._durable = 0
+        self._seen = (0, 0)
         self._reasons: dict[str, None] = {}
         self._drain = 1.0  # what is left of what a drain lets in: 0 none, 1 all
         self._doors = tuple(_Door() for _ in Traffic)
@@ -73,12 +80,12 @@ class Gate:
     @property
     def held_bytes(self) -> int:
         """Everything in memory that counts against the cap."""
-        return self._frames + self._held + self._write_bytes
+        return self._frames + self._held + sum(self._work.values())
 
     @property
     def accounts(self) -> dict[str, int]:
         """Bytes in memory by what they are."""
-        return {"frames": self._frames, **self._accounts, "inserts": self._write_bytes}
+        return {"frames": self._frames, **self._accounts, **self._work}
 
     @property
     def is_open(self) -> bool:
@@ -114,22 +121,30 @@ class Gate:
     def give_back(self, size_bytes: int) -> None:
         """Frames are durable, and gone from memory."""
         self._frames -= size_bytes
+        self._durable += size_bytes
         self._update()
 
     def account(self, name: str, size_bytes: int) -> None:
-        """What `name` holds in memory now, between the sockets and the disk."""
+        """What `name` holds in memory now, beside the frames, of what senders have sent."""
         self._held += size_bytes - self._accounts.get(name, 0)
         self._accounts[name] = size_bytes
         self._update()
 
-    def account_writes(self, size_bytes: int) -> None:
-        """What the insert bodies hold in memory now. What they leave of the cap is intake's."""
-        self._write_bytes = size_bytes
+    def account_work(self, name: str, size_bytes: int) -> None:
+        """What `name` holds now of what is made of the frames. What all of it leaves of the cap is intake's."""
+        self._work[name] = size_bytes
         self._update()
 
-    def disk(self, backlog_bytes: int, limit_bytes: int) -> None:
-        """What waits on disk for the store, and how much may."""
-        self._backlog = backlog_bytes / max(1, limit_bytes)
+    def disk(self, backlog_bytes: int, limit_bytes: int, appended_bytes: int = 0) -> None:
+        """What waits on disk for the store, how much may, and what was appended since the start.
+
+        What is in memory counts as it will be on disk: there it may be many times as large.
+        """
+        appended, durable = appended_bytes - self._seen[0], self._durable - self._seen[1]
+        if appended > 0 and durable > 0:
+            self._growth += _FOLLOW * (appended / durable - self._growth)
+        self._seen = (appended_bytes, self._durable)
+        self._backlog, self._backlog_limit = backlog_bytes, max(1, limit_bytes)
         self._update()
 
     def drain(self, left: float) -> None:
@@ -146,8 +161,10 @@ class Gate:
         self._update()
 
     def _update(self) -> None:
-        room = max(self._limit - self._write_bytes, self._limit * _INTAKE_PART)
+        least, most = _INTAKE_PART
+        room = max(self._limit * least, min(self._limit * most, self._limit - sum(self._work.values())))
         intake = self._frames + self._held
+        disk = (self._backlog + self._growth * self._frames) / self._backlog_limit
         for traffic, door in enumerate(self._doors):
             mark = self._marks[traffic]
             is_open = door.open.is_set()
@@ -155,7 +172,7 @@ class Gate:
                 why = next(iter(self._reasons))
             elif intake > mark * room * (1.0 if is_open else _MEMORY_AGAIN):
                 why = "memory"
-            elif self._backlog >= mark * (1.0 if is_open else _DISK_AGAIN):
+            elif disk >= mark * (1.0 if is_open else _DISK_AGAIN):
                 why = "disk"
             elif self._drain <= 1.0 - mark:
                 why = "drain"

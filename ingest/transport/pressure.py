@@ -23,8 +23,8 @@ class Pressure:
 
     Args:
         backlog_limit_bytes: what may wait in the spool for the store.
-        accounts: name -> what it holds in memory between the sockets and the disk, in bytes.
-        inserts: what the insert bodies hold in memory, in bytes.
+        received: name -> what it holds in memory of what senders sent, beside the frames, in bytes.
+        work: name -> what it holds of what is made of the frames.
         refuse: called with the classes that are not let in, when they change.
     """
 
@@ -35,8 +35,8 @@ class Pressure:
         spool: SpoolState,
         write: WriteState,
         backlog_limit_bytes: int,
-        accounts: dict[str, Callable[[], int]],
-        inserts: Callable[[], int],
+        received: dict[str, Callable[[], int]],
+        work: dict[str, Callable[[], int]],
         refuse: Callable[[frozenset[Traffic]], None],
     ) -> None:
         self._gate = gate
@@ -44,8 +44,8 @@ class Pressure:
         self._spool = spool
         self._write = write
         self._limit = backlog_limit_bytes
-        self._accounts = accounts
-        self._inserts = inserts
+        self._received = received
+        self._work = work
         self._refuse = refuse
         self._refused: frozenset[Traffic] = frozenset()
 
@@ -58,11 +58,12 @@ class Pressure:
     def look(self) -> None:
         """Once."""
         gate, spool, write = self._gate, self._spool, self._write
-        for name, held in self._accounts.items():
+        for name, held in self._received.items():
             gate.account(name, held())
-        gate.account_writes(self._inserts())
+        for name, held in self._work.items():
+            gate.account_work(name, held())
         backlog = spool.closed_bytes - write.taken_bytes
-        gate.disk(backlog, self._limit)
+        gate.disk(backlog, self._limit, spool.bytes)
         was_on = self._drain.is_on
         gate.drain(self._drain.look(spool.bytes, write.taken_bytes, backlog, is_away=bool(write.unavailable)))
         if self._drain.is_on != was_on:

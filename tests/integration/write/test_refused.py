@@ -35,8 +35,8 @@ def stored(store: StoreHandle, device: int, table: str = "readings") -> list[tup
 
 def quarantined(store: StoreHandle, device: int) -> list[dict[str, object]]:
     rows = store.rows(
-        "SELECT id, detail, readings, payload FROM cityfleet.quarantine WHERE reason = 'refused_by_store' AND payload != ''"
-        " ORDER BY payload FORMAT TSVRaw"
+        "SELECT id, detail, readings, payload FROM cityfleet.quarantine"
+        " WHERE reason = 'refused_by_store' AND payload != '' ORDER BY payload FORMAT TSVRaw"
     )
     found = [{"id": row[0], "detail": row[1], "readings": int(row[2]), **json.loads(row[3])} for row in rows]
     return [row for row in found if device <= row["device_num"] < device + 1000]

@@ -22,7 +22,7 @@ def opened(gate):
 
 def test_it_closes_above_a_watermark_and_opens_at_half_of_it():
     events = []
-    gate = Gate(100)
+    gate = Gate(250)
     gate.on_change(lambda: events.append("closed"), lambda: events.append("opened"), Traffic.DEVICES)
     gate.take(100)
     assert gate.is_open_for(Traffic.DEVICES)
@@ -36,7 +36,7 @@ def test_it_closes_above_a_watermark_and_opens_at_half_of_it():
 
 
 def test_the_least_urgent_traffic_waits_first_and_goes_on_last():
-    gate = Gate(1000, MARKS)
+    gate = Gate(2500, MARKS)
     seen = []
     for size in (400, 200, 200, 300):
         gate.take(size)
@@ -58,18 +58,36 @@ def test_the_backlog_on_disk_counts_by_the_same_fractions():
     assert gate.why_shut(Traffic.BROKER) == ""
 
 
-def test_everything_in_memory_counts_and_inserts_take_from_the_room_of_intake():
+def test_everything_in_memory_counts_and_work_takes_room_of_intake_only_above_its_part():
     gate = Gate(1000, MARKS)
-    gate.take(300)
-    gate.account("sealed", 100)
-    gate.account("sealed", 90)
-    assert (gate.held_bytes, opened(gate)) == (390, ["broker", "gateways", "devices"])
-    gate.account_writes(400)
-    assert (gate.held_bytes, opened(gate)) == (790, ["gateways", "devices"])
-    assert gate.accounts == {"frames": 300, "sealed": 90, "inserts": 400}
-    gate.account_writes(100_000)
-    gate.give_back(300)
-    assert "devices" in opened(gate), "inserts alone do not stop a device"
+    gate.take(100)
+    gate.account("requests", 50)
+    gate.account("requests", 40)
+    assert (gate.held_bytes, opened(gate)) == (140, ["broker", "gateways", "devices"])
+    gate.account_work("sealed", 200)
+    gate.account_work("inserts", 400)
+    assert (gate.held_bytes, opened(gate)) == (740, ["broker", "gateways", "devices"])
+    assert gate.accounts == {"frames": 100, "requests": 40, "sealed": 200, "inserts": 400}
+    gate.account_work("inserts", 600)
+    assert opened(gate) == ["gateways", "devices"]
+    gate.account_work("inserts", 100_000)
+    gate.give_back(100)
+    assert "devices" in opened(gate), "work alone does not stop a device"
+
+
+def test_frames_in_memory_count_as_what_they_become_on_disk():
+    gate = Gate(1_000_000, MARKS)
+    appended = 0
+    for _ in range(50):  # a byte of frames becomes ten in the spool
+        gate.take(100)
+        gate.give_back(100)
+        appended += 1000
+        gate.disk(0, 10_000, appended)
+    gate.take(450)
+    assert gate.is_open
+    gate.take(60)
+    assert opened(gate) == ["gateways", "devices"]
+    assert gate.why_shut(Traffic.BROKER) == "disk"
 
 
 def test_a_drain_lets_the_urgent_in_first():
@@ -82,13 +100,13 @@ def test_a_drain_lets_the_urgent_in_first():
 def test_who_waits_for_long_is_refused_until_the_gate_opens():
     clock = Clock()
     gate = Gate(1000, MARKS, clock)
-    gate.take(600)
+    gate.take(250)
     clock.now_s += 9.9
     assert not gate.refuses(Traffic.BROKER)
     clock.now_s += 0.1
     assert gate.refuses(Traffic.BROKER)
     assert not gate.refuses(Traffic.DEVICES)
-    gate.give_back(600)
+    gate.give_back(250)
     assert not gate.refuses(Traffic.BROKER)
 
 
