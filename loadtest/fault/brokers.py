@@ -223,8 +223,9 @@ async def _consumer_killed(trial: Trial) -> Outcome:
         await _pause(stage)
         await _arrived(stage)
         status = await asyncio.to_thread(second.terminate, "ingest")
-        imbalance = checker.shutdown_imbalance(second)
-        problems = () if status == 0 and imbalance == 0 else (f"second node: status {status}, imbalance {imbalance}",)
+        imbalance, broken = checker.ledger_of_log(second)
+        is_good = status == 0 and imbalance == 0 and not broken
+        problems = () if is_good else (f"second node: status {status}, imbalance {imbalance} {broken[:3]}",)
         _copies_are_no_fault(stage.fleet)
         notes = (f"{kills} kills of one of two consumers",)
         return await stage.finish(recovery_s=worst_s, notes=notes, problems=problems)

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from cityfleet.telemetry.v1 import telemetry_pb2
 from loadtest.fault.link import Link
@@ -60,15 +61,17 @@ class GrpcLink(Link):
         async with grpc.aio.insecure_channel(self._address, options=_OPTIONS) as channel:
             publish = channel.stream_stream(_PUBLISH, response_deserializer=telemetry_pb2.PublishResponse.FromString)
             while True:
+                pause_s = _AGAIN_S
                 try:
                     await channel.channel_ready()
                     await self._stream(publish)
                 except grpc.aio.AioRpcError as exc:
                     self._fleet.connects_refused[exc.code().value[0]] += 1
-                    self._fleet.told("stream ended", self.user, code=exc.code().name)
+                    pause_s = _told_pause_s(exc)
+                    self._fleet.told("stream ended", self.user, code=exc.code().name, retry_s=pause_s)
                 finally:
                     self._lost()
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(pause_s)
 
     async def _stream(self, publish: grpc.aio.StreamStreamMultiCallable) -> None:
         self._sequence, self._requests = 0, asyncio.Queue()
@@ -90,3 +93,14 @@ class GrpcLink(Link):
     async def _write(self, call: grpc.aio.StreamStreamCall, requests: "asyncio.Queue[bytes]") -> None:
         while True:
             await call.write(await requests.get())
+
+
+def _told_pause_s(exc: grpc.aio.AioRpcError) -> float:
+    """The wait that google.rpc.RetryInfo asks for; a moment if there is none."""
+    for key, value in exc.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.RetryInfo()
+                if detail.Unpack(info):
+                    return max(_AGAIN_S, float(info.retry_delay.seconds) + float(info.retry_delay.nanos) / 1e9)
+    return _AGAIN_S
