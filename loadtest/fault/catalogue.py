@@ -49,6 +49,9 @@ ENTRIES = (
     Entry("poison", "poison", 1, 1, "a million undecodable payloads among good ones"),
     Entry("clock_of_devices", "clocks", 1, 1, "devices in 1970, in 2106, minutes ahead, a year behind"),
     Entry("clock_of_host", "clocks", 1, 1, "ingest's clock steps 40 times, by minutes to 300 days; kills meanwhile"),
+    Entry("reconnect_storm", "rush", 1, 1, "20,000 reconnects in 5 s"),
+    Entry("slow_loris", "rush", 1, 1, "thousands of clients that send nothing, or a CONNECT byte by byte"),
+    Entry("over_quota", "over_quota", 1, 1, "a device faster than its quota, in MQTT 5 and 3.1.1"),
 )
 
 

@@ -6,12 +6,12 @@ import struct
 from loadtest.fault.sequence import varint
 
 
-def connect_packet(client_id: str, user: str, token: str) -> bytes:
-    """An MQTT 5 CONNECT, clean start, no keep alive, without properties."""
+def connect_packet(client_id: str, user: str, token: str, version: int = 5) -> bytes:
+    """A CONNECT, clean start, no keep alive, without properties; version 4 is MQTT 3.1.1."""
     strings = b"".join(
         struct.pack(">H", len(text)) + text for text in (client_id.encode(), user.encode(), token.encode())
     )
-    body = b"\x00\x04MQTT\x05\xc2\x00\x00\x00" + strings
+    body = b"\x00\x04MQTT" + bytes((version, 0xC2, 0, 0)) + (b"\x00" if version == 5 else b"") + strings
     return b"\x10" + varint(len(body)) + body
 
 

@@ -20,7 +20,11 @@ class RefusedError(Exception):
 class Sprayer:
     """`async with Sprayer(port, "gw-0", token) as one: await one.send("cf/v1/g/gw-0/telemetry/batch", payloads)`."""
 
-    def __init__(self, port: int, user: str, token: str, *, client_id: str = "sprayer", window: int = 500) -> None:
+    def __init__(
+        self, port: int, user: str, token: str, *, client_id: str = "sprayer", window: int = 500, version: int = 5
+    ) -> None:
+        """`version`: of MQTT, 5 or 4 for 3.1.1."""
+        self._version = version
         self._port, self._user, self._token, self._client_id = port, user, token, client_id
         self._window = window
         # PUBACKs by reason code.
@@ -29,7 +33,7 @@ class Sprayer:
     async def __aenter__(self) -> "Sprayer":
         """Raises: RefusedError, OSError."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
-        self._writer.write(connect_packet(self._client_id, self._user, self._token))
+        self._writer.write(connect_packet(self._client_id, self._user, self._token, self._version))
         try:
             kind, body = await self._packet()
         except asyncio.IncompleteReadError:
@@ -54,23 +58,29 @@ class Sprayer:
                 shift += 7
         return kind & 0xF0, await self._reader.readexactly(size)
 
-    async def send(self, topic: str, payloads: Iterable[bytes]) -> None:
-        """Send all, and return when each is answered. Raises: asyncio.IncompleteReadError when the connection ends."""
+    async def send(self, topic: str, payloads: Iterable[bytes]) -> bytearray:
+        """Send all; returns the reason code of each. Raises: asyncio.IncompleteReadError when the connection ends."""
+        codes = bytearray()
+        properties = b"\x00" if self._version == 5 else b""
         head = struct.pack(">H", len(topic)) + topic.encode()
         window: list[bytes] = []
         for payload in payloads:
-            body = b"".join((head, struct.pack(">H", len(window) + 1), b"\x00", payload))
+            body = b"".join((head, struct.pack(">H", len(window) + 1), properties, payload))
             window.append(b"\x32" + varint(len(body)) + body)
             if len(window) == self._window:
-                await self._exchange(window)
+                codes += await self._exchange(window)
                 window = []
-        await self._exchange(window)
+        return codes + await self._exchange(window)
 
-    async def _exchange(self, packets: list[bytes]) -> None:
+    async def _exchange(self, packets: list[bytes]) -> bytearray:
         self._writer.write(b"".join(packets))
         left = len(packets)
+        codes = bytearray(left)
         while left:
             kind, body = await self._packet()
             if kind == 0x40:
-                self.answers[body[2] if len(body) > 2 else 0] += 1
+                code = body[2] if len(body) > 2 else 0
+                codes[(body[0] << 8 | body[1]) - 1] = code
+                self.answers[code] += 1
                 left -= 1
+        return codes

@@ -108,6 +108,7 @@ async def staged(
     rate: float = 400.0,
     per_message: int = 20,
     window: int = 32,
+    spare: int = 0,
     environment: Mapping[str, Mapping[str, str]] | None = None,
     port: int = 0,
     is_proxied: bool = False,
@@ -116,6 +117,7 @@ async def staged(
 
     Args:
         gateways, gauges, alone, streams, rate, per_message, window: see `Fleet`.
+        spare: devices beyond the fleet's, `wl-N` after its last, which speak for themselves if the scenario lets them.
         settings, environment: of the roles, beside the harness's own.
         port: where the fleet connects; 0: ingest's own MQTT port.
         is_proxied: ingest reaches the store through `stage.proxy`; the registry and the checker do not.
@@ -130,7 +132,7 @@ async def staged(
             await proxy.start()
             roles.environment_of.setdefault("ingest", {})["CITYFLEET_STORE__URL"] = proxy.url
         await roles.up()
-        tokens = await provision(roles, gateways, gauges, alone)
+        tokens = await provision(roles, gateways, gauges, alone + spare)
         async with Fleet(
             port or roles.mqtt_port,
             tokens,
