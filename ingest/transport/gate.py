@@ -16,7 +16,8 @@ from ingest.settings import Watermarks
 _MEMORY_AGAIN = 0.5
 _DISK_AGAIN = 0.95
 # Intake's part of the cap. The rest is kept for what is made of it (rows, blocks, insert bodies), so that an urgent
-# class does not lose its room to what others sent before. Segments of a run with other settings may need more, but not all.
+# class does not lose its room to what others sent before. Segments of a run with other settings may need more, but not
+# all.
 _INTAKE_PART = (0.1, 0.4)
 # How fast the estimate follows of how many bytes in the spool a byte of frames becomes.
 _FOLLOW = 0.2
