@@ -46,6 +46,10 @@ ENTRIES = (
     Entry("idle_connection_bytes", "ingest", "idle", (), 6000, 4000),
     Entry("duplicates_cost", "ingest", "duplicates", (), 10, 2),
     Entry("stored_bytes", "ingest", "layout", ("--stored-bytes",), 3, 2),
+    *(
+        Entry(f"durability_{name}", "ingest", "durability_cost", (name,), 0.9, 0.95, False, has_duration=True)
+        for name in ("packed_64", "single_64_batch", "single_64_senml_json", "thin_12000")
+    ),
 )
 GROUPS = ("ingest", "registry", "ioc")
 

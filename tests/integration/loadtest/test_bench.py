@@ -52,6 +52,12 @@ def test_copies_are_there_and_cost_something() -> None:
     (line,) = lines("duplicates", "--blocks", "2", "--rounds", "1")
     assert set(line) >= KEYS
     assert line["copies"] == 25_000
+
+
+def test_durability_is_compared_with_memory_mode() -> None:
+    (line,) = lines("durability_cost", "packed_64", "--duration", "0.3", "--rounds", "1")
+    assert set(line) >= KEYS
+    assert line["ledger"] == "sent = stored"
     assert line["value"] > 0  # type: ignore[operator]
 
 
