@@ -1,6 +1,7 @@
 """ClickHouse over HTTP by clickhouse-connect: inserts under tokens, and what the write stage asks the store."""
 
 import asyncio
+import io
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -76,7 +77,8 @@ class ClickHouseStore:
                     client = await self._connected()
                     await client.raw_insert(
                         f"cityfleet.{table}",
-                        insert_block=body,
+                        # Bytes it would send again by itself, without asking what became of them.
+                        insert_block=io.BytesIO(body),
                         fmt="Native",
                         settings={**INSERT_SETTINGS, "insert_deduplication_token": token},
                     )

@@ -47,6 +47,12 @@ class NativeRows:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def fixed_columns(self) -> dict[str, memoryview]:
+        """The bytes of the columns of fixed width, by name. Raises: ValueError if there is more than one block."""
+        if len(self._blocks) != 1:
+            raise ValueError("more than one Native block")
+        return self._blocks[0].fixed_columns()
+
     def cut(self, first: int, end: int) -> bytes:
         """Rows `first` to `end` (without) as Native blocks; 0 <= first < end <= len."""
         parts: list[bytes | memoryview] = []
@@ -74,6 +80,9 @@ class _Block:
             head = _string(name) + _string(type_)
             self._columns.append((head, name, _column(type_, reader, self.rows)))
         self.end = reader.at
+
+    def fixed_columns(self) -> dict[str, memoryview]:
+        return {name: column.data for _, name, column in self._columns if isinstance(column, _Fixed)}
 
     def cut(self, low: int, high: int) -> Iterator[bytes | memoryview]:
         yield _varint(len(self._columns)) + _varint(high - low)
@@ -121,13 +130,13 @@ class _Fixed(_Column):
     def __init__(self, type_: str, width: int, reader: _Reader, rows: int) -> None:
         self._type = type_
         self._width = width
-        self._data = reader.take(width * rows)
+        self.data = reader.take(width * rows)
 
     def cut(self, low: int, high: int) -> Iterator[bytes | memoryview]:
-        yield self._data[low * self._width : high * self._width]
+        yield self.data[low * self._width : high * self._width]
 
     def value(self, row: int) -> Value:
-        raw = self._data[row * self._width : (row + 1) * self._width]
+        raw = self.data[row * self._width : (row + 1) * self._width]
         if self._type in _NUMBERS:
             found: int | float = struct.unpack(_NUMBERS[self._type], raw)[0]
             return found

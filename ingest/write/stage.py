@@ -10,9 +10,10 @@ from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
 from ingest.model import Segment
 from ingest.settings import WriteSettings
 from ingest.write.breaker import Breaker
+from ingest.write.compare import is_there
 from ingest.write.delivery import Bodies, Delivery, Store
 from ingest.write.hunt import NothingTakenError
-from ingest.write.metrics import HELD
+from ingest.write.metrics import COMPARED, HELD
 from runtime.pipe import Pipe
 from runtime.threads import named_pool
 
@@ -134,7 +135,16 @@ class WriteStage:
             delivery.is_unconfirmed = True
 
     async def _is_there(self, body: bytes) -> bool:
-        return False
+        try:
+            found = await is_there(self._store, body)
+        except ValueError:  # of an older version: sent again as it is
+            return False
+        COMPARED.labels("there" if found else "missing").inc()
+        if not found:
+            # Segments go in one after the other: what comes behind one that is not there was never sent.
+            self._unconfirmed.clear()
+        log.info("segment_compared", is_there=found)
+        return found
 
     def _hold(self, delivery: Delivery) -> bool:
         """Put it by and go on with others, if there is room."""
