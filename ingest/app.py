@@ -349,7 +349,7 @@ class _Ingest:
             self._gate.give_back(chunk.size_bytes)
 
     def _is_store_idle(self) -> bool:
-        return self._spool_state.closed_bytes == self._write_state.taken_bytes
+        return self._spool_state.closed_bytes == self._write_state.taken_bytes and not self._write.is_slowed
 
     def _refuse(self, traffic: frozenset[Traffic]) -> None:
         bits = (GATEWAYS if Traffic.GATEWAYS in traffic else 0) | (DEVICES if Traffic.DEVICES in traffic else 0)

@@ -14,16 +14,19 @@ from ingest.write.compare import is_there
 from ingest.write.delivery import Bodies, Delivery, Store
 from ingest.write.hunt import NothingTakenError
 from ingest.write.metrics import COMPARED, HELD
+from ingest.write.watch import StoreWatch
 from runtime.pipe import Pipe
 from runtime.threads import named_pool
 
 log = structlog.get_logger()
 
-# Raises ValueError if the file was damaged since it was closed.
+# Raises ValueError if the file was damaged since it was closed, OSError.
 ReadBodies = Callable[[Segment], Bodies]
 
 # Segments of which the store took nothing are kept in memory while others tell whether it is them or the store.
 _HELD_MAX = 2
+# A disk that cannot be read is tried so often; then the segment is set aside for a person.
+_READS = 3
 
 
 class WriteStage:
@@ -35,6 +38,7 @@ class WriteStage:
         self._state = state
         self._settings = settings
         self._breaker = Breaker(settings)
+        self._watch = StoreWatch(store, settings)
         self._unconfirmed: set[str] = set()
         self._taken: dict[str, int] = {}
         self._held: list[Delivery] = []
@@ -49,7 +53,12 @@ class WriteStage:
             found["store"] = self._breaker.reason
         if self._held:
             found["store_refuses"] = f"all rows of {len(self._held)} segments: {self._state.unavailable}"
-        return found
+        return found | self._watch.problems()
+
+    @property
+    def is_slowed(self) -> bool:
+        """The store has too many parts: fewer and larger segments are wanted."""
+        return self._watch.is_slowed
 
     async def run(self, closed: Pipe[Segment]) -> None:
         """Until `closed` is closed and empty. May be cancelled at any await: what is not deleted is written again.
@@ -57,9 +66,11 @@ class WriteStage:
         While one segment is inserted the next one is read; `read` is never called twice at once.
         """
         ready: Pipe[tuple[Segment, Bodies]] = Pipe(1)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._read(closed, ready), name="read_segments")
-            both.create_task(self._write_all(ready), name="write_segments")
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch.run(), name="watch_store")
+            tasks.create_task(self._read(closed, ready), name="read_segments")
+            await tasks.create_task(self._write_all(ready), name="write_segments")
+            watch.cancel()
 
     async def _read(self, closed: Pipe[Segment], ready: Pipe[tuple[Segment, Bodies]]) -> None:
         loop = asyncio.get_running_loop()
@@ -67,12 +78,18 @@ class WriteStage:
             async for segment in closed:
                 self._state.took(segment)
                 await ready.wait_writable()
-                try:
-                    bodies = await loop.run_in_executor(thread, self._read_bodies, segment)
-                except ValueError as exc:
-                    await self._set_aside(segment, PoisonError(str(exc), 0))
-                else:
-                    await ready.put((segment, bodies))
+                for left in reversed(range(_READS)):
+                    try:
+                        bodies = await loop.run_in_executor(thread, self._read_bodies, segment)
+                    except (ValueError, OSError) as exc:
+                        if isinstance(exc, OSError) and left:
+                            log.error("segment_not_read", segment=segment.name, reason=str(exc))
+                            await asyncio.sleep(self._settings.retry_longest_s)
+                            continue
+                        await self._set_aside(segment, PoisonError(str(exc), 0))
+                    else:
+                        await ready.put((segment, bodies))
+                    break
         ready.close()
 
     async def _write_all(self, ready: Pipe[tuple[Segment, Bodies]]) -> None:
@@ -96,6 +113,7 @@ class WriteStage:
         loop = asyncio.get_running_loop()
         started = loop.time()
         while True:
+            await self._watch.wait()
             await self._breaker.wait(lambda: self._probe(delivery))
             try:
                 await delivery.run(self._store, self._taken, self._is_there)
