@@ -207,12 +207,12 @@ class _Ingest:
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
         settings = self._settings
-        folders = [self._place.path("spool"), *map(self._place.left_over, self._place.left_over_spools())]
-        spools = [Spool(folder, settings.spool, backlog=self._backlog) for folder in folders]
-        if isinstance(self._spool, Spool):
-            spools[0] = self._spool
-        else:
+        spools = [self._spool] if isinstance(self._spool, Spool) else []
+        folders = list(map(self._place.left_over, self._place.left_over_spools()))
+        if not spools:
             log.warning("spool_in_memory", lost_with_the_process=True)
+            folders.append(self._place.path("spool"))
+        spools += [Spool(folder, settings.spool, backlog=self._backlog) for folder in folders]
         for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
             self._closed.put_nowait(segment)
             self._write.expect([segment])

@@ -54,11 +54,10 @@ async def run(trial: Trial) -> Outcome:
                 kind = ("spool", "others", "start")[number % 3]
                 counts[kind] += 1
                 trial.fault("disk full", number=number, by=kind)
-                if kind == "others":
-                    _fill(disk)
-                else:
+                if kind != "others":
                     await stage.proxy.switch(Fault("refuse"))
-                await _falls_silent(stage)
+                # What the store takes frees some of the disk, which the spool would use again.
+                await _falls_silent(stage, disk if kind == "others" else None)
                 if kind == "start":
                     _fill(disk)
                     stage.roles.kill("ingest")
@@ -101,10 +100,15 @@ def _free(disk: Path) -> int:
     return about.f_bavail * about.f_frsize
 
 
-async def _falls_silent(stage: Stage, seconds: float = 60.0) -> None:
-    """Wait until nothing is acknowledged any more. Raises: TimeoutError if that does not come to pass."""
+async def _falls_silent(stage: Stage, filled: Path | None, seconds: float = 60.0) -> None:
+    """Wait until nothing is acknowledged any more, keeping the disk full of something else if it is given.
+
+    Raises: TimeoutError if that does not come to pass.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() - stage.fleet.last_ack_at < _QUIET_S:
         if time.monotonic() > deadline:
             raise TimeoutError("acknowledgements go on though the disk must be full")
+        if filled is not None:
+            _fill(filled)
         await asyncio.sleep(0.05)
