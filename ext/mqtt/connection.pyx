@@ -42,7 +42,7 @@ from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
 from ext.telemetry.index cimport DEVICE_GATEWAY, Device
-from ext.telemetry.quota cimport monotonic_s
+from ext.telemetry.quota cimport charge, monotonic_s
 from ext.telemetry.topic cimport (
     TOPIC_FOREIGN, TOPIC_TELEMETRY, Topic, encoding_of_content_type, foreign_encoding, parse_below_id, parse_topic,
 )
@@ -362,12 +362,13 @@ cdef class Connection(Peer):
         if self.operator is not None:
             return self.publish_plain(&publish)
         if hub.quota.is_on:
-            over_s = hub.quota.over(self.device, hub.read_s)
+            # A 3.1.1 client cannot be told: its message is taken, and it is not read until that is paid for.
+            over_s = charge(hub.quota, self.device, self.traffic == TRAFFIC_GATEWAYS, header.size, hub.read_s,
+                            self.version != VERSION_5)
             if over_s > 0:
                 hub.rest(self, 0.0 if self.version == VERSION_5 else over_s)
                 if self.version == VERSION_5:
                     return self.refuse_publish(&publish, RC_QUOTA_EXCEEDED)
-            hub.quota.charge(self.device, header.size, hub.read_s)
         sender = self.whose(&publish, &scope, &encoding, &reason)
         if sender == NOBODY:
             code = check_topic_name(publish.topic.at, publish.topic.size)

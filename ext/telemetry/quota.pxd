@@ -11,6 +11,9 @@ cdef struct Bucket:             # when what was taken would be paid for at the r
     double messages_s
     double bytes_s
 
+cdef enum:
+    QUOTA_DEBT_S = 60           # nobody is made to wait longer for what one read brought
+
 cdef double monotonic_s() noexcept nogil
 
 cdef class Quota:
@@ -19,7 +22,25 @@ cdef class Quota:
     cdef Bucket* buckets        # by device slot
     cdef size_t capacity
     cdef bint is_on
-    # Seconds until this sender is within its quota again; 0: it is.
-    cdef double over(self, int slot, double now_s) noexcept
-    # Count a message that was taken, whatever it makes of the quota. `over` says what it made.
-    cdef void charge(self, int slot, size_t size_bytes, double now_s) noexcept
+    cdef bint grow(self, size_t slot) noexcept
+
+cdef inline double charge(Quota quota, int slot, bint is_gateway, size_t size_bytes, double now_s,
+                          bint is_taken) noexcept:
+    """Count a message of a sender that is within its quota, and with `is_taken` of any. `slot` is not negative.
+
+    Returns: 0; or the seconds until the sender, as it was before, is within its quota again.
+    """
+    cdef Rates* rates = &quota.rates[is_gateway]
+    cdef Bucket* bucket
+    cdef double full_s = now_s + rates.burst_s, over_s = 0
+    if <size_t>slot >= quota.capacity and not quota.grow(<size_t>slot):
+        return 0                # without memory nobody is held to a quota
+    bucket = &quota.buckets[slot]
+    if bucket.messages_s > full_s or bucket.bytes_s > full_s:
+        over_s = max(bucket.messages_s, bucket.bytes_s) - full_s
+        if not is_taken:
+            return over_s
+    full_s += QUOTA_DEBT_S
+    bucket.messages_s = min(max(bucket.messages_s, now_s) + rates.message_s, full_s)
+    bucket.bytes_s = min(max(bucket.bytes_s, now_s) + rates.byte_s * <double>size_bytes, full_s)
+    return over_s

@@ -8,9 +8,6 @@ class Quota:
     def __init__(
         self, index: DeviceIndex, devices: tuple[float, float, float], gateways: tuple[float, float, float]
     ) -> None: ...
-    def over_s(self, slot: int) -> float:
-        """Seconds until a sender is within its quota again; 0: it is."""
-
     def take(self, slot: int, size_bytes: int) -> float:
         """Count a message if its sender is within its quota.
 
@@ -18,3 +15,6 @@ class Quota:
             slot: of the sender in the device index.
         Returns: 0; or, not counted, the seconds until the sender is within its quota again.
         """
+
+    def charge_at(self, slot: int, size_bytes: int, now_s: float, is_taken: bool) -> float:
+        """charge() of a device at a time of the caller's choice, for tests."""

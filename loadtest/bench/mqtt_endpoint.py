@@ -27,6 +27,7 @@ from ext.mqtt.connection import Connection
 from ext.mqtt.hub import Hub
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
+from ext.telemetry.quota import Quota
 
 GATHER_MS = 2.0
 PAYLOAD_BYTES = 100
@@ -66,7 +67,7 @@ async def _serve(control: "Pipe[object, object]", devices: int) -> None:
 
     hub = Hub(
         index, sink, loop, GATHER_MS, max_packet_bytes=262_144, max_connections=50_000, receive_maximum=65_535,
-        connect_timeout_s=30, max_keep_alive_s=1_200,
+        connect_timeout_s=30, max_keep_alive_s=1_200, quota=Quota(index, (1e9, 1e12, 60), (1e9, 1e12, 60)),
     )  # fmt: skip
     server = await loop.create_server(lambda: Connection(hub), "127.0.0.1", 0, backlog=4096)
     hub.start()
