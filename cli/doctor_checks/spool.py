@@ -39,7 +39,7 @@ def backlog(deployment: Deployment) -> Iterable[Finding]:
                 remedy = "start ingest: it writes them to the store"
             yield warn(name, what, remedy)
         else:
-            yield ok(name, what)
+            yield ok(name, what if segments else f"nothing waits, {size(limit)} may")
 
 
 def room(deployment: Deployment) -> Iterable[Finding]:
