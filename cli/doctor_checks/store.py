@@ -10,7 +10,6 @@ from store import migrate as migrations
 # Tables that ingest inserts into; those that views fill from them are found beside.
 _INSERTED = ("readings", "readings_text", "latest", "quarantine")
 _WINDOW = re.compile(r"\b(?:non_)?replicated_deduplication_window = (\d+)")
-_PARTS_WARN, _PARTS_FAIL = 300, 1_000
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 1.0, 60.0
 
 
@@ -73,9 +72,10 @@ def parts(deployment: Deployment) -> Iterable[Finding]:
     table, partition, count = _three(found) if found else ("no table", "tuple()", "0")
     where = table if partition == "tuple()" else f"{table} {partition}"
     what = f"at most {count} active parts in one partition ({where})"
-    if int(count) >= _PARTS_FAIL:
+    write = deployment.settings.ingest.write
+    if int(count) >= write.parts_stop:
         yield fail("store.parts", what, "merges are behind and inserts stop: give the store more CPU or a faster disk")
-    elif int(count) >= _PARTS_WARN:
+    elif int(count) >= write.parts_slow:
         yield warn("store.parts", what, "merges are behind, inserts are slowed down: watch whether it falls")
     else:
         yield ok("store.parts", what)
