@@ -24,6 +24,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("spool.disk", spool.room),
     ("spool.fsync", spool.fsync),
     ("spool.set_aside", spool.set_aside),
+    ("spool.losses", spool.losses),
     ("ingest.durability", ingest.durability),
     ("ingest.memory", ingest.memory),
     ("ingest.rejected", ingest.rejected),

@@ -219,7 +219,9 @@ class _Ingest:
             self._spool_state.found(segment)
         if self._spool_state.recovered:
             log.info("spool_recovered", readings=self._spool_state.recovered, segments=len(self._closed))
-        await self._open_ledger()
+        await self._open_ledger(
+            sum(loss.readings or 0 for one in spools for loss in one.losses if not loss.is_unfinished)
+        )
         self._backlog.expose()
         self._feed.load()
         await asyncio.to_thread(self._sparkplug.load)
@@ -287,7 +289,7 @@ class _Ingest:
         finally:
             await self._writer.close()
             if isinstance(self._spool, MemorySpool):
-                await asyncio.to_thread(self._spool.keep)
+                self._spool_state.lost += await asyncio.to_thread(self._spool.keep)
 
     async def _leave(self, flow: "asyncio.Task[None]") -> None:
         """In flow order: no more input, drain to the spool, acknowledge, give the store a while, close."""
@@ -308,10 +310,10 @@ class _Ingest:
         await self._mqtt.close()
         await self._close_ledger()
 
-    async def _open_ledger(self) -> None:
-        """Hold what was found in the spool against what the run before left there."""
+    async def _open_ledger(self, damaged: int) -> None:
+        """Hold what was found in the spool, and what is known to be damaged, against what the run before left there."""
         left_over = [self._place.left_over_path("ledger.json", number) for number in self._place.left_over_spools()]
-        for fault in self._ledger_file.begin(self._spool_state.recovered, left_over=left_over):
+        for fault in self._ledger_file.begin(self._spool_state.recovered, damaged, left_over):
             log.error("ledger_carried_over", missing=fault.missing, reason=fault.text)
         await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now())
 
@@ -322,9 +324,12 @@ class _Ingest:
             await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now())
 
     async def _close_ledger(self) -> None:
+        # Of what write had in hand when it ended, some was done with, without having been counted.
+        waiting = {segment.name for segment in self._backlog.waiting()}
         for segment in list(self._write_state.in_hand.values()):
-            if not segment.path.exists():  # committed and deleted, but the stage ended before it could say so
-                self._write_state.written(segment)
+            if segment.name not in waiting:
+                is_aside = segment.path.with_suffix(".poison").exists()
+                (self._write_state.set_aside if is_aside else self._write_state.written)(segment)
         run = self._ledger_file.now("stopped")
         await asyncio.to_thread(self._ledger_file.keep, run)
         for fault in run.breaks:

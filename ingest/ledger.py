@@ -118,10 +118,11 @@ class LedgerNow(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """received + recovered = stored + quarantined + set aside + rejected + in spool + in flight.
+    """received + recovered = stored + quarantined + set aside + rejected + lost + in spool + in flight.
 
-    Counted in readings; a message refused at the door and a payload that could not be decoded are one each. Exact at
-    any moment between two steps of the loop that the stages run in.
+    `lost` is 0 but where `ingest.spool.durability` is "memory". Counted in readings; a message refused at the door and
+    a payload that could not be decoded are one each. Exact at any moment between two steps of the loop that the stages
+    run in.
     """
 
     def __init__(self, counts: Callable[[], StageCounts], spool: SpoolState, write: WriteState) -> None:
@@ -148,7 +149,8 @@ class Ledger:
             "quarantined": write.readings[_QUARANTINE],
             "set_aside": write.set_aside_readings,
             "rejected": rejected,
-            "in_spool": sum(spool.readings) - spool.closed_readings + found.closed_waiting + write.held,
+            "lost": spool.lost,
+            "in_spool": sum(spool.readings) - spool.closed_readings + found.closed_waiting + write.held - spool.lost,
             "in_flight": found.in_columns + found.sealed_waiting + spool.taken - sum(spool.readings),
         }
 
@@ -263,7 +265,8 @@ def _families(ledger: LedgerNow) -> Iterator[Metric]:
     entries = ledger.entries
     readings = CounterMetricFamily(
         "cityfleet_ingest_ledger_readings",
-        "Readings by entry: received + recovered = stored + quarantined + set_aside + rejected + in spool + in flight.",
+        "Readings by entry: received + recovered = stored + quarantined + set_aside + rejected + lost + in spool + in "
+        "flight.",
         labels=["entry"],
     )
     for entry, count in entries.items():

@@ -109,7 +109,7 @@ class LedgerFile:
             entries=found.entries,
             rejected=dict(found.rejected),
             stages=found.stages,
-            breaks=[*self._carried, *found.breaks(is_final=state == "stopped")],
+            breaks=[*self._carried, *found.breaks(is_final=state == "stopped"), *_lost(found.entries["lost"])],
             unacknowledged={} if state == "running" else unacknowledged(found.stages),
         )
 
@@ -125,6 +125,11 @@ class LedgerFile:
             draft.replace(self._path)
         except OSError as exc:
             log.warning("ledger_not_kept", path=str(self._path), reason=exc.strerror)
+
+
+def _lost(readings: int) -> list[Break]:
+    text = f"{readings:,} readings were acknowledged in memory, and neither the store nor the disk has them"
+    return [Break("spool", readings, "readings", text)] if readings else []
 
 
 def _now() -> str:

@@ -49,6 +49,8 @@ class SpoolState:
         # Of sealed batches that the stage has begun with, and of closed segments.
         self.taken = 0
         self.closed_readings = 0
+        # Acknowledged in memory mode, and neither in the store nor on disk when the process ended.
+        self.lost = 0
         self.records = 0
         self.bytes = 0
         self.append_failures = 0

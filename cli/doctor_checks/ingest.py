@@ -94,7 +94,7 @@ def broker(deployment: Deployment) -> Iterable[Finding]:
 
 
 def durability(deployment: Deployment) -> Iterable[Finding]:
-    mode = getattr(deployment.settings.ingest.spool, "durability", "fsync")
+    mode = deployment.settings.ingest.spool.durability
     if mode == "fsync":
         yield ok("ingest.durability", "acknowledged only after fsync")
     else:

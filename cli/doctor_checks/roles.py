@@ -6,8 +6,12 @@ from cli.doctor_checks.check import Finding, fail, ok, warn
 from cli.doctor_checks.deployment import Deployment
 
 _REMEDIES = {
-    "device_index": "ingest knows no devices until the registry answers once: start the registry",
-    "gate": "the store or the disk is behind: see the checks of spool and store",
+    "device_index": "devices that are not known yet have to wait: start the registry",
+    "gate": "the store or the disk is behind: see the checks of spool and store; docs/pressure.md says who waits",
+    "spool": "see the checks of spool and disk: what cannot be written is not acknowledged",
+    "spool_age": "see the checks of store",
+    "store": "see the checks of store; what is acknowledged waits in the spool",
+    "store_refuses": "the log has the store's words (`write_segment_held`): mend the tables, then it goes on by itself",
     "broker": "see docs/broker.md; the log has the broker's reason (`broker_retry`)",
 }
 

@@ -13,13 +13,11 @@ from cli.doctor_checks.deployment import Deployment
 # An acknowledgement waits for one fsync, so this is what a device waits at least.
 _SLOW_FSYNC_S = 0.05
 _FSYNCS, _FSYNC_BYTES = 12, 65_536
-# The store takes a segment in well below a second; what waits longer waits for a reason.
-_OLD_S = 120.0
 _NEARLY_FULL = 0.5
 
 
 def backlog(deployment: Deployment) -> Iterable[Finding]:
-    limit = deployment.settings.ingest.spool.max_bytes
+    limit, old_s = deployment.settings.ingest.spool.max_bytes, deployment.settings.ingest.spool.max_age_s
     folders = [path for path in deployment.ingest_paths("spool*") if path.is_dir()]
     if not folders:
         yield skip("spool.backlog", "there is no spool yet")
@@ -33,13 +31,13 @@ def backlog(deployment: Deployment) -> Iterable[Finding]:
             yield fail(name, f"{what}: full, sockets are not read", "bring the store back or make it faster")
         elif total >= limit * _NEARLY_FULL:
             yield warn(name, what, "the store is behind: see its checks; above the limit sockets are not read")
-        elif oldest_s > _OLD_S:
+        elif oldest_s > old_s:
             remedy = "is the store there? See `write_retry` in ingest's log"
             if not deployment.role("ingest").is_up:
                 remedy = "start ingest: it writes them to the store"
             yield warn(name, what, remedy)
         else:
-            yield ok(name, what)
+            yield ok(name, what if segments else f"nothing waits, {size(limit)} may")
 
 
 def room(deployment: Deployment) -> Iterable[Finding]:
@@ -52,10 +50,14 @@ def room(deployment: Deployment) -> Iterable[Finding]:
     used = sum(stat.st_size for path in deployment.ingest_paths("spool*/*.seg") if (stat := _stat(path)))
     free = shutil.disk_usage(folder).free
     what = f"{size(free)} free for {size(max(0, limit - used))} that the spool may still grow"
-    if free < 500_000_000:
-        yield fail("spool.disk", what, "make room: on a full disk nothing is acknowledged")
-    elif free < limit - used:
-        remedy = f"make room, or set ingest.spool.max_bytes to less than {size(free + used)}: the disk fills up first"
+    least = deployment.settings.ingest.spool.min_free_bytes
+    if free <= least:
+        remedy = f"make room: with less than ingest.spool.min_free_bytes ({size(least)}) free, nothing is acknowledged"
+        yield fail("spool.disk", what, remedy)
+    elif free - least < limit - used:
+        remedy = (
+            f"make room, or set ingest.spool.max_bytes to {size(max(0, free - least + used))}: the disk fills up first"
+        )
         yield warn("spool.disk", what, remedy)
     else:
         yield ok("spool.disk", what)
@@ -81,20 +83,51 @@ def fsync(deployment: Deployment) -> Iterable[Finding]:
 
 
 def set_aside(deployment: Deployment) -> Iterable[Finding]:
-    """Files that a person must look at: what they hold is acknowledged and not in the store."""
-    found = deployment.ingest_paths("spool*/*.poison")
-    if found:
-        total = sum(stat.st_size for path in found if (stat := _stat(path)))
-        what = (
-            f"{len(found)} segments that the store refused, {size(total)}: {', '.join(path.name for path in found[:3])}"
-        )
+    """Files that nothing reads any more: a person must look at them. See docs/spool.md."""
+    poison = _names(deployment, "poison")
+    if poison:
+        what = f"{len(poison)} segments that the store does not take, or that changed once closed: {_few(poison)}"
         remedy = (
             "ingest's log has the reason (`write_segment_set_aside`); when it is mended, stop ingest, rename them to "
             ".seg and start it: they are inserted under their old tokens, so nothing is stored twice"
         )
-        yield fail("spool.set_aside", what, remedy)
-    else:
+        yield fail("spool.poison", what, remedy)
+    if damaged := _names(deployment, "damaged"):
+        what = f"{len(damaged)} segments with damage, whose whole records are in the store: {_few(damaged)}"
+        remedy = "see the disk; the log says what is lost (`spool_record_damaged`); remove them when you have looked"
+        yield warn("spool.damaged", what, remedy)
+    if foreign := _names(deployment, "aside"):
+        what = f"{len(foreign)} files that are none of the spool, unreadable, or of a newer version: {_few(foreign)}"
+        yield warn("spool.aside", what, "a newer version takes up its own when they have their old name; remove others")
+    if not (poison or damaged or foreign):
         yield ok("spool.set_aside", "nothing was set aside")
+
+
+def losses(deployment: Deployment) -> Iterable[Finding]:
+    """What recovery could not read when this ingest started."""
+    answer = deployment.role("ingest")
+    if not answer.is_up:
+        yield skip("spool.losses", "ingest does not run")
+        return
+    kinds = answer.by("cityfleet_ingest_spool_lost_readings_total", "kind")
+    unknown = answer.value("cityfleet_ingest_spool_lost_bytes_total") or 0
+    if kinds.get("damaged") or unknown:
+        what = f"at its start {kinds.get('damaged', 0):,.0f} readings were damaged, and {size(unknown)} beside them"
+        remedy = "the log says which and of which time (`spool_record_damaged`); see the disk"
+        yield fail("spool.losses", what, remedy)
+    elif kinds.get("unfinished"):
+        what = f"{kinds['unfinished']:,.0f} readings of records that were being written when the run before ended"
+        yield ok("spool.losses", f"{what}: as a rule not acknowledged, and sent again")
+    else:
+        yield ok("spool.losses", "nothing was damaged when ingest started")
+
+
+def _names(deployment: Deployment, suffix: str) -> list[str]:
+    return [path.name for path in deployment.ingest_paths(f"spool*/*.{suffix}")]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _fsyncs(folder: Path) -> Iterable[float]:

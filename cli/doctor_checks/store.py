@@ -10,7 +10,6 @@ from store import migrate as migrations
 # Tables that ingest inserts into; those that views fill from them are found beside.
 _INSERTED = ("readings", "readings_text", "latest", "quarantine")
 _WINDOW = re.compile(r"\b(?:non_)?replicated_deduplication_window = (\d+)")
-_PARTS_WARN, _PARTS_FAIL = 300, 1_000
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 1.0, 60.0
 
 
@@ -70,11 +69,13 @@ def parts(deployment: Deployment) -> Iterable[Finding]:
         "GROUP BY table, partition ORDER BY parts DESC LIMIT 1"
     )
     found = deployment.ask(query)
-    table, partition, count = _three(found) if found else ("no table", "", "0")
-    what = f"at most {count} active parts in one partition ({table} {partition})".replace(" )", ")")
-    if int(count) >= _PARTS_FAIL:
+    table, partition, count = _three(found) if found else ("no table", "tuple()", "0")
+    where = table if partition == "tuple()" else f"{table} {partition}"
+    what = f"at most {count} active parts in one partition ({where})"
+    write = deployment.settings.ingest.write
+    if int(count) >= write.parts_stop:
         yield fail("store.parts", what, "merges are behind and inserts stop: give the store more CPU or a faster disk")
-    elif int(count) >= _PARTS_WARN:
+    elif int(count) >= write.parts_slow:
         yield warn("store.parts", what, "merges are behind, inserts are slowed down: watch whether it falls")
     else:
         yield ok("store.parts", what)
@@ -94,7 +95,13 @@ def quarantine(deployment: Deployment) -> Iterable[Finding]:
         "WHERE received_at > now() - INTERVAL 1 DAY GROUP BY reason ORDER BY sum(readings) DESC LIMIT 3"
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count, _ in map(_three, deployment.ask(query).splitlines()))
-    what = f"{int(rows):,} rows, {size(int(size_bytes))}"
+    limit = deployment.settings.store.quarantine.max_bytes
+    what = f"{int(rows):,} rows, {size(int(size_bytes))} of {size(limit)}"
+    # Of the embedded store by itself, of a server by ingest.
+    counter = "cityfleet_store_quarantine_dropped_readings_total"
+    dropped = sum(deployment.role(role).value(counter) or 0 for role in deployment.roles)
+    if dropped:
+        what += f"; {dropped:,.0f} readings were dropped as too old or too many"
     if reasons:
         remedy = (
             "mend the type or the device, then `cityfleet quarantine replay`; `cityfleet quarantine list` shows them"
@@ -107,14 +114,14 @@ def quarantine(deployment: Deployment) -> Iterable[Finding]:
 def clock(deployment: Deployment) -> Iterable[Finding]:
     ahead_s, exact_s = deployment.store_clock_ahead_s()
     off_s = max(0.0, abs(ahead_s) - exact_s)
-    what = f"the store's clock is {off_s:.3f} s {'ahead of' if ahead_s > 0 else 'behind'} ours, or less"
+    what = f"the store's clock is at least {off_s:.1f} s {'ahead of' if ahead_s > 0 else 'behind'} ours"
     remedy = "synchronise the clocks (NTP): event times are judged by ingest's, expiry by the store's"
     if off_s >= _CLOCK_FAIL_S:
         yield fail("store.clock", what, remedy)
     elif off_s >= _CLOCK_WARN_S:
         yield warn("store.clock", what, remedy)
     else:
-        yield ok("store.clock", what)
+        yield ok("store.clock", f"the store's clock is ours, within {abs(ahead_s) + exact_s:.3f} s")
 
 
 def _three(line: str) -> tuple[str, str, str]:

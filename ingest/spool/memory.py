@@ -38,7 +38,7 @@ class MemorySpool:
         self._number = 1
         self._windows: list[SealedBatch] = []
         self._open = OpenSegment(settings, clock)
-        self.backlog = backlog or Backlog(clock)
+        self.backlog = Backlog(clock) if backlog is None else backlog
         self.problem = ""
 
     @property

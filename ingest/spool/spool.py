@@ -56,7 +56,7 @@ class Spool:
         self._open = OpenSegment(settings, clock)
         # The disk failed in a way that leaves unknown what is behind the last record.
         self._is_spoiled = False
-        self.backlog = backlog or Backlog(clock)
+        self.backlog = Backlog(clock) if backlog is None else backlog
         self.losses: list[Loss] = []
         # Why nothing can be appended just now; empty: it can.
         self.problem = ""

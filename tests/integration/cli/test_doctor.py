@@ -62,6 +62,8 @@ def test_each_thing_that_is_wrong_is_found_by_its_own_check(stopped):
     ledger["run"]["breaks"] = [{"stage": "batch", "missing": 5, "unit": "readings", "text": "resolve gave 5 readings"}]
     (ingest / "ledger.json").write_text(json.dumps(ledger))
     (ingest / "spool" / "abc-7.poison").write_bytes(b"x" * 1000)
+    for name in ("abc-6.damaged", "other.aside"):
+        (ingest / "spool" / name).write_bytes(b"x")
     old = ingest / "spool" / "abc-8.seg"
     old.write_bytes(b"x" * 1000)
     os.utime(old, (time.time() - 10_900, time.time() - 10_900))
@@ -70,12 +72,20 @@ def test_each_thing_that_is_wrong_is_found_by_its_own_check(stopped):
     certificate.write_text("no certificate")
     with stopped.config.open("a") as settings:
         settings.write(f'ingest.mqtt.tls.enabled = true\ningest.mqtt.tls.cert_file = "{certificate}"\n')
+        settings.write('ingest.spool.durability = "memory"\n')
         settings.write('ingest.broker.host = "127.0.0.1"\ningest.broker.qos = 0\n')
     found = findings(stopped, 1)
     for name, status, words in (
         ("ledger", "fail", "received 5 + recovered 0 ≠ nothing: +5"),
         ("ledger.batch", "fail", "resolve gave 5 readings: +5 missing"),
-        ("spool.set_aside", "fail", "1 segments that the store refused, 1.0 kB: abc-7.poison"),
+        (
+            "spool.poison",
+            "fail",
+            "1 segments that the store does not take, or that changed once closed: abc-7.poison",
+        ),
+        ("spool.damaged", "warn", "abc-6.damaged"),
+        ("spool.aside", "warn", "other.aside"),
+        ("ingest.durability", "warn", "lost with the process"),
         ("spool.backlog", "warn", "the oldest 3 h old"),
         ("host.secrets", "fail", "others on this machine can read internal"),
         ("host.certificates.ingest.mqtt.tls.cert_file", "fail", "cannot be read"),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.ledger import Ledger, StageCounts
@@ -13,15 +14,16 @@ READINGS = (5, 2, 3)
 BATCH = SealedBatch((b"", b"", b""), (5, 1, 3), READINGS, lambda: None)
 SEGMENT = Segment("s", Path("s"), 1, (5, 1, 3), READINGS)
 
+COUNTS = StageCounts(
+    taken=1, rejected={}, handed_on=1, frames_waiting=0, frames_decoded=1, decoded=10, refused_by_decode={},
+    resolve_in=10, resolved=10, refused={}, in_columns=0, sealed=10, sealed_waiting=0, closed_waiting=10,
+)  # fmt: skip
+
 
 def file_of(path: Path, *, in_spool: bool = False) -> LedgerFile:
     """Of a run that took ten readings, which are in the spool or stored or on the way between."""
     spool, write = SpoolState(), WriteState()
-    counts = StageCounts(
-        taken=1, rejected={}, handed_on=1, frames_waiting=0, frames_decoded=1, decoded=10, refused_by_decode={},
-        resolve_in=10, resolved=10, refused={}, in_columns=0, sealed=10, sealed_waiting=0,
-        closed_waiting=10 if in_spool else 0,
-    )  # fmt: skip
+    counts = COUNTS if in_spool else msgspec.structs.replace(COUNTS, closed_waiting=0)
     spool.took(BATCH)
     spool.appended(BATCH)
     spool.closed(SEGMENT)
@@ -76,6 +78,26 @@ def test_more_than_was_left_is_told_too(tmp_path):
     kept(path)
     (fault,) = file_of(path).begin(recovered=10)
     assert fault.missing == -10
+
+
+def test_damage_is_told_also_after_a_run_that_was_killed(tmp_path):
+    path = tmp_path / "ledger.json"
+    kept(path, "running", in_spool=True)
+    (fault,) = file_of(path).begin(recovered=7, damaged=3)
+    assert fault.text == "there were at least 10 readings in the spool, 7 were found there, 3 are damaged"
+
+
+def test_what_memory_mode_loses_at_the_end_is_a_break(tmp_path):
+    spool = SpoolState()
+    spool.readings[0] = spool.taken = spool.closed_readings = 10
+    spool.lost = 4
+    ledger = Ledger(lambda: COUNTS, spool, WriteState())
+    file = LedgerFile(tmp_path / "ledger.json", ledger)
+    (fault,) = file.now("stopped").breaks
+    assert (fault.stage, fault.missing) == ("spool", 4)
+    entries = ledger.now().entries
+    assert (entries["lost"], entries["in_spool"]) == (4, 6)
+    assert entries["received"] == sum(list(entries.values())[2:])
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])

@@ -10,7 +10,9 @@ import pytest
 
 from ingest.model import SealedBatch
 from ingest.settings import SpoolSettings
+from ingest.spool.backlog import Backlog
 from ingest.spool.bodies import SegmentReader
+from ingest.spool.memory import MemorySpool
 from ingest.spool.spool import Spool
 from tests.support.native_twin import read_blocks
 
@@ -253,3 +255,9 @@ def test_the_oldest_waiting_segment_has_an_age_and_the_backlog_its_bytes(tmp_pat
     assert spool.backlog.oldest_age_s == 0
     assert second.set_aside().name.endswith(".poison")
     assert (len(spool.backlog), spool.backlog.size_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [Spool, MemorySpool])
+def test_spools_of_one_process_share_a_backlog_that_is_empty_at_first(tmp_path, kind):
+    backlog = Backlog()
+    assert kind(tmp_path, SpoolSettings(), backlog=backlog).backlog is backlog
