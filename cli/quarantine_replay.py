@@ -66,7 +66,7 @@ class Replay:
             try:
                 async for page in self._quarantine.pages(wanted):
                     for group in _groups(page):
-                        outcomes = await self._send(group, validate_only=validate_only)
+                        outcomes = await self._send(group, wanted, validate_only=validate_only)
                         progress.advance(task, len(group))
                         if not validate_only:
                             taken += [outcome.row for outcome in outcomes if not outcome.reason]
@@ -84,9 +84,9 @@ class Replay:
         await self._quarantine.remove(taken)
         taken.clear()
 
-    async def _send(self, group: Sequence[Row], *, validate_only: bool) -> list[Outcome]:
+    async def _send(self, group: Sequence[Row], wanted: Filter, *, validate_only: bool) -> list[Outcome]:
         """Rows that somebody else has taken out meanwhile are left out of the answer."""
-        payloads = await self._quarantine.payloads(group)
+        payloads = await self._quarantine.payloads(group, wanted)
         outcomes, rows, request = [], [], pb.ReplayRequest(validate_only=validate_only)
         for row in group:
             payload = payloads.get(row.id)

@@ -127,12 +127,7 @@ class Quarantine:
             left -= len(found)
             if len(found) < size or (limit and left <= 0):
                 return
-            last = found[-1]
-            sign = "<" if newest_first else ">"
-            moment = f"fromUnixTimestamp64Milli({last.received_ms}, 'UTC')"
-            after = (
-                f" AND received_at {sign}= {moment} AND (received_at {sign} {moment} OR id {sign} toUUID('{last.id}'))"
-            )
+            after = f" AND {_beside(found[-1], '<' if newest_first else '>')} AND id != toUUID('{found[-1].id}')"
 
     async def find(self, text: str, limit: int = 2) -> list[Row]:
         """Rows whose id begins with `text`, a UUID or its beginning; none if it is nothing of the kind."""
@@ -148,14 +143,13 @@ class Quarantine:
         found = await self._rows(f"SELECT {_COLUMNS} {_from(condition)} LIMIT {limit}", {"start": digits})
         return [_row(row) for row in found]
 
-    async def payloads(self, rows: Sequence[Row]) -> dict[UUID, bytes]:
-        """The bytes of these rows; those that are gone by now are missing."""
-        found: dict[UUID, bytes] = {}
-        for part in _parts(rows):
-            condition = _among(row.id for row in part)
-            rows_of = await self._rows(f"SELECT id, payload {_from(condition)}", {})
-            found |= {row[0]: row[1] for row in rows_of}
-        return found
+    async def payloads(self, rows: Sequence[Row], wanted: Filter = Filter()) -> dict[UUID, bytes]:  # noqa: B008 (frozen)
+        """The bytes of these rows, which stand side by side among those that match; those that are gone are missing."""
+        condition, values = wanted.where()
+        first, last = rows[0], rows[-1]
+        span = f"({condition}) AND {_beside(first, '>')} AND {_beside(last, '<')}"
+        found = await self._rows(f"SELECT id, payload {_from(span)}", values)
+        return {row[0]: row[1] for row in found}
 
     async def remove(self, rows: Sequence[Row]) -> None:
         """Take rows out: nobody sees them any more. `free_removed` gives their space back."""
@@ -197,6 +191,12 @@ def _among(ids: Iterable[UUID]) -> str:
         f"id IN ({names}) AND received_at >= fromUnixTimestamp64Milli({min(first, _LAST_MS)}, 'UTC') "
         f"AND received_at <= fromUnixTimestamp64Milli({min(last, _LAST_MS)}, 'UTC')"
     )
+
+
+def _beside(row: Row, sign: str) -> str:
+    """This row, and what comes before (`<`) or after it in the table's order."""
+    moment = f"fromUnixTimestamp64Milli({row.received_ms}, 'UTC')"
+    return f"received_at {sign}= {moment} AND (received_at {sign} {moment} OR id {sign}= toUUID('{row.id}'))"
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
