@@ -18,6 +18,7 @@ import typer
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from sqlalchemy.exc import SQLAlchemyError
 
 from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
@@ -33,7 +34,7 @@ class About(msgspec.Struct):
     chdb: str
     store: Literal["frozen", "stopped", "server", "none"] = "none"
     store_rows: dict[str, int] = {}
-    registry: Literal["sqlite", "server", "none"] = "none"
+    registry: Literal["sqlite", "postgresql", "server", "none"] = "none"
     registry_schema: str = ""
     registry_rows: dict[str, int] = {}
 
@@ -52,7 +53,8 @@ def backup(
     """Pack spool, store, registry, device index and secrets of a data folder into one file.
 
     The platform may run: everything that was acknowledged before the backup began is in it. It holds secrets, so only
-    its owner may read it. A ClickHouse server or PostgreSQL has backups of its own: see docs/backup.md.
+    its owner may read it. A registry in PostgreSQL is dumped by pg_dump; a ClickHouse server has backups of its own:
+    see docs/backup.md.
 
     Examples:
         cityfleet backup /backups
@@ -123,18 +125,24 @@ class Packing:
 
     def _registry(self) -> list[Source]:
         """A copy of the database, beside the data until it is packed."""
+        from registry import backup_postgresql
         from registry.backup import FILE, copy_sqlite
 
-        path = self._data / FILE
-        if self._settings.registry.database_url:
+        path, url, name = self._data / FILE, self._settings.registry.database_url, FILE
+        if backup_postgresql.is_postgresql(url):
+            name = backup_postgresql.FILE
+            copy = backup_postgresql.copy(url, self._stage / "registry")
+            self._about.registry = "postgresql"
+        elif url:
             self._about.registry = "server"
             return []
-        if not path.exists():
+        elif path.exists():
+            copy = copy_sqlite(path, self._stage / "registry")
+            self._about.registry = "sqlite"
+        else:
             return []
-        copy = copy_sqlite(path, self._stage / "registry.db")
-        self._about.registry, self._about.registry_schema = "sqlite", copy.revision
-        self._about.registry_rows = copy.rows
-        return [Source(FILE, self._stage / "registry.db")]
+        self._about.registry_schema, self._about.registry_rows = copy.revision, copy.rows
+        return [Source(name, self._stage / "registry")]
 
     async def survey(self) -> list[tuple[str, list[Source]]]:
         """What would be packed now, by part."""
@@ -217,6 +225,7 @@ def _size(sources: list[Source]) -> int:
 @contextlib.contextmanager
 def _errors_said() -> Iterator[None]:
     from registry.backup import DamagedError
+    from registry.backup_postgresql import ToolError
 
     try:
         yield
@@ -227,7 +236,7 @@ def _errors_said() -> Iterator[None]:
         raise CommandError(
             f"the store runs, but does not answer: {reason}", remedy="try again when it has started, or stop it"
         ) from exc
-    except (ArchiveError, DamagedError, sqlite3.Error) as exc:
+    except (ArchiveError, DamagedError, ToolError, SQLAlchemyError, sqlite3.Error) as exc:
         raise CommandError(f"no backup was made: {exc}") from exc
     except OSError as exc:
         remedy = "free some space, or name a place on another disk" if exc.errno == errno.ENOSPC else ""

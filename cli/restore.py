@@ -6,13 +6,13 @@ import importlib.metadata
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from cli.backup import About, sync_folder
 from cli.errors import CommandError, ExitCode
@@ -37,7 +37,8 @@ def restore(
         cityfleet restore cityfleet-20261121T020000Z.tar.zst --data /var/lib/cityfleet
         cityfleet restore cityfleet-20261121T020000Z.tar.zst --dry-run
     """
-    target = load_settings(config, data).data_path
+    settings = load_settings(config, data)
+    target, url = settings.data_path, settings.registry.database_url
     with _errors_said(source):
         archive = ArchiveReader(source)
         _refuse_newer_format(archive.head)
@@ -51,12 +52,13 @@ def restore(
         _refuse_newer_contents(archive.head, about)
         if strange := [entry.path for entry in manifest.files if not entry.path.startswith(_ALLOWED)]:
             raise ArchiveError(f"{strange[0]} does not belong into a backup")
+        _refuse_another_database(about, url)
         if not dry_run:
-            _write(archive, manifest, target)
+            _write(archive, manifest, target, url)
     _report(archive.head, manifest, about, target, dry_run=dry_run)
 
 
-def _write(archive: ArchiveReader, manifest: Manifest, target: Path) -> None:
+def _write(archive: ArchiveReader, manifest: Manifest, target: Path, url: str) -> None:
     """Put everything into a folder beside the target, then into its place in one step."""
     # A mount point cannot be replaced: then the folder beside it is one within, and its entries move.
     is_mount = target.is_mount()
@@ -70,7 +72,7 @@ def _write(archive: ArchiveReader, manifest: Manifest, target: Path) -> None:
     draft.mkdir(mode=0o700)
     try:
         archive.extract(draft, manifest)
-        _go_on(draft)
+        _go_on(draft, url)
         os.sync()  # thousands of files: all at once
         if is_mount:
             # The registry first: without it, what comes up would give out its numbers from the beginning.
@@ -85,11 +87,37 @@ def _write(archive: ArchiveReader, manifest: Manifest, target: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _go_on(folder: Path) -> None:
+def _go_on(folder: Path, url: str) -> None:
+    """Bring the registry to life, in the folder or in its server."""
+    from registry import backup_postgresql
     from registry.backup import FILE, go_on_after_restore
 
+    dump = folder / backup_postgresql.FILE
     if (folder / FILE).exists():
         go_on_after_restore(f"sqlite:///{folder / FILE}")
+    elif dump.exists():
+        backup_postgresql.restore(url, dump)
+        go_on_after_restore(url)
+        dump.unlink()
+        dump.parent.rmdir()
+
+
+def _refuse_another_database(about: About, url: str) -> None:
+    """The registry goes back to what it was in: a file, or an empty database of a server."""
+    from registry import backup_postgresql
+
+    if about.registry == "postgresql" and not backup_postgresql.is_postgresql(url):
+        raise CommandError(
+            "the registry of this backup was in PostgreSQL",
+            remedy="name an empty database: registry.database_url in --config",
+        )
+    if about.registry == "postgresql" and not backup_postgresql.is_empty(url):
+        raise CommandError("the registry's database is not empty: a restore never writes over data")
+    if about.registry == "sqlite" and url:
+        raise CommandError(
+            "the registry of this backup was in SQLite, and registry.database_url names another database",
+            remedy="leave registry.database_url empty",
+        )
 
 
 def _refuse_used(target: Path) -> None:
@@ -151,13 +179,15 @@ def _report(head: Head, manifest: Manifest, about: About, target: Path, *, dry_r
 
 @contextlib.contextmanager
 def _errors_said(source: Path) -> Iterator[None]:
+    from registry.backup_postgresql import ToolError
+
     try:
         yield
     except ArchiveError as exc:
         raise CommandError(f"{source}: {exc}", remedy="nothing was written; take another backup") from exc
     except FileNotFoundError as exc:
         raise CommandError(f"{exc.filename}: {exc.strerror}", ExitCode.NOT_FOUND) from exc
-    except sqlite3.Error as exc:
-        raise CommandError(f"{source}: its registry cannot be opened: {exc}") from exc
+    except (ToolError, SQLAlchemyError) as exc:
+        raise CommandError(f"{source}: its registry cannot be restored: {exc}") from exc
     except OSError as exc:
         raise CommandError(f"nothing was restored: {exc.strerror or exc}") from exc

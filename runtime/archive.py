@@ -34,12 +34,17 @@ class ArchiveError(Exception):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file to be packed, and its name in the archive. One that shrinks while it is read is filled up with zeros."""
+    """A file to be packed, and its name in the archive.
+
+    `may_shrink`: what it has lost while it is read is filled up with zeros. `counts_while_there`: one that is gone when
+    it has been read, or is another file, was not needed any more, and what was read of it may be anything.
+    """
 
     name: str
     path: Path
     may_vanish: bool = False
     may_shrink: bool = False
+    counts_while_there: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -58,10 +63,11 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`about`: what the writer says of the contents."""
+    """`about`: what the writer says of the contents. `void`: names of files that are there, but do not count."""
 
     files: list[Entry]
     about: msgspec.Raw
+    void: list[str] = []
 
     @property
     def size_bytes(self) -> int:
@@ -77,6 +83,7 @@ class ArchiveWriter:
         self._tar = tarfile.open(fileobj=self._stream, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self._on_bytes = on_bytes
         self.entries: list[Entry] = []
+        self._void: list[str] = []
         self._put(HEAD, io.BytesIO(msgspec.json.encode(head)), len(msgspec.json.encode(head)))
 
     def __enter__(self) -> "ArchiveWriter":
@@ -107,11 +114,15 @@ class ArchiveWriter:
                 status.st_mtime,
                 may_shrink=source.may_shrink,
             )
+            if source.counts_while_there and not _is_at(
+                status, source.path
+            ):  # still open: its number is not used again
+                self._void.append(source.name)
         return True
 
     def finish(self, about: object) -> Manifest:
         """Write the manifest and the end. Raises: OSError."""
-        manifest = Manifest(list(self.entries), msgspec.Raw(msgspec.json.encode(about)))
+        manifest = Manifest(list(self.entries), msgspec.Raw(msgspec.json.encode(about)), list(self._void))
         data = msgspec.json.encode(manifest)
         self._put(MANIFEST, io.BytesIO(data), len(data))
         self._tar.close()
@@ -131,6 +142,13 @@ class ArchiveWriter:
         self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep every one
         if name not in (HEAD, MANIFEST):
             self.entries.append(Entry(name, size, reading.sha256.hexdigest(), mode))
+
+
+def _is_at(status: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(status, path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class _Measured:
@@ -174,13 +192,16 @@ class ArchiveReader:
             return self._pass(None, on_bytes)
 
     def extract(self, folder: Path, expected: Manifest, on_bytes: OnBytes = lambda _: None) -> None:
-        """Write all files below `folder`, an empty folder. Raises: OSError; ArchiveError if the file has changed."""
+        """Write all files that count below `folder`, which is empty.
+
+        Raises: OSError; ArchiveError if the archive has changed.
+        """
         with _said_plainly():
-            found = self._pass(folder, on_bytes)
+            found = self._pass(folder, on_bytes, frozenset(expected.void))
         if found.files != expected.files:
             raise ArchiveError("the file changed while it was read")
 
-    def _pass(self, folder: Path | None, on_bytes: OnBytes) -> Manifest:
+    def _pass(self, folder: Path | None, on_bytes: OnBytes, void: frozenset[str] = frozenset()) -> Manifest:
         found: list[Entry] = []
         names: set[str] = set()
         manifest: Manifest | None = None
@@ -195,7 +216,7 @@ class ArchiveReader:
                     raise ArchiveError("the manifest is too large")
                 manifest = msgspec.json.decode(file.read(), type=Manifest)
             elif name != HEAD:
-                found.append(_copy(name, size, mode, file, folder, on_bytes))
+                found.append(_copy(name, size, mode, file, None if name in void else folder, on_bytes))
         if manifest is None:
             raise ArchiveError("the file ends before its manifest: it was cut off")
         if found != manifest.files:

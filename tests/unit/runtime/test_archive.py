@@ -152,7 +152,7 @@ def test_a_spool_file_that_shrinks_is_filled_up_and_another_is_an_error(tmp_path
     for may_shrink in (True, False):
         with (tmp_path / "archive").open("wb") as file, ArchiveWriter(file, HEADED) as writer:
 
-            def shrink(_: int, path: Path = path) -> None:
+            def shrink(_: int) -> None:
                 path.write_bytes(b"")
 
             path.write_bytes(b"x" * 3_000_000)
@@ -165,3 +165,30 @@ def test_a_spool_file_that_shrinks_is_filled_up_and_another_is_an_error(tmp_path
                     writer.add(Source("a", path))
                 continue
         assert ArchiveReader(tmp_path / "archive").check().files[0].size == 3_000_000
+
+
+@pytest.mark.parametrize("fate", ["removed", "another file"])
+def test_a_segment_that_was_written_meanwhile_does_not_come_back(tmp_path, fate):
+    path = tmp_path / "segment"
+    path.write_bytes(b"x" * 3_000_000)
+    other = tmp_path / "other"
+    other.write_bytes(b"z")
+
+    def change(count: int) -> None:
+        if count < 10_000:  # the head, or the other file
+            return
+        path.unlink(missing_ok=True)
+        if fate == "another file":
+            path.write_bytes(b"y")
+
+    archive = tmp_path / "archive"
+    with archive.open("wb") as file, ArchiveWriter(file, HEADED, change) as writer:
+        writer.add(Source("spool/gone", path, counts_while_there=True))
+        writer.add(Source("spool/there", other, counts_while_there=True))
+        writer.finish({})
+    reader = ArchiveReader(archive)
+    manifest = reader.check()
+    assert manifest.void == ["spool/gone"]
+    (tmp_path / "out").mkdir()
+    reader.extract(tmp_path / "out", manifest)
+    assert [path.name for path in (tmp_path / "out/spool").iterdir()] == ["there"]
