@@ -35,10 +35,11 @@ def _raise_file_limit() -> None:
 class _Client(asyncio.Protocol):
     """Logs in as one of many client ids; the next connection of the same id takes it over."""
 
-    def __init__(self, packet: bytes, answers: Counter[str], ended: asyncio.Event) -> None:
+    def __init__(self, packet: bytes, answers: Counter[str], again: Callable[[], object]) -> None:
+        """`again`: called if the connection ends without a CONNACK; devices come again then."""
         self._packet = packet
         self._answers = answers
-        self._ended = ended
+        self._again = again
         self._answer = ""
         self.transport: asyncio.Transport | None = None
 
@@ -55,11 +56,11 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._answer:
             self._tell("closed without an answer")
+            self._again()
 
     def _tell(self, answer: str) -> None:
         self._answer = answer
         self._answers[answer] += 1
-        self._ended.set()
 
 
 async def _storm(trial: Trial) -> Outcome:
@@ -71,30 +72,34 @@ async def _storm(trial: Trial) -> Outcome:
         for number in range(clients):
             user = f"gw-{number % 6}"
             packets.append(connect_packet(f"storm-{number}", user, stage.tokens[user]))
-        loop, told, held = asyncio.get_running_loop(), asyncio.Event(), []
+        loop, held = asyncio.get_running_loop(), []
         before, began = fleet.acked_messages, time.monotonic()
         trial.fault("storm", reconnects=reconnects)
 
         async def open_one(number: int) -> None:
-            for _ in range(3):  # a full backlog of the kernel resets
-                with contextlib.suppress(OSError):
-                    _, one = await loop.create_connection(
-                        lambda: _Client(packets[number % clients], answers, told), "127.0.0.1", port
-                    )
-                    held.append(one)
-                    return
-            answers["no connection"] += 1
+            try:
+                _, one = await loop.create_connection(
+                    lambda: _Client(packets[number % clients], answers, lambda: come(number)), "127.0.0.1", port
+                )
+                held.append(one)
+            except OSError:
+                answers["no connection"] += 1
+                come(number)
 
         opening: set[asyncio.Task[None]] = set()
+
+        def come(number: int) -> None:
+            task = asyncio.create_task(open_one(number))
+            opening.add(task)
+            task.add_done_callback(opening.discard)
+
         for number in range(reconnects):
             due = began + number * _WITHIN_S * trial.scale / reconnects
             if due - time.monotonic() > 0.001:
                 await asyncio.sleep(due - time.monotonic())
-            task = asyncio.create_task(open_one(number))
-            opening.add(task)
-            task.add_done_callback(opening.discard)
+            come(number)
         offered_s = time.monotonic() - began
-        while sum(answers.values()) < reconnects and time.monotonic() - began < _PATIENCE_S:
+        while answers["let in"] < reconnects and time.monotonic() - began < _PATIENCE_S:
             await asyncio.sleep(0.05)
         answered_s = time.monotonic() - began
         meanwhile = fleet.acked_messages - before
