@@ -14,10 +14,10 @@ bytes, the blocks. The magic says how many tables there are.
 """
 
 import struct
-import zlib
 from collections.abc import Sequence
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from ingest.model import TABLES, TRANSPORTS, SealedBatch
 
@@ -77,14 +77,14 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def name_seed(name: str) -> int:
-    return zlib.crc32(name.encode())
+    return crc32(name.encode())
 
 
 def encode(batch: SealedBatch, place: RecordPlace) -> list[bytes]:
     """The record as buffers for one gathered write."""
     crc = 0
     for block in batch.blocks:
-        crc = zlib.crc32(block, crc)
+        crc = crc32(block, crc)
     tables = b"".join(
         _TABLE.pack(rows, readings, len(block))
         for rows, readings, block in zip(batch.rows, batch.readings, batch.blocks, strict=True)
@@ -105,14 +105,14 @@ def encode(batch: SealedBatch, place: RecordPlace) -> list[bytes]:
         place.previous_readings,
     )
     covered = fixed[_COVERED_FROM:] + tail
-    return [MAGIC, zlib.crc32(covered, place.seed).to_bytes(4, "little") + covered, *batch.blocks]
+    return [MAGIC, crc32(covered, place.seed).to_bytes(4, "little") + covered, *batch.blocks]
 
 
 def end_mark(seed: int, at: int) -> bytes:
     """What is behind the last record of an open segment, at offset `at`; the next record is written over it. Without
     it, what a file held before could not be told from a record whose head is damaged.
     """
-    return _END + zlib.crc32(at.to_bytes(8, "little"), seed).to_bytes(4, "little")
+    return _END + crc32(at.to_bytes(8, "little"), seed).to_bytes(4, "little")
 
 
 def read_head(data: Buffer, seed: int) -> Head | None:
@@ -129,7 +129,7 @@ def read_head(data: Buffer, seed: int) -> Head | None:
         return None
     _, crc = _OLD.unpack_from(data)
     rows, readings, blocks = _read_tables(data, _OLD.size, tables)
-    return Head(True, size, crc, zlib.crc32(data[_OLD.size : size]), rows, readings, blocks)
+    return Head(True, size, crc, crc32(data[_OLD.size : size]), rows, readings, blocks)
 
 
 def stated_segment(data: Buffer) -> int:
@@ -157,7 +157,7 @@ def _read_new(data: Buffer, seed: int) -> Head | None:
     ) = _FIXED.unpack_from(data)
     known = _FIXED.size + tables * _TABLE.size + transports * 4
     # A newer version may say more behind what this one knows.
-    if not known <= size <= min(len(data), MAX_HEAD_BYTES) or zlib.crc32(data[_COVERED_FROM:size], seed) != head_crc:
+    if not known <= size <= min(len(data), MAX_HEAD_BYTES) or crc32(data[_COVERED_FROM:size], seed) != head_crc:
         return None
     rows, readings, blocks = _read_tables(data, _FIXED.size, tables)
     frames = struct.unpack_from(f"<{transports}I", data, _FIXED.size + tables * _TABLE.size)

@@ -5,11 +5,11 @@ same segment is looked for. So one flipped bit costs one record, and no more.
 """
 
 import os
-import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from ingest.spool.record import MAGIC, MAX_HEAD_BYTES, OLD_MAGICS, Buffer, Head, name_seed, read_head
 
@@ -43,7 +43,7 @@ class Bytes:
         return self._data[at : at + size]
 
     def crc32(self, at: int, size: int, seed: int) -> int:
-        return zlib.crc32(self._data[at : at + size], seed)
+        return crc32(self._data[at : at + size], seed)
 
     def find(self, what: bytes, at: int) -> int:
         return _find(self, what, at)
@@ -69,7 +69,7 @@ class OpenFile:
 
     def crc32(self, at: int, size: int, seed: int) -> int:
         for one in range(at, at + size, _WINDOW):
-            seed = zlib.crc32(self.read(one, min(_WINDOW, at + size - one)), seed)
+            seed = crc32(self.read(one, min(_WINDOW, at + size - one)), seed)
         return seed
 
     def find(self, what: bytes, at: int) -> int:
