@@ -14,7 +14,7 @@ _ACTIONS = ("kill", "kill", "kill", "freeze", "link", "link", "mend")
 
 
 async def run(trial: Trial) -> Outcome:
-    run_s = max(20.0, RUN_S * trial.scale)
+    run_s = max(10.0, RUN_S * trial.scale)
     # Decided before anything runs, so that the seed makes the same plan however fast the machine is.
     plan = [_step(trial) for _ in range(round(run_s))]
     async with staged(trial, is_proxied=True) as stage:

@@ -13,7 +13,7 @@ _EARLY = 4
 
 
 async def run(trial: Trial) -> Outcome:
-    kills = max(3, round(KILLS * trial.scale))
+    kills = max(2, round(KILLS * trial.scale))
     worst_s = 0.0
     async with staged(trial) as stage:
         roles, fleet = stage.roles, stage.fleet

@@ -14,7 +14,7 @@ _WORKERS = 2
 
 
 async def run(trial: Trial) -> Outcome:
-    kills = max(4, round(KILLS * trial.scale))
+    kills = max(3, round(KILLS * trial.scale))
     worst_s = 0.0
     async with staged(trial, f"ingest.workers = {_WORKERS}\n") as stage:
         roles, fleet = stage.roles, stage.fleet

@@ -12,7 +12,7 @@ _KILLS = 5
 
 
 async def run(trial: Trial) -> Outcome:
-    run_s = max(10.0, RUN_S * trial.scale)
+    run_s = max(6.0, RUN_S * trial.scale)
     kills = max(2, round(_KILLS * trial.scale))
     worst_s = 0.0
     async with staged(trial) as stage:

@@ -91,9 +91,15 @@ class Stage:
         outcome.notes = [
             *notes,
             f"{self.fleet.sent_messages:,} messages sent, {self.fleet.repeats:,} of them again, "
-            f"{self.fleet.connects} connections; settled in {settled_s:.1f} s",
+            f"{self.fleet.connects} connections; settled in {settled_s:.1f} s{_refusals(self.fleet)}",
         ]
         return outcome
+
+
+def _refusals(fleet: Fleet) -> str:
+    """What the fleet was told instead of a yes, by reason code (MQTT) or status (gRPC)."""
+    told = [("connections", fleet.connects_refused), ("messages", fleet.refusals)]
+    return "".join(f"; refused {what}: {dict(counts)}" for what, counts in told if counts)
 
 
 @contextlib.asynccontextmanager

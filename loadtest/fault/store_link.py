@@ -14,11 +14,11 @@ from loadtest.fault.trial import Trial
 
 ROUNDS = 60
 # One round in so many kills ingest while the fault lasts: the new process knows less of the insert than the old one.
-_KILL = 6
+_KILL = 4
 
 
 async def run(trial: Trial) -> Outcome:
-    rounds = max(6, round(ROUNDS * trial.scale))
+    rounds = max(4, round(ROUNDS * trial.scale))
     worst_s = 0.0
     async with staged(trial, is_proxied=True) as stage:
         for number in range(rounds):

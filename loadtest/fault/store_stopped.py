@@ -11,7 +11,7 @@ STOPPED_S = 60.0
 
 
 async def run(trial: Trial) -> Outcome:
-    stopped_s = max(5.0, STOPPED_S * trial.scale)
+    stopped_s = max(3.0, STOPPED_S * trial.scale)
     worst_s = 0.0
     async with staged(trial) as stage:
         roles, fleet = stage.roles, stage.fleet

@@ -1,6 +1,7 @@
 """Runs of fault scenarios: the seed makes the run, a failure leaves its history and says how to have it again."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from loadtest.fault.sequence import BASE_MS, Sequence
 from loadtest.fault.store_link import _choose
 from loadtest.fault.trial import Trial, again, perform
 
+ROOT = Path(__file__).parents[4]
 SOME = Entry("some", "some", 1, 1, "for the test")
 
 
@@ -117,3 +119,9 @@ def test_a_payload_has_the_values_and_times_that_the_checker_expects():
     assert list(batch.time_delta_ms) == [0, *[1] * 6]
     assert list(batch.devices) == ["wl-9"]
     assert all(0 <= value < 20 for value in batch.value)
+
+
+def test_every_scenario_is_in_the_documentation_and_has_its_module():
+    documentation = (ROOT / "docs" / "fault.md").read_text()
+    assert [entry.id for entry in ENTRIES if f"`{entry.id}`" not in documentation] == []
+    assert [entry.id for entry in ENTRIES if not (ROOT / "loadtest" / "fault" / f"{entry.module}.py").exists()] == []
