@@ -17,7 +17,8 @@ INSERT INTO cityfleet.quarantine
 (received_at, device_id, topic, transport, encoding, reason, detail, readings, payload)
 SELECT now64(3) - number / 1000, '{DEVICE}', 'cf/v1/d/{DEVICE}/telemetry', 'mqtt', 'senml-json', 'unknown_metric', '',
     1, concat(
-        '[{{"n":"water_level_m","t":', toString(1767350000 + number), ',"v":', toString(number % 20), '}}]', repeat(' ', 4000)
+        '[{{"n":"water_level_m","t":', toString(1767350000 + number), ',"v":', toString(number % 20), '}}]',
+        repeat(' ', 4000)
     )
 FROM numbers({ROWS})
 """
