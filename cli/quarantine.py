@@ -129,6 +129,8 @@ def replay(
     wanted = filter_of(device, reason, transport, since, until)
     if wanted.is_all and not everything and not payload_ids:
         raise CommandError("name what to send", ExitCode.USAGE, "an ID or a filter, or --all for everything")
+    if not yes and not dry_run:
+        expect_somebody()
     settings = load_settings(config, data)
     run(settings, _replay(settings, wanted, payload_ids or [], ingest, output, dry_run=dry_run, yes=yes))
 
@@ -155,6 +157,8 @@ def purge(
     wanted = filter_of(device, reason, transport, since, until)
     if wanted.is_all and not everything and not payload_ids:
         raise CommandError("name what to delete", ExitCode.USAGE, "an ID or a filter, or --all for everything")
+    if not yes:
+        expect_somebody()
     settings = load_settings(config, data)
     run(settings, _purge(settings, wanted, payload_ids or [], yes))
 
@@ -410,10 +414,14 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def confirm(question: str) -> None:
-    """Ask on standard error, so that what is printed stays an answer. Raises typer.Abort."""
+def expect_somebody() -> None:
+    """Raises CommandError if there is nobody who could be asked."""
     if not sys.stdin.isatty():
         raise CommandError("nobody to ask here", ExitCode.USAGE, "--yes, if you mean it")
+
+
+def confirm(question: str) -> None:
+    """Ask on standard error, so that what is printed stays an answer. Raises typer.Abort."""
     typer.confirm(question, abort=True, err=True)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import grpc
 import msgspec
@@ -19,6 +20,8 @@ from runtime import runfile
 from runtime.secrets import secret
 from store.quarantine import IDS_MAX, Filter, Quarantine, Row
 
+# Decoded and resolved long ago: the payload is a row of a table, and goes to the store itself.
+_REFUSED_BY_STORE = "refused_by_store"
 _FRAMES_MAX = 2_000
 _REQUEST_BYTES = 2_000_000
 # Of a frame beside its topic and payload, generously.
@@ -88,6 +91,7 @@ class Replay:
         """Rows that somebody else has taken out meanwhile are left out of the answer."""
         payloads = await self._quarantine.payloads(group, wanted)
         outcomes, rows, request = [], [], pb.ReplayRequest(validate_only=validate_only)
+        refused: dict[UUID, tuple[str, bytes]] = {}
         for row in group:
             payload = payloads.get(row.id)
             if payload is None:
@@ -95,6 +99,9 @@ class Replay:
             if len(payload) + len(row.topic) + _FRAME_BYTES > self._max_bytes:
                 text = f"more than ingest.grpc.max_message_bytes ({self._max_bytes})"
                 outcomes.append(Outcome(row, 0, "payload_too_large", text))
+                continue
+            if row.reason == _REFUSED_BY_STORE:
+                refused[row.id] = (row.detail, payload)
                 continue
             rows.append(row)
             request.frames.add(
@@ -110,6 +117,14 @@ class Replay:
             answer = await self._ask(request)
             for row, found in zip(rows, answer.outcomes, strict=True):
                 outcomes.append(Outcome(row, found.readings, found.reason, found.detail))
+        if refused:
+            # Only the store can say whether it takes them now.
+            still = {} if validate_only else await self._quarantine.insert_refused(refused)
+            for row in group:
+                if row.id in refused:
+                    said = still.get(row.id)
+                    detail = said or ("if the store takes it now" if validate_only else "")
+                    outcomes.append(Outcome(row, int(said is None), _REFUSED_BY_STORE if said else "", detail))
         return outcomes
 
     async def _ask(self, request: pb.ReplayRequest) -> pb.ReplayResponse:

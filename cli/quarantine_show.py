@@ -41,7 +41,8 @@ ADVICE = {
     "unsupported_datatype": "Data sets, templates and files of Sparkplug are not stored: have the edge node send plain "
     "values.",
     "type_mismatch": "The value is not of the datatype that was sent with it: correct the edge node.",
-    "refused_by_store": "ClickHouse refused this row, for the reason above; the payload is the row as JSON.",
+    "refused_by_store": "ClickHouse refused this row, for the reason above; the payload is the row as JSON. Correct "
+    "the table. " + _REPLAY,
 }
 
 

@@ -1,12 +1,15 @@
 """What is in cityfleet.quarantine: found by filter or by id, read in pages, taken out again."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from store.client import INSERT_SETTINGS
 
 TABLE = "cityfleet.quarantine"
 # Ids in one statement; the parser takes 262,144 bytes.
@@ -21,6 +24,9 @@ _COLUMNS = (
 )
 # As bytes: a device may send anything, also as its topic.
 _AS_BYTES = {"String": "bytes", "LowCardinality(String)": "bytes"}
+# What the detail of a row that the store refused begins with.
+_REFUSED_BY = re.compile(r"cityfleet\.(readings|readings_text): ")
+_REFUSED_SETTINGS = {**INSERT_SETTINGS, "date_time_input_format": "best_effort"}
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -150,6 +156,42 @@ class Quarantine:
         span = f"({condition}) AND {_beside(first, '>')} AND {_beside(last, '<')}"
         found = await self._rows(f"SELECT id, payload {_from(span)}", values)
         return {row[0]: row[1] for row in found}
+
+    async def insert_refused(self, rows: Mapping[UUID, tuple[str, bytes]]) -> dict[UUID, str]:
+        """Rows that the store refused once, to their tables again: what it says now to those that it refuses still.
+
+        Args:
+            rows: `detail` and payload (the row as JSON) by id.
+        """
+        refused: dict[UUID, str] = {}
+        by_table: dict[str, dict[UUID, bytes]] = {}
+        for row_id, (detail, payload) in rows.items():
+            found = _REFUSED_BY.match(detail)
+            if found is None or not payload or b'{"base64":' in payload:
+                refused[row_id] = detail
+            else:
+                by_table.setdefault(found[1], {})[row_id] = payload
+        for table, payloads in by_table.items():
+            if await self._insert(table, payloads.values()):
+                for row_id, payload in payloads.items():
+                    said = await self._insert(table, [payload])
+                    if said:
+                        refused[row_id] = said
+        return refused
+
+    async def _insert(self, table: str, payloads: Iterable[bytes]) -> str:
+        """What is wrong; empty: nothing. Who writes readings past ingest writes the newest ones too."""
+        body = b"\n".join(payloads)
+        try:
+            for name in (table, "latest") if table == "readings" else (table,):
+                await self._client.raw_insert(
+                    f"cityfleet.{name}", insert_block=body, fmt="JSONEachRow", settings=_REFUSED_SETTINGS
+                )
+        except ClickHouseError as exc:
+            if not isinstance(getattr(exc, "code", None), int):
+                raise
+            return f"cityfleet.{table}: {str(exc).strip().splitlines()[0][:300]}"
+        return ""
 
     async def remove(self, rows: Sequence[Row]) -> None:
         """Take rows out: nobody sees them any more. `free_removed` gives their space back."""

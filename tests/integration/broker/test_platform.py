@@ -96,6 +96,34 @@ async def test_an_unknown_device_behind_the_broker_goes_to_quarantine(broker, co
     )
 
 
+async def test_what_a_device_sent_before_it_was_registered_is_stored_by_a_replay(broker, consuming):
+    platform, fleet = consuming
+    await send(broker, "cf/v1/d/late-01/telemetry", [1, 2, 3])
+    uplink = {
+        "end_device_ids": {"device_id": "late", "dev_eui": "70B3D57ED00500AA"},
+        "uplink_message": {
+            "f_port": 1,
+            "decoded_payload": {"water_level_m": 4.2},
+            "received_at": "2026-01-02T03:04:05Z",
+        },
+    }
+    async with aiomqtt.Client("127.0.0.1", broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.publish("v3/city@hanoi/devices/late/up", json.dumps(uplink), qos=1)
+    platform.wait_for("SELECT count() FROM cityfleet.quarantine WHERE topic LIKE '%/late%'", [["4"]])
+    fleet.device("late-01", "gauge")
+    fleet.devices.CreateDevice(
+        device_pb2.CreateDeviceRequest(
+            device_id="late-02", device=device_pb2.Device(device_type="gauge", external_id="70b3d57ed00500aa")
+        )
+    )
+    fleet.device("late-03", "gauge")  # waits until ingest knows those before
+    arguments = ("quarantine", "replay", "--transport", "broker", "--reason", "unknown_device", "--yes", "-o", "json")
+    found = json.loads(platform.cli(*arguments, check=False).stdout)
+    assert found["readings"] == 4
+    platform.wait_for(stored("late-01"), [["3", "6"]])
+    platform.wait_for(stored("late-02"), [["1", "4.2"]])
+
+
 async def test_what_was_not_acknowledged_when_ingest_was_killed_comes_again(broker, consuming):
     platform, fleet = consuming
     fleet.device("wl-broker-02", "gauge")

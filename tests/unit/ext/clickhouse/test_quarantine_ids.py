@@ -1,11 +1,14 @@
 """Ids of quarantine rows: the same for the same segment, others for any other, and the time of arrival in them."""
 
+import contextlib
 import json
 import subprocess
 import sys
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ext.clickhouse.quarantine_ids import with_ids
 from ingest.settings import SpoolSettings
@@ -87,6 +90,16 @@ sys.stdout.write(answer.bytes().decode())
 def test_what_is_no_block_of_quarantine_rows_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match="not a block"):
         with_ids([block(b"?"), bad], "node-1")
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=120), st.integers(0, 400))
+def test_no_bytes_are_read_past_their_end(data: bytes, cut: int) -> None:
+    whole = block(b"?", b"!")
+    for body in (data, whole[:cut], whole[:10] + data, b"\x09" + data[:3] + whole[2:]):
+        with contextlib.suppress(ValueError):
+            found = with_ids([body], "node-1")
+            assert len(found) > len(body)
 
 
 def test_a_segment_gives_its_quarantine_rows_the_same_ids_at_every_reading(tmp_path) -> None:
