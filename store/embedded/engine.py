@@ -94,17 +94,20 @@ class Upload:
         """Where the engine finds it, until it is closed."""
         return f"/proc/self/fd/{self._file}"
 
-    def append(self, data: bytes) -> None:
-        """Raises: StoreError if there is no room."""
+    def append(self, parts: list[bytes]) -> None:
+        """At most IOV_MAX parts. Raises: StoreError if there is no room."""
+        size = sum(map(len, parts))
         try:
-            if self._size + len(data) > _IN_MEMORY_BYTES and not self._is_on_disk:
+            if self._size + size > _IN_MEMORY_BYTES and not self._is_on_disk:
                 self._move()
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            written = os.writev(self._file, parts)
+            if written < size:
+                rest = memoryview(b"".join(parts))[written:]
+                while rest:
+                    rest = rest[os.write(self._file, rest) :]
         except OSError as exc:
             raise errors.refused(243, f"No room for the data: {exc.strerror}", "NOT_ENOUGH_SPACE") from exc
-        self._size += len(data)
+        self._size += size
 
     def _move(self) -> None:
         on_disk = os.open(self._folder, os.O_TMPFILE | os.O_RDWR, 0o600)

@@ -22,6 +22,7 @@ from store.settings import EmbeddedSettings
 
 log = structlog.get_logger()
 _APPEND_BYTES = 1 << 20
+_APPEND_PARTS = 1000
 _OFF_LOOP_BYTES = 64 << 10
 _SERVER = "cityfleet"
 
@@ -291,12 +292,12 @@ class Interface:
         while data := await body.read():
             parts.append(data)
             total += len(data)
-            if total >= _APPEND_BYTES:
-                await self._finish(self._engine.run(upload.append, b"".join(parts)))
+            if total >= _APPEND_BYTES or len(parts) == _APPEND_PARTS:
+                await self._finish(self._engine.run(upload.append, parts))
                 parts.clear()
                 total = 0
         if parts:
-            await self._finish(self._engine.run(upload.append, b"".join(parts)))
+            await self._finish(self._engine.run(upload.append, parts))
 
     async def _finish(self, call: Any, undo: Callable[[Any], None] | None = None) -> Any:
         """Wait for an engine call even if the client leaves meanwhile: a session is never left in a running thread."""
