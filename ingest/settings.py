@@ -263,7 +263,7 @@ class WriteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_timeout_s: float = 60.0
     # After a failure nothing is sent for a while, each time twice as long, give or take a half.
     retry_first_s: float = 0.1
-    retry_longest_s: float = 10.0
+    retry_longest_s: float = 3.0
     # Parts of one partition, as the store counts them: above the first there are pauses between inserts, up to the
     # longest; above the second there are no inserts.
     parts_slow: int = 300

@@ -25,6 +25,7 @@ ReadBodies = Callable[[Segment], Bodies]
 
 # Segments of which the store took nothing are kept in memory while others tell whether it is them or the store.
 _HELD_MAX = 2
+_LONGEST_REST_S = 60.0
 # A disk that cannot be read is tried so often; then the segment is set aside for a person.
 _READS = 3
 
@@ -114,6 +115,7 @@ class WriteStage:
         started = loop.time()
         while True:
             await self._watch.wait()
+            begun = loop.time()
             await self._breaker.wait(lambda: self._probe(delivery))
             try:
                 await delivery.run(self._store, self._taken, self._is_there)
@@ -124,6 +126,8 @@ class WriteStage:
                 if self._hold(delivery):
                     return
                 self._failed(exc.reason)
+                # The rounds of a hunt grow; a store that refuses everything is not to be kept busy with that.
+                await asyncio.sleep(min(loop.time() - begun, _LONGEST_REST_S))
             except PoisonError as exc:
                 self._release(delivery)
                 await self._set_aside(delivery.segment, exc)
@@ -155,7 +159,7 @@ class WriteStage:
     async def _is_there(self, body: bytes) -> bool:
         try:
             found = await is_there(self._store, body)
-        except ValueError:  # of an older version: sent again as it is
+        except (ValueError, KeyError):  # of an older version: sent again as it is
             return False
         COMPARED.labels("there" if found else "missing").inc()
         if not found:

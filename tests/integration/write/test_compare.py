@@ -70,6 +70,23 @@ async def test_a_recovered_segment_that_is_there_is_not_inserted_again(
     own.query("SYSTEM START MERGES cityfleet.readings", "admin")
 
 
+async def test_a_token_that_fell_out_of_the_window_is_no_second_insert(
+    tmp_path: Path, own: StoreHandle, device: int
+) -> None:
+    own.query("SYSTEM STOP MERGES cityfleet.readings", "admin")
+    own.query("ALTER TABLE cityfleet.readings MODIFY SETTING non_replicated_deduplication_window = 2", "admin")
+    node = Node(tmp_path, own)
+    segments = [node.segment([Reading(device + n, START_MS, 1.0)]) for n in range(5)]
+    saved = [(segment.path, segment.path.read_bytes()) for segment in segments]
+    await node.write(segments)
+    for path, data in saved:
+        path.write_bytes(data)
+    await node.write(segments, recovered=True)
+    assert rows_stored(own, device) == 5
+    own.query("ALTER TABLE cityfleet.readings MODIFY SETTING non_replicated_deduplication_window = 10000", "admin")
+    own.query("SYSTEM START MERGES cityfleet.readings", "admin")
+
+
 async def test_a_segment_of_which_a_part_is_there_is_inserted(tmp_path: Path, own: StoreHandle, device: int) -> None:
     node = Node(tmp_path, own)
     rows = some(device)
