@@ -13,7 +13,8 @@ def index(deployment: Deployment) -> Iterable[Finding]:
     """Without the file ingest cannot serve before the registry answers."""
     paths = [path for path in deployment.ingest_paths("index*") if path.is_file() and "draft" not in path.name]
     devices = deployment.role("ingest").value("cityfleet_ingest_index_devices")
-    known = f"{devices:,.0f} devices in memory; " if devices is not None else ""
+    workers = max(1, deployment.settings.ingest.workers)
+    known = f"{devices / workers:,.0f} devices in memory; " if devices is not None else ""
     if not paths:
         if not (deployment.data_dir / "ingest").is_dir():
             yield skip("ingest.index", "ingest has not run on this data folder")

@@ -16,7 +16,7 @@ _CARRIED = (
 
 
 def ledgers(deployment: Deployment) -> Iterable[Finding]:
-    paths = deployment.ingest_paths("ledger*.json")
+    paths = sorted(deployment.ingest_paths("ledger*.json"), key=lambda path: path.stem)
     if not paths:
         yield skip("ledger", "ingest has not run on this data folder")
     for path in paths:

@@ -11,6 +11,8 @@ _REMEDIES = {
     "spool": "see the checks of spool and disk: what cannot be written is not acknowledged",
     "spool_age": "see the checks of store",
     "store": "see the checks of store; what is acknowledged waits in the spool",
+    "store_parts": "merges are behind: give the store more CPU or a faster disk; it goes on by itself",
+    "store_windows": "see the check store.deduplication",
     "store_refuses": "the log has the store's words (`write_segment_held`): mend the tables, then it goes on by itself",
     "broker": "see docs/broker.md; the log has the broker's reason (`broker_retry`)",
 }

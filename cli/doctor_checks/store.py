@@ -1,15 +1,16 @@
 """Checks of the store: its schema, deduplication windows, parts, quarantine and clock."""
 
-import re
+import asyncio
 from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 
 from cli.doctor_checks.check import Finding, fail, ok, size, warn
 from cli.doctor_checks.deployment import Deployment, StoreAwayError
+from ingest.write.watch import tables_without_window
 from store import migrate as migrations
 
-# Tables that ingest inserts into; those that views fill from them are found beside.
-_INSERTED = ("readings", "readings_text", "latest", "quarantine")
-_WINDOW = re.compile(r"\b(?:non_)?replicated_deduplication_window = (\d+)")
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 1.0, 60.0
 
 
@@ -41,26 +42,23 @@ def schema(deployment: Deployment) -> Iterable[Finding]:
 
 def windows(deployment: Deployment) -> Iterable[Finding]:
     """Without a deduplication window a retry would be stored twice, in a table or in what a view fills from it."""
-    tables = dict.fromkeys(_INSERTED)
-    query = "SELECT create_table_query FROM system.tables WHERE database = 'cityfleet' AND engine = 'MaterializedView'"
-    for text in deployment.ask(query).splitlines():
-        if target := re.search(r"\bTO cityfleet\.(\w+)", text):
-            tables[target[1]] = None
-    query = "SELECT name, engine, engine_full FROM system.tables WHERE database = 'cityfleet'"
-    known = {name: (engine, full) for name, engine, full in map(_three, deployment.ask(query).splitlines())}
-    without = []
-    for table in tables:
-        engine, full = known.get(table, ("", ""))
-        window = _WINDOW.search(full)
-        # Replicated tables have a window of 10,000 unless told otherwise.
-        is_covered = int(window[1]) > 0 if window else engine.startswith("Replicated")
-        if not is_covered:
-            without.append(table)
+    without = asyncio.run(tables_without_window(_Asked(deployment)))
     if without:
-        remedy = "ALTER TABLE cityfleet.NAME MODIFY SETTING non_replicated_deduplication_window = 10000"
-        yield fail("store.deduplication", f"no deduplication window: {', '.join(without)}", remedy)
+        remedy = "ALTER TABLE NAME MODIFY SETTING non_replicated_deduplication_window = 10000"
+        yield fail("store.deduplication", f"a repeated insert is stored twice in {', '.join(without)}", remedy)
     else:
-        yield ok("store.deduplication", f"a window on each of {', '.join(tables)}")
+        yield ok("store.deduplication", "every table that an insert reaches knows a repeated one")
+
+
+class _Asked:
+    """The store as `ingest.write` asks it."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    async def ask(self, sql: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        answer = msgspec.json.decode(self._deployment.ask(f"{sql} FORMAT JSONCompact", parameters))
+        return [tuple(row) for row in answer["data"]]
 
 
 def parts(deployment: Deployment) -> Iterable[Finding]:

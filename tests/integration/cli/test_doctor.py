@@ -38,6 +38,17 @@ def test_a_platform_that_runs_has_nothing_to_mend(platform, fleet):
     assert "store.deduplication" in table
 
 
+def test_a_table_that_would_store_a_retry_twice_is_named(platform):
+    alter = "ALTER TABLE cityfleet.latest MODIFY SETTING non_replicated_deduplication_window = "
+    platform.query(f"{alter} 0", "admin")
+    try:
+        found = findings(platform, 1)
+    finally:
+        platform.query(f"{alter} 10000", "admin")
+    assert found["store.deduplication"]["status"] == "fail"
+    assert found["store.deduplication"]["what"].endswith("stored twice in cityfleet.latest")
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A platform that ran, and was stopped in order. The last test breaks it."""
