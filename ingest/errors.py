@@ -1,5 +1,7 @@
 """What can go wrong in ingest, named by what the caller should do next."""
 
+from ingest.model import Segment
+
 
 class IngestError(Exception):
     """Everything raised on purpose."""
@@ -27,3 +29,12 @@ class RefusedError(IngestError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class DamagedSegmentError(IngestError):
+    """A part of a segment is gone: insert `bodies`, which is what is left of it, as the segment `remaining`."""
+
+    def __init__(self, message: str, remaining: Segment, bodies: list[tuple[str, bytes]]) -> None:
+        super().__init__(message)
+        self.remaining = remaining
+        self.bodies = bodies

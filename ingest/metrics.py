@@ -112,6 +112,11 @@ class WriteState:
             self.readings[table] -= readings
             self.readings[_QUARANTINE] += readings
 
+    def lost_part(self, segment: Segment, remaining: Segment) -> None:
+        """A part of it cannot be read any more; its file is kept for a person."""
+        self.in_hand[segment.name] = remaining
+        self.set_aside_readings += sum(segment.readings) - sum(remaining.readings)
+
     def set_aside(self, segment: Segment) -> None:
         self.in_hand.pop(segment.name, None)
         self.set_aside_readings += sum(segment.readings)

@@ -125,6 +125,12 @@ class Backlog:
         with self._lock:
             return [one.segment for one in self._waiting.values()]
 
+    def damaged(self, segment: Segment) -> None:
+        """Keep its file for a person when the store has what is whole in it."""
+        with self._lock:
+            if (waiting := self._waiting.get(segment.name)) is not None:
+                self._waiting[segment.name] = msgspec.structs.replace(waiting, is_damaged=True)
+
     def remove(self, segment: Segment) -> None:
         waiting = self._waiting.get(segment.name)
         if segment.windows is None:

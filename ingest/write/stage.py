@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from ingest.errors import PoisonError, UnavailableError
+from ingest.errors import DamagedSegmentError, PoisonError, UnavailableError
 from ingest.metrics import WRITE_INSERT_SECONDS, WriteState
 from ingest.model import Segment
 from ingest.settings import WriteSettings
@@ -82,6 +82,10 @@ class WriteStage:
                 for left in reversed(range(_READS)):
                     try:
                         bodies = await loop.run_in_executor(thread, self._read_bodies, segment)
+                    except DamagedSegmentError as exc:
+                        log.error("segment_damaged", segment=segment.name, reason=str(exc))
+                        self._state.lost_part(segment, exc.remaining)
+                        await ready.put((exc.remaining, exc.bodies))
                     except (ValueError, OSError) as exc:
                         if isinstance(exc, OSError) and left:
                             log.error("segment_not_read", segment=segment.name, reason=str(exc))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DamagedSegmentError
+from ingest.metrics import WriteState
 from ingest.model import SealedBatch
 from ingest.settings import SpoolSettings
 from ingest.spool.backlog import Backlog
@@ -261,3 +263,28 @@ def test_the_oldest_waiting_segment_has_an_age_and_the_backlog_its_bytes(tmp_pat
 def test_spools_of_one_process_share_a_backlog_that_is_empty_at_first(tmp_path, kind):
     backlog = Backlog()
     assert kind(tmp_path, SpoolSettings(), backlog=backlog).backlog is backlog
+
+
+def test_a_closed_segment_of_which_nothing_is_whole_any_more_is_not_inserted(tmp_path):
+    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"payload"))
+    segment.path.write_bytes(segment.path.read_bytes().replace(b"payload", b"Payload"))
+    with pytest.raises(ValueError, match="damaged: 1 of 1"):
+        read(segment)
+
+
+def test_what_is_whole_of_a_closed_segment_that_changed_on_disk_is_inserted(tmp_path):
+    segment = closed(Spool(tmp_path, SpoolSettings()), batch(b"one"), batch(b"two", b"", (5, 0, 0)), batch(b"three"))
+    segment.path.write_bytes(segment.path.read_bytes().replace(b"two", b"2wo"))
+    with pytest.raises(DamagedSegmentError, match="damaged: 5 of 7") as raised:
+        read(segment)
+    remaining = raised.value.remaining
+    assert raised.value.bodies == [("readings", b"onethree")]
+    assert (remaining.rows, remaining.readings) == ((2, 0, 0), (2, 0, 0))
+    state = WriteState()
+    state.took(segment)
+    state.lost_part(segment, remaining)
+    assert state.held == 2
+    state.written(remaining)
+    assert (sum(state.readings), state.set_aside_readings, state.taken) == (2, 5, 7)
+    remaining.remove()
+    assert [path.name for path in tmp_path.glob("*.damaged")] == [f"{segment.path.name}.damaged"]
