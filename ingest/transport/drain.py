@@ -14,9 +14,8 @@ from ingest.settings import Watermarks
 _RATE_S = (0.5, 5.0)
 # A store that has taken nothing for so long, with something to take, counts as away.
 _IDLE_S = 10.0
-# What intake has not used of its part it may use at once, and what came too much it must wait for, in seconds of it.
+# What intake has not used of its part it may use at once, in seconds of it.
 _BURST_S = 0.25
-_DEBT_S = 10.0
 # The drain is over when the store needs so long for what is left.
 _DONE_S = 1.0
 # Less than this is no backlog: two small segments on their way.
@@ -24,7 +23,7 @@ _SMALL_BYTES = 1_000_000
 
 
 class Drain:
-    """Told several times a second how far spool and store are; says how much of intake's part is left."""
+    """Told several times a second how far the store is; says what intake has earned meanwhile."""
 
     def __init__(self, settings: Watermarks, clock: Callable[[], float] = time.monotonic) -> None:
         self._part = settings.drain_part
@@ -34,38 +33,30 @@ class Drain:
         self._busy_s = 0.0  # how long the store has had something to take
         self._was_waiting = False
         self._looked_at_s = clock()
-        self._appended = 0
-        self._credit = 0.0
         self.is_on = False
         self.store_bytes_per_s = 0.0
 
-    def look(self, appended_bytes: int, taken_bytes: int, backlog_bytes: int, *, is_away: bool) -> float:
-        """How much of its part intake has left: 1 all (also while there is no drain) to 0.
+    def look(self, taken_bytes: int, backlog_bytes: int, *, is_away: bool) -> tuple[float, float]:
+        """What intake may bring at once, and what it has earned since the last look, in bytes in the spool.
 
         Args:
-            appended_bytes: made durable in the spool since the start.
-            taken_bytes: of those (and of what was recovered), what the store has taken.
-            backlog_bytes: what waits for the store now.
-            is_away: the store refused last time, or cannot be reached.
+            taken_bytes: what the store has taken since the start.
+            backlog_bytes: what waits for it now.
+            is_away: it refused last time, or cannot be reached.
+        Returns: (0, 0) while there is nothing to catch up with.
         """
         now_s = self._clock()
         passed_s, self._looked_at_s = now_s - self._looked_at_s, now_s
-        appended, self._appended = appended_bytes - self._appended, appended_bytes
         rate = self._rate(passed_s, taken_bytes, backlog_bytes, is_away)
         self.store_bytes_per_s = rate
         if rate == 0.0 or self._part >= 1.0:
             self.is_on = False
-            return 1.0
-        share = rate * self._part
-        if not self.is_on:
+        elif not self.is_on:
             self.is_on = backlog_bytes > max(self._backlog_s * rate, _SMALL_BYTES)
-            self._credit = share * _BURST_S
-        elif backlog_bytes <= max(_DONE_S * rate, _SMALL_BYTES):
-            self.is_on = False
         else:
-            self._credit += share * passed_s - appended
-            self._credit = max(-_DEBT_S * share, min(self._credit, share * _BURST_S))
-        return max(0.0, min(1.0, self._credit / (share * _BURST_S))) if self.is_on else 1.0
+            self.is_on = backlog_bytes > max(_DONE_S * rate, _SMALL_BYTES)
+        share = rate * self._part
+        return (share * _BURST_S, share * passed_s) if self.is_on else (0.0, 0.0)
 
     def _rate(self, passed_s: float, taken_bytes: int, backlog_bytes: int, is_away: bool) -> float:
         """Bytes a second that the store takes while it has something to take; 0: nothing, or that is not known yet.

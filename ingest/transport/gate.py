@@ -15,6 +15,8 @@ from ingest.settings import Watermarks
 # Memory goes on at this part of a watermark, the backlog on disk at that.
 _MEMORY_AGAIN = 0.5
 _DISK_AGAIN = 0.95
+# In a drain a class is read again with so much more of the burst: to pause and resume thousands of sockets costs.
+_CREDIT_AGAIN = 0.5
 # Intake's part of the cap. The rest is kept for what is made of it (rows, blocks, insert bodies), so that an urgent
 # class does not lose its room to what others sent before. Segments of a run with other settings may need more, but not
 # all.
@@ -72,7 +74,9 @@ class Gate:
         self._durable = 0
         self._seen = (0, 0)
         self._reasons: dict[str, None] = {}
-        self._drain = 1.0  # what is left of what a drain lets in: 0 none, 1 all
+        # While the store catches up: what intake may still bring, in bytes in the spool, and how much that may become.
+        self._credit: float | None = None
+        self._burst = 1.0
         self._doors = tuple(_Door() for _ in Traffic)
         self.shut_count = [0] * len(Traffic)
 
@@ -117,6 +121,8 @@ class Gate:
     def take(self, size_bytes: int) -> None:
         """Frames came."""
         self._frames += size_bytes
+        if self._credit is not None:
+            self._credit -= size_bytes * self._growth
         self._update()
 
     def give_back(self, size_bytes: int) -> None:
@@ -148,9 +154,22 @@ class Gate:
         self._backlog, self._backlog_limit = backlog_bytes, max(1, limit_bytes)
         self._update()
 
-    def drain(self, left: float) -> None:
-        """While the store catches up: how much of intake's share is left, 1 (all; or there is no drain) to 0."""
-        self._drain = left
+    def drain(self, burst_bytes: float, earned_bytes: float = 0.0) -> None:
+        """While the store catches up intake may bring what it has earned, in bytes in the spool.
+
+        Frames are paid for as they come: when they are in the spool it is too late to stop reading.
+
+        Args:
+            burst_bytes: at most so much is kept for later, and at first; 0: no drain.
+            earned_bytes: since the last call.
+        """
+        if not burst_bytes:
+            self._credit = None
+        elif self._credit is None:
+            self._credit = burst_bytes
+        else:
+            self._credit = min(self._credit + earned_bytes, burst_bytes)
+        self._burst = burst_bytes
         self._update()
 
     def shut(self, is_shut: bool, reason: str = "shut") -> None:
@@ -175,7 +194,9 @@ class Gate:
                 why = "memory"
             elif disk >= mark * (1.0 if is_open else _DISK_AGAIN):
                 why = "disk"
-            elif self._drain <= 1.0 - mark:
+            elif self._credit is not None and self._credit < self._burst * min(
+                1.0, 1.0 - mark + (0.0 if is_open else _CREDIT_AGAIN)
+            ):
                 why = "drain"
             else:
                 why = ""

@@ -65,7 +65,7 @@ class Pressure:
         backlog = spool.closed_bytes - write.taken_bytes
         gate.disk(backlog, self._limit, spool.bytes)
         was_on = self._drain.is_on
-        gate.drain(self._drain.look(spool.bytes, write.taken_bytes, backlog, is_away=bool(write.unavailable)))
+        gate.drain(*self._drain.look(write.taken_bytes, backlog, is_away=bool(write.unavailable)))
         if self._drain.is_on != was_on:
             log.info("drain_begins" if self._drain.is_on else "drain_ends", backlog_bytes=backlog)
         refused = frozenset(traffic for traffic in Traffic if gate.refuses(traffic))

@@ -91,10 +91,22 @@ def test_frames_in_memory_count_as_what_they_become_on_disk():
 
 
 def test_a_drain_lets_the_urgent_in_first():
-    gate = Gate(1000, MARKS)
-    for left, readers in ((1.0, 3), (0.6, 3), (0.5, 2), (0.2, 1), (0.0, 0), (1.0, 3)):
-        gate.drain(left)
-        assert len(opened(gate)) == readers, left
+    gate = Gate(1_000_000, MARKS)
+    gate.drain(1000)
+    seen = []
+    for size in (400, 100, 250, 250, 1000):
+        gate.take(size)
+        gate.give_back(size)
+        seen.append(len(opened(gate)))
+    assert seen == [3, 3, 2, 1, 0]
+    assert gate.why_shut(Traffic.DEVICES) == "drain"
+    for earned, readers in ((1000, 0), (499, 0), (1, 1), (250, 2), (249, 2), (5000, 3)):
+        gate.drain(1000, earned)
+        assert len(opened(gate)) == readers, earned
+    gate.take(2000)
+    assert opened(gate) == []
+    gate.drain(0)
+    assert gate.is_open
 
 
 def test_who_waits_for_long_is_refused_until_the_gate_opens():
