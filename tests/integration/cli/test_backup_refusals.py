@@ -60,7 +60,10 @@ def data(tmp_path) -> Path:
         "ingest/spool/node": b"abc",
         "ingest/spool/next": b"1001",
         "ingest/spool/abc-0.spare": b"old",
+        "ingest/spool-1/def-7.seg": b"of a second worker",
+        "ingest/spool-1/node": b"def",
         "ingest/ledger.json": b"{}",
+        "ingest/ledger-1.json": b"{}",
         "ingest/index": b"index",
         "secrets/internal": b"secret",
         "run/up.lock": b"",
@@ -108,6 +111,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 def test_a_backup_holds_what_counts_and_nothing_else(archive):
     names = {entry.path for entry in ArchiveReader(archive).check().files}
     assert names == {
+        "ingest/spool-1/def-7.seg",
         "ingest/spool/abc-1.seg",
         "ingest/spool/next",
         "ingest/index",
@@ -142,7 +146,7 @@ def test_a_backup_over_a_pipe_is_the_same(tmp_path, data):
             [sys.executable, "-m", "cli.main", "backup", "-", "--data", data], stdout=file, timeout=60
         )
     assert done.returncode == 0
-    assert len(ArchiveReader(tmp_path / "piped").check().files) == 5
+    assert len(ArchiveReader(tmp_path / "piped").check().files) == 6
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered"])
