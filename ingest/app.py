@@ -207,13 +207,15 @@ class _Ingest:
 
     async def serve(self, stop: asyncio.Event, on_listening: Callable[[dict[str, str]], None]) -> None:
         settings = self._settings
-        spools = [self._spool] if isinstance(self._spool, Spool) else []
+        own = [self._spool] if isinstance(self._spool, Spool) else []
         folders = list(map(self._place.left_over, self._place.left_over_spools()))
-        if not spools:
+        if not own:
             log.warning("spool_in_memory", lost_with_the_process=True)
             folders.append(self._place.path("spool"))
-        spools += [Spool(folder, settings.spool, backlog=self._backlog) for folder in folders]
-        for segment in await asyncio.to_thread(lambda: [one for spool in spools for one in spool.recover()]):
+        others = [Spool(folder, settings.spool, backlog=self._backlog) for folder in folders]
+        spools = [*own, *others]
+        sources = [*(one.recover for one in own), *(one.drain for one in others)]
+        for segment in await asyncio.to_thread(lambda: [one for recover in sources for one in recover()]):
             self._closed.put_nowait(segment)
             self._write.expect([segment])
             self._spool_state.found(segment)

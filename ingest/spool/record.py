@@ -14,7 +14,6 @@ bytes, the blocks. The magic says how many tables there are.
 """
 
 import struct
-from collections.abc import Sequence
 
 import msgspec
 from isal.isal_zlib import crc32
@@ -182,6 +181,5 @@ def _read_new(data: Buffer, seed: int) -> Head | None:
 
 def _read_tables(data: Buffer, at: int, tables: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Rows, readings and bytes, of as many tables as there are now or more."""
-    found: Sequence[tuple[int, ...]] = [_TABLE.unpack_from(data, at + _TABLE.size * table) for table in range(tables)]
-    found = [*found, *[(0, 0, 0)] * (len(TABLES) - tables)]
-    return tuple(one[0] for one in found), tuple(one[1] for one in found), tuple(one[2] for one in found)
+    found = struct.unpack_from(f"<{3 * tables}I", data, at) + (0,) * (3 * (len(TABLES) - tables))
+    return found[0::3], found[1::3], found[2::3]

@@ -79,6 +79,13 @@ class Spool:
             for segment in segments
         ]
 
+    def drain(self) -> list[Segment]:
+        """As `recover`, for a spool that nothing is appended to any more: it keeps no file to be written over."""
+        segments = self.recover()
+        with contextlib.suppress(OSError):
+            self._spares.clear()
+        return segments
+
     def append(self, batch: SealedBatch) -> None:
         """Make one record durable: on return it is on disk, checksummed.
 

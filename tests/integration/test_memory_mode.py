@@ -1,4 +1,4 @@
-"""The spool in memory on a running platform: it says so, writes no file; a clean stop leaves what the store lacks."""
+"""The spool in memory on a running platform: it says so, has no file, and a clean stop leaves what the store lacks."""
 
 import asyncio
 import json

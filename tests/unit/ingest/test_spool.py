@@ -208,6 +208,20 @@ def test_a_used_file_is_written_over_and_what_it_held_counts_as_nothing(tmp_path
     assert segment.readings == (1, 0, 0)
 
 
+def test_a_spool_that_is_only_drained_keeps_no_used_files(tmp_path):
+    spool = Spool(tmp_path, SpoolSettings())
+    closed(spool, batch()).remove()
+    closed(spool, batch()).remove()
+    left = closed(spool, batch())
+    spool.append(batch())
+    again = Spool(tmp_path, SpoolSettings())
+    segments = again.drain()
+    assert segments[0].name == left.name
+    for segment in segments:
+        segment.remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["next", "node"]
+
+
 def test_a_used_file_that_nothing_was_written_to_is_no_damage(tmp_path):
     spool = Spool(tmp_path, SpoolSettings())
     closed(spool, batch(b"a" * 1000)).remove()
