@@ -33,6 +33,10 @@ def test_the_named_scenario_exists(name):
     assert name in {entry.id for entry in ENTRIES}
 
 
+def test_every_scenario_is_named():
+    assert {entry.id for entry in ENTRIES} == set(SCENARIOS)
+
+
 @pytest.mark.parametrize(("number", "title"), list(enumerate(TITLES, start=1)), ids=TITLES)
 def test_the_readme_has_the_guarantee_word_for_word_and_it_has_tests(number, title):
     section = SECTIONS[number - 1]
