@@ -60,6 +60,17 @@ def report(seed: str, scale: float, results: list[tuple[Entry, int, Outcome]]) -
     ]
 
 
+def _perform(entry: Entry, seed: str, run: int, scale: float) -> Outcome:
+    print(f"== {entry.id} {run}: {entry.summary}", flush=True)
+    outcome = perform(entry, seed, run, scale, lambda text: print(text, flush=True))
+    for note in outcome.notes:
+        print(f"   {note}", flush=True)
+    if outcome.failed:
+        print(f"== {entry.id} {run} FAILED: {outcome.failed}", flush=True)
+        print(f"   kept in {KEPT / f'{entry.id}-{run}'}; again: {again(entry, seed, run, scale)}", flush=True)
+    return outcome
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make fault", description=__doc__)
     parser.add_argument("--only", default="", help="scenarios, with commas between")
@@ -77,17 +88,13 @@ def main() -> None:
         parser.error(str(exc))
     print(f"seed {seed}", flush=True)
     results: list[tuple[Entry, int, Outcome]] = []
-    for entry in entries:
-        count = options.runs or (entry.quick_runs if options.quick else entry.runs)
-        for run in [options.run] if options.run is not None else range(count):
-            print(f"== {entry.id} {run}: {entry.summary}", flush=True)
-            outcome = perform(entry, seed, run, scale, lambda text: print(text, flush=True))
-            results.append((entry, run, outcome))
-            for note in outcome.notes:
-                print(f"   {note}", flush=True)
-            if outcome.failed:
-                print(f"== {entry.id} {run} FAILED: {outcome.failed}", flush=True)
-                print(f"   kept in {KEPT / f'{entry.id}-{run}'}; again: {again(entry, seed, run, scale)}", flush=True)
+    try:
+        for entry in entries:
+            count = options.runs or (entry.quick_runs if options.quick else entry.runs)
+            for run in [options.run] if options.run is not None else range(count):
+                results.append((entry, run, _perform(entry, seed, run, scale)))
+    except KeyboardInterrupt:
+        print("interrupted; so far:", flush=True)
     show(results)
     _REPORT.parent.mkdir(exist_ok=True)
     _REPORT.write_bytes(msgspec.json.format(msgspec.json.encode(report(seed, scale, results)), indent=1))
@@ -95,7 +102,7 @@ def main() -> None:
     print(f"{len(results) - len(failures)} of {len(results)} passed; seed {seed}; figures in {_REPORT}")
     for entry, run in failures:
         print(f"failed: {again(entry, seed, run, scale)}")
-    if failures:
+    if failures or not results:
         raise SystemExit(1)
 
 

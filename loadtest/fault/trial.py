@@ -38,6 +38,9 @@ class History:
         t = time.monotonic() - self._began
         self._file.write(f'{{"t":{t:.4f},"event":"{event}","device":"{device}","message":{message}}}\n')
 
+    def flush(self) -> None:
+        self._file.flush()
+
     def close(self) -> None:
         self._file.close()
 
@@ -80,19 +83,27 @@ def perform(
     folder = Path(tempfile.mkdtemp(prefix=f"fault-{entry.id}-"))
     trial = Trial(entry.id, run, seed, scale, folder, say)
     trial.history.append("begin", id=entry.id, run=run, seed=seed, scale=scale)
+    try:
+        outcome = _judge(entry, trial)
+        if outcome.failed:
+            _keep(folder, KEPT / f"{entry.id}-{run}", outcome)
+        return outcome
+    finally:
+        trial.history.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _judge(entry: Entry, trial: Trial) -> Outcome:
     began = time.monotonic()
     try:
         outcome = _call(import_module(f"loadtest.fault.{entry.module}").run, trial, entry.limit_s)
     except Exception as exc:
-        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (trial.folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         text = str(exc) or type(exc).__name__
         outcome = Outcome(problems=[text if len(text) < 600 else f"{text[:600]} ..."])
     outcome.seconds = round(time.monotonic() - began, 1)
     trial.history.append("end", outcome=msgspec.to_builtins(outcome), failed=outcome.failed)
-    trial.history.close()
-    if outcome.failed:
-        _keep(folder, KEPT / f"{entry.id}-{run}", outcome)
-    shutil.rmtree(folder, ignore_errors=True)
+    trial.history.flush()
     return outcome
 
 

@@ -125,3 +125,16 @@ def test_every_scenario_is_in_the_documentation_and_has_its_module():
     documentation = (ROOT / "docs" / "fault.md").read_text()
     assert [entry.id for entry in ENTRIES if f"`{entry.id}`" not in documentation] == []
     assert [entry.id for entry in ENTRIES if not (ROOT / "loadtest" / "fault" / f"{entry.module}.py").exists()] == []
+
+
+def test_an_interrupted_run_leaves_nothing_behind(monkeypatch, kept):
+    folders = []
+
+    def scenario(one: Trial) -> Outcome:
+        folders.append(one.folder)
+        raise KeyboardInterrupt
+
+    running(monkeypatch, scenario)
+    with pytest.raises(KeyboardInterrupt):
+        perform(SOME, "5eed")
+    assert not folders[0].exists()
