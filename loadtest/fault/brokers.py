@@ -103,12 +103,11 @@ def _is_ready(roles: Roles) -> bool:
         return False
 
 
-async def _pause(stage: Stage) -> float:
-    """Nothing new, and the broker has acknowledged all; returns the rate to go on with."""
-    rate, stage.fleet.rate = stage.fleet.rate, 0.0
-    if not await stage.fleet.drain(30):
+async def _pause(stage: Stage) -> None:
+    """Nothing new until the fleet goes on, and the broker has acknowledged all."""
+    stage.fleet.stop()
+    if not await stage.fleet.drain(60):
         raise TimeoutError("the broker does not acknowledge")
-    return rate
 
 
 def _copies_are_no_fault(fleet: Fleet) -> None:
@@ -157,14 +156,14 @@ async def _wiped(trial: Trial) -> Outcome:
     async with _set(trial, is_shared=False) as (stage, broker, _):
         for number in range(wipes):
             await asyncio.sleep(trial.random.uniform(0.2, 1.0))
-            rate = await _pause(stage)
+            await _pause(stage)
             await _arrived(stage)
             is_queued = number % 2 == 1
             trial.fault("broker wiped", number=number, queue=is_queued)
             if is_queued:
                 stage.roles.kill("ingest")
                 known = [len(device.sends) for device in stage.fleet.devices]
-                stage.fleet.rate = rate
+                stage.fleet.go_on()
                 await stage.fleet.acknowledges(50)
                 await _pause(stage)
                 for device, count in zip(stage.fleet.devices, known, strict=True):
@@ -181,7 +180,7 @@ async def _wiped(trial: Trial) -> Outcome:
                 while await _reconnects(stage) == before:
                     await asyncio.sleep(0.05)
             await _subscribed(stage.roles)
-            stage.fleet.rate = rate
+            stage.fleet.go_on()
             await stage.stores()
             worst_s = max(worst_s, time.monotonic() - began)
         await _pause(stage)

@@ -115,6 +115,10 @@ class Fleet:
         """Nothing new; what is under way is sent until it is acknowledged."""
         self._is_stopped = True
 
+    def go_on(self) -> None:
+        """After `stop`: new messages again."""
+        self._is_stopped = False
+
     async def drain(self, seconds: float) -> bool:
         """Wait until everything sent is acknowledged; whether it was in time."""
         return await self._until(lambda: not any(link.owes for link in self._links), seconds)
