@@ -92,7 +92,8 @@ def main() -> None:
         for entry in entries:
             count = options.runs or (entry.quick_runs if options.quick else entry.runs)
             for run in [options.run] if options.run is not None else range(count):
-                results.append((entry, run, _perform(entry, seed, run, scale)))
+                outcome = _perform(entry, seed, run, scale)
+                results.append((entry, run, outcome))
     except KeyboardInterrupt:
         print("interrupted; so far:", flush=True)
     show(results)
