@@ -26,6 +26,7 @@ $(STAMP)/proto: $(PROTOS) | $(STAMP)/venv
 	$(BIN)/python -m grpc_tools.protoc -Iproto \
 	  -I$$($(BIN)/python -c 'import grpc_tools,os;print(os.path.join(os.path.dirname(grpc_tools.__file__),"_proto"))') \
 	  -I$$($(BIN)/python -c 'import sysconfig;print(sysconfig.get_path("purelib"))') \
+	  -Igoogle/longrunning/operations.proto=$$($(BIN)/python -c 'import sysconfig;print(sysconfig.get_path("purelib"))')/google/longrunning/operations_proto.proto \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=quiet:proto/gen --mypy_grpc_out=quiet:proto/gen $(PROTOS)
 	find proto/gen/cityfleet -type d -exec touch {}/__init__.py {}/py.typed \;
