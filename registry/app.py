@@ -22,6 +22,8 @@ from cityfleet.registry.v1 import (
     metric_pb2_grpc,
     operator_pb2,
     operator_pb2_grpc,
+    site_pb2,
+    site_pb2_grpc,
 )
 from registry import metrics
 from registry.api.call import Frame
@@ -30,11 +32,15 @@ from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_type import DeviceTypeServicer
 from registry.api.metric import MetricServicer
 from registry.api.operator import OperatorServicer
+from registry.api.site import SiteServicer
+from registry.api.ward import WardServicer
 from registry.db import devices as db_devices
 from registry.db.engine import Database, sqlite_url
+from registry.devices import lifecycle
 from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
 from registry.settings import RegistrySettings
+from registry.sites import sites
 from runtime.endpoint import Endpoint
 from runtime.secrets import secret
 from runtime.settings import SettingsError
@@ -42,6 +48,7 @@ from store.settings import StoreSettings
 
 GRACE_S = 5.0
 GAUGE_PERIOD_S = 15.0
+PURGE_PERIOD_S = 600.0
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
@@ -50,6 +57,8 @@ SERVICES = tuple(
         (device_pb2, "DeviceService"),
         (device_index_pb2, "DeviceIndexService"),
         (operator_pb2, "OperatorService"),
+        (site_pb2, "SiteService"),
+        (site_pb2, "WardService"),
     )
 )
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
@@ -107,6 +116,8 @@ async def _serve(
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
+    site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
+    site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
         DeviceIndexServicer(database, secret(data_dir, "internal")), server
     )
@@ -130,6 +141,7 @@ async def _serve(
         keepers = [
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
+            tasks.create_task(_purge(database), name="purge"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)
@@ -148,3 +160,16 @@ async def _keep_gauges(database: Database) -> None:
         for state, count in (await database.read(db_devices.count_by_state)).items():
             metrics.devices.labels(state).set(count)
         await asyncio.sleep(GAUGE_PERIOD_S)
+
+
+async def _purge(database: Database) -> None:
+    """Remove what was deleted long enough ago, some at a time, so that no write waits long."""
+    while True:
+        try:
+            while await database.write(lifecycle.purge_due):
+                await asyncio.sleep(0)
+            while await database.write(sites.purge_due):
+                await asyncio.sleep(0)
+        except DBAPIError as exc:
+            log.warning("purge_failed", error=str(exc.orig))
+        await asyncio.sleep(PURGE_PERIOD_S)

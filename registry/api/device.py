@@ -2,20 +2,23 @@
 
 from collections.abc import AsyncIterator
 
+from sqlalchemy import Connection
+
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import device_import
 from registry.api.call import Call, called
-from registry.api.names import created_id, id_of, timestamp
+from registry.api.device_message import change_of, message, spec_of
+from registry.api.names import created_id, id_of, optional_timestamp, timestamp
 from registry.api.paging import next_token, page_limit, page_start
 from registry.db import devices as db
-from registry.devices import fleet
-from registry.devices.catalogue import etag
+from registry.devices import fleet, lifecycle, placements
 from registry.devices.filter import parse_filter
-from registry.devices.model import Device, DeviceSpec
+from registry.devices.model import Device, Placement
 from registry.errors import InvalidError, Violation
 
 MAX_PAGE = 5000
+MAX_BATCH = 5000
 
 
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
@@ -23,7 +26,8 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def CreateDevice(self, request: pb.CreateDeviceRequest, call: Call) -> pb.CreateDeviceResponse:
         device_id = created_id(request.device_id, request.device.name, "devices", "device_id")
         spec = spec_of(device_id, request.device)
-        return await call.change(_created, fleet.create_device, spec, request.token, request.validate_only)
+        answer = _would_be_created if request.validate_only else created_message
+        return await call.change(answer, fleet.create_device, spec, request.token)
 
     @called
     async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
@@ -39,16 +43,68 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, call: Call) -> pb.Device:
-        given = request.device
-        device_id = id_of(given.name, "devices", "device.name")
-        fields, label_keys = _updated(given, list(request.update_mask.paths))
-        spec = spec_of(device_id, given)
-        return await call.change(message, fleet.update_device, spec, fields, label_keys, given.etag)
+        return await call.change(message, fleet.update_device, change_of(request))
 
     @called
     async def DecommissionDevice(self, request: pb.DecommissionDeviceRequest, call: Call) -> pb.Device:
         device_id = id_of(request.name, "devices")
-        return await call.change(message, fleet.decommission_device, device_id, request.etag)
+        return await call.change(message, lifecycle.decommission_device, device_id, request.etag)
+
+    @called
+    async def DeleteDevice(self, request: pb.DeleteDeviceRequest, call: Call) -> pb.Device:
+        device_id = id_of(request.name, "devices")
+        return await call.change(message, lifecycle.delete_device, device_id, request.etag)
+
+    @called
+    async def UndeleteDevice(self, request: pb.UndeleteDeviceRequest, call: Call) -> pb.Device:
+        return await call.change(message, lifecycle.undelete_device, id_of(request.name, "devices"))
+
+    @called
+    async def BatchGetDevices(self, request: pb.BatchGetDevicesRequest, call: Call) -> pb.BatchGetDevicesResponse:
+        _check_batch("names", len(request.names))
+        device_ids = [id_of(name, "devices", f"names[{at}]") for at, name in enumerate(request.names)]
+        found = await call.read(fleet.get_devices, device_ids)
+        return pb.BatchGetDevicesResponse(devices=[message(device) for device in found])
+
+    @called
+    async def BatchCreateDevices(
+        self, request: pb.BatchCreateDevicesRequest, call: Call
+    ) -> pb.BatchCreateDevicesResponse:
+        _check_batch("requests", len(request.requests))
+        wanted = []
+        for at, each in enumerate(request.requests):
+            _check_part(f"requests[{at}]", each)
+            device_id = created_id(each.device_id, each.device.name, "devices", "device_id")
+            wanted.append(fleet.Creation(spec_of(device_id, each.device), each.token))
+        one = _would_be_created if request.validate_only else created_message
+
+        def answer(created: list[fleet.Created]) -> pb.BatchCreateDevicesResponse:
+            return pb.BatchCreateDevicesResponse(created=[one(each) for each in created])
+
+        return await call.change(answer, fleet.create_devices, wanted)
+
+    @called
+    async def BatchUpdateDevices(
+        self, request: pb.BatchUpdateDevicesRequest, call: Call
+    ) -> pb.BatchUpdateDevicesResponse:
+        _check_batch("requests", len(request.requests))
+        for at, each in enumerate(request.requests):
+            _check_part(f"requests[{at}]", each)
+        changes = [change_of(each) for each in request.requests]
+        return await call.change(_updated, fleet.update_devices, changes)
+
+    @called
+    async def ListDevicePlacements(
+        self, request: pb.ListDevicePlacementsRequest, call: Call
+    ) -> pb.ListDevicePlacementsResponse:
+        limit = page_limit(request.page_size, MAX_PAGE)
+        start = page_start(request.page_token, request.parent)
+        device_id = id_of(request.parent, "devices", "parent")
+        page = await call.read(_placements, device_id, start, limit + 1)
+        token = next_token(page[limit - 1][0], request.parent) if len(page) > limit else ""
+        return pb.ListDevicePlacementsResponse(
+            placements=[_placement(placement) for _, placement in page[:limit]], next_page_token=token
+        )
 
     @called
     async def RotateDeviceToken(self, request: pb.RotateDeviceTokenRequest, call: Call) -> pb.RotateDeviceTokenResponse:
@@ -63,63 +119,52 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
             yield response
 
 
-def spec_of(device_id: str, given: pb.Device) -> DeviceSpec:
-    return DeviceSpec(
-        device_id=device_id,
-        device_type=given.device_type,
-        display_name=given.display_name,
-        gateway=given.gateway,
-        ward_code=given.ward_code,
-        site=given.site,
-        latitude=given.latitude if given.HasField("latitude") else None,
-        longitude=given.longitude if given.HasField("longitude") else None,
-        labels=dict(given.labels),
-        external_id=given.external_id,
-    )
-
-
-def message(device: Device) -> pb.Device:
-    spec = device.spec
-    return pb.Device(
-        name=f"devices/{spec.device_id}",
-        device_num=device.device_num,
-        display_name=spec.display_name,
-        device_type=spec.device_type,
-        gateway=spec.gateway,
-        ward_code=spec.ward_code,
-        site=spec.site,
-        latitude=spec.latitude,
-        longitude=spec.longitude,
-        labels=spec.labels,
-        external_id=spec.external_id,
-        state=pb.Device.State.ValueType(device.state),
-        etag=etag(device.revision) if device.revision else "",
-        create_time=timestamp(device.create_time_ms),
-        update_time=timestamp(device.update_time_ms),
-    )
-
-
-def _created(created: fleet.Created) -> pb.CreateDeviceResponse:
+def created_message(created: fleet.Created) -> pb.CreateDeviceResponse:
     return pb.CreateDeviceResponse(device=message(created.device), token=created.token)
+
+
+def _would_be_created(created: fleet.Created) -> pb.CreateDeviceResponse:
+    """Without what only a created device has."""
+    answer = pb.CreateDeviceResponse(device=message(created.device))
+    for field in ("device_num", "etag"):
+        answer.device.ClearField(field)
+    return answer
+
+
+def _updated(devices: list[Device]) -> pb.BatchUpdateDevicesResponse:
+    return pb.BatchUpdateDevicesResponse(devices=[message(device) for device in devices])
 
 
 def _rotated(rotated: fleet.Created) -> pb.RotateDeviceTokenResponse:
     return pb.RotateDeviceTokenResponse(device=message(rotated.device), token=rotated.token)
 
 
-def _updated(given: pb.Device, paths: list[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The fields and single labels that an update mask names. Raises: InvalidError."""
-    if not paths:
-        set_fields = {field.name for field, _ in given.ListFields()}
-        return frozenset(set_fields & set(fleet.UPDATABLE)), frozenset()
-    if "*" in paths:
-        return frozenset(fleet.UPDATABLE), frozenset()
-    label_keys = frozenset(path.removeprefix("labels.") for path in paths if path.startswith("labels."))
-    fields = frozenset(path for path in paths if not path.startswith("labels."))
-    if unknown := fields - set(fleet.UPDATABLE):
-        text = (
-            f"`{min(unknown)}` cannot be updated; fields are {', '.join(fleet.UPDATABLE)}, labels.KEY, * for all; "
-            "the state changes by DecommissionDevice"
-        )
-        raise InvalidError([Violation("update_mask", "FIELD_NOT_UPDATABLE", text)])
-    return fields, label_keys
+def _placements(
+    connection: Connection, device_id: str, before_revision: int, limit: int
+) -> list[tuple[int, Placement]]:
+    return placements.list_placements(connection, fleet.get_device(connection, device_id), before_revision, limit)
+
+
+def _placement(placement: Placement) -> pb.DevicePlacement:
+    return pb.DevicePlacement(
+        start_time=timestamp(placement.start_time_ms),
+        end_time=optional_timestamp(placement.end_time_ms),
+        gateway=placement.gateway,
+        site_id=placement.site_id,
+        ward_code=placement.ward_code,
+        latitude=placement.latitude,
+        longitude=placement.longitude,
+    )
+
+
+def _check_batch(field: str, size: int) -> None:
+    if not 1 <= size <= MAX_BATCH:
+        raise InvalidError([Violation(field, "BATCH_SIZE", f"1 to {MAX_BATCH} at once, not {size}")])
+
+
+def _check_part(field: str, part: pb.CreateDeviceRequest | pb.UpdateDeviceRequest) -> None:
+    """A batch is answered as a whole, so only the whole is a dry run or has an id."""
+    for name in ("validate_only", "request_id"):
+        if getattr(part, name):
+            text = f"set {name} of the batch instead"
+            raise InvalidError([Violation(f"{field}.{name}", "NOT_IN_A_BATCH", text)])

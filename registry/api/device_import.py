@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
 from registry.api.call import Call
+from registry.api.device_message import spec_of
 from registry.devices.importing import DryRun, Result, Row, import_rows
-from registry.devices.model import DeviceSpec
 from registry.errors import InvalidError, Violation
 
 MAX_ROWS = 5000
@@ -41,18 +41,8 @@ async def serve(
 
 def _row(given: pb.ImportRow) -> Row:
     device = given.device
-    spec = DeviceSpec(
-        device_id=device.name.removeprefix("devices/"),  # a name of another shape fails the check of the id
-        device_type=device.device_type,
-        display_name=device.display_name,
-        gateway=device.gateway,
-        ward_code=device.ward_code,
-        site=device.site,
-        latitude=device.latitude if device.HasField("latitude") else None,
-        longitude=device.longitude if device.HasField("longitude") else None,
-        labels=dict(device.labels),
-        external_id=device.external_id,
-    )
+    # A name of another shape fails the check of the id.
+    spec = spec_of(device.name.removeprefix("devices/"), device)
     return Row(given.row, spec, given.token)
 
 

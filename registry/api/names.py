@@ -24,3 +24,7 @@ def created_id(given: str, name: str, collection: str, field: str) -> str:
 
 def timestamp(time_ms: int) -> Timestamp:
     return Timestamp(seconds=time_ms // 1000, nanos=time_ms % 1000 * 1_000_000)
+
+
+def optional_timestamp(time_ms: int | None) -> Timestamp | None:
+    return None if time_ms is None else timestamp(time_ms)

@@ -1,31 +1,43 @@
 """Devices, their labels and tokens in SQL."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
 
-from registry.db import sequence
-from registry.db.schema import device_labels, device_tokens, device_types, devices
-from registry.devices.model import Device, DeviceSpec, State
+from registry.db import placements, sequence
+from registry.db.schema import device_labels, device_tokens, device_types, devices, purged_devices, sites
+from registry.devices.model import Device, DeviceSpec, Placed, State
 
 _gateway = devices.alias("gateway")
 _SELECT = (
-    select(devices, device_types.c.type_id, func.coalesce(_gateway.c.device_id, "").label("gateway_id"))
+    select(
+        devices,
+        device_types.c.type_id,
+        func.coalesce(_gateway.c.device_id, "").label("gateway_id"),
+        func.coalesce(sites.c.site_id, "").label("site_id"),
+    )
     .join(device_types, device_types.c.type_num == devices.c.type_num)
     .outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
+    .outerjoin(sites, sites.c.site_num == devices.c.site_num)
 )
 _NO_LABELS: dict[str, str] = {}
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 
 
-class NewDevice(msgspec.Struct, frozen=True):
-    """A device that has passed every check."""
+class Resolved(msgspec.Struct, frozen=True):
+    """A specification that has passed every check, with the numbers of what it names. Numbers are 0 for none."""
 
     spec: DeviceSpec
     type_num: int
     gateway_num: int
+    site_num: int
+    placed: Placed
+
+
+class NewDevice(msgspec.Struct, frozen=True):
+    resolved: Resolved
     token_sha256: bytes
 
 
@@ -42,10 +54,10 @@ def insert_devices(connection: Connection, new: Sequence[NewDevice], now_ms: int
     taken = sequence.take(connection, revisions=len(new), devices=len(new))
     first_num, first_revision = taken.device_num - len(new) + 1, taken.revision - len(new) + 1
     rows = [
-        _columns(entry.spec, entry.type_num, entry.gateway_num)
+        _columns(entry.resolved)
         | {
             "device_num": first_num + at,
-            "device_id": entry.spec.device_id,
+            "device_id": entry.resolved.spec.device_id,
             "state": State.ACTIVE,
             "placed_time_ms": now_ms,
             "revision": first_revision + at,
@@ -55,7 +67,7 @@ def insert_devices(connection: Connection, new: Sequence[NewDevice], now_ms: int
         for at, entry in enumerate(new)
     ]
     connection.execute(insert(devices), rows)
-    _insert_labels(connection, ((first_num + at, entry.spec.labels) for at, entry in enumerate(new)))
+    _insert_labels(connection, ((first_num + at, entry.resolved.spec.labels) for at, entry in enumerate(new)))
     connection.execute(
         insert(device_tokens),
         [
@@ -66,23 +78,37 @@ def insert_devices(connection: Connection, new: Sequence[NewDevice], now_ms: int
     return first_num
 
 
-def update_device(
-    connection: Connection, device_num: int, spec: DeviceSpec, type_num: int, gateway_num: int, now_ms: int
-) -> None:
-    revision = sequence.take(connection, revisions=1).revision
-    change = update(devices).where(devices.c.device_num == device_num)
-    connection.execute(change.values(revision=revision, update_time_ms=now_ms, **_columns(spec, type_num, gateway_num)))
-    connection.execute(delete(device_labels).where(device_labels.c.device_num == device_num))
-    _insert_labels(connection, [(device_num, spec.labels)])
+def update_devices(connection: Connection, changes: Sequence[tuple[Device, Resolved]], now_ms: int) -> None:
+    """Bring devices to new specifications; where one was before it moved stays in its history."""
+    first = sequence.take(connection, revisions=len(changes)).revision - len(changes) + 1
+    rows = [
+        _columns(new) | {"num": old.device_num, "revision": first + at, "update_time_ms": now_ms}
+        for at, (old, new) in enumerate(changes)
+    ]
+    moved = []
+    for row, (old, new) in zip(rows, changes, strict=True):
+        is_moved = whereabouts(old) != (new.gateway_num, new.site_num, new.placed)
+        row["placed_time_ms"] = now_ms if is_moved else old.placed_time_ms
+        if is_moved:
+            moved.append((old, cast(int, row["revision"])))
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "num"]
+    change = update(devices).where(devices.c.device_num == bindparam("num"))
+    connection.execute(change.values({name: bindparam(name) for name in names}), rows)
+    placements.end_placements(connection, moved, now_ms)
+    relabelled = [(old.device_num, new.spec.labels) for old, new in changes if old.spec.labels != new.spec.labels]
+    if relabelled:
+        connection.execute(
+            delete(device_labels).where(device_labels.c.device_num == bindparam("num")),
+            [{"num": device_num} for device_num, _ in relabelled],
+        )
+        _insert_labels(connection, relabelled)
 
 
-def decommission(connection: Connection, device_num: int, now_ms: int) -> None:
-    revision = sequence.take(connection, revisions=1).revision
-    change = update(devices).where(devices.c.device_num == device_num)
-    connection.execute(
-        change.values(state=State.DECOMMISSIONED, external_id=None, revision=revision, update_time_ms=now_ms)
-    )
-    connection.execute(delete(device_tokens).where(device_tokens.c.device_num == device_num))
+def whereabouts(device: Device) -> tuple[int, int, Placed]:
+    """What a placement is made of."""
+    return device.gateway_num, device.site_num, device.placed
 
 
 def replace_tokens(
@@ -112,6 +138,12 @@ def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str,
     return {row.device_id: _device(row) for row in connection.execute(query)}
 
 
+def purged_ids(connection: Connection, device_ids: Iterable[str]) -> set[str]:
+    """Those of the given ids that a purged device had. At most some thousands at once."""
+    query = select(purged_devices.c.device_id).where(purged_devices.c.device_id.in_(list(device_ids)))
+    return set(connection.execute(query).scalars())
+
+
 def find_gateways(connection: Connection, device_ids: Iterable[str]) -> dict[str, Gateway]:
     """Those of the given devices that exist, as gateways. At most some thousands at once."""
     query = (
@@ -137,6 +169,18 @@ def list_devices(connection: Connection, filters: dict[str, str], after_num: int
     query = _SELECT.where(devices.c.device_num > after_num)
     for field, value in filters.items():
         query = _matching(query, field, value)
+    return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
+
+
+def devices_at_site(connection: Connection, site_num: int, after_num: int, limit: int) -> list[Device]:
+    """Devices of every state with a number above `after_num`, in the order of their numbers."""
+    query = _SELECT.where(devices.c.site_num == site_num, devices.c.device_num > after_num)
+    return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
+
+
+def devices_with_derived_ward(connection: Connection, after_num: int, limit: int) -> list[Device]:
+    """Devices of every state with a number above `after_num`, in the order of their numbers."""
+    query = _SELECT.where(devices.c.is_ward_derived, devices.c.device_num > after_num)
     return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
 
 
@@ -197,19 +241,20 @@ def _matching(query: Select[Any], field: str, value: str) -> Select[Any]:
     )
 
 
-def _columns(spec: DeviceSpec, type_num: int, gateway_num: int) -> dict[str, object]:
+def _columns(resolved: Resolved) -> dict[str, object]:
+    spec, placed = resolved.spec, resolved.placed
     return {
-        "type_num": type_num,
-        "gateway_num": gateway_num,
-        "site_num": 0,
-        "is_ward_derived": False,
-        "is_place_derived": False,
-        "hardware_revision": "",
+        "type_num": resolved.type_num,
+        "gateway_num": resolved.gateway_num,
+        "site_num": resolved.site_num,
         "display_name": spec.display_name,
-        "ward_code": spec.ward_code,
+        "ward_code": placed.ward_code,
+        "is_ward_derived": placed.is_ward_derived,
         "site": spec.site,
-        "latitude": spec.latitude,
-        "longitude": spec.longitude,
+        "latitude": placed.latitude,
+        "longitude": placed.longitude,
+        "is_place_derived": placed.is_place_derived,
+        "hardware_revision": spec.hardware_revision,
         "external_id": spec.external_id or None,
         "labels": msgspec.json.encode(spec.labels, order="sorted").decode() if spec.labels else "{}",
     }
@@ -226,6 +271,7 @@ def _insert_labels(connection: Connection, owners: Iterable[tuple[int, dict[str,
 
 
 def _device(row: Row[Any]) -> Device:
+    has_own_place = not row.is_place_derived
     return Device(
         device_num=row.device_num,
         spec=DeviceSpec(
@@ -233,17 +279,26 @@ def _device(row: Row[Any]) -> Device:
             device_type=row.type_id,
             display_name=row.display_name,
             gateway=row.gateway_id,
-            ward_code=row.ward_code,
+            ward_code="" if row.is_ward_derived else row.ward_code,
             site=row.site,
-            latitude=row.latitude,
-            longitude=row.longitude,
+            latitude=row.latitude if has_own_place else None,
+            longitude=row.longitude if has_own_place else None,
             labels=_NO_LABELS if row.labels == "{}" else _labels_decoder.decode(row.labels),
             external_id=row.external_id or "",
+            site_id=row.site_id,
+            hardware_revision=row.hardware_revision,
         ),
         type_num=row.type_num,
         gateway_num=row.gateway_num,
+        site_num=row.site_num,
+        placed=Placed(
+            row.ward_code, bool(row.is_ward_derived), row.latitude, row.longitude, bool(row.is_place_derived)
+        ),
+        placed_time_ms=row.placed_time_ms,
         state=State(row.state),
         revision=row.revision,
         create_time_ms=row.create_time_ms,
         update_time_ms=row.update_time_ms,
+        delete_time_ms=row.delete_time_ms,
+        purge_time_ms=row.purge_time_ms,
     )

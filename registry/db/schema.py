@@ -184,6 +184,8 @@ devices = Table(
     Column("external_id", String(191)),
     # registry.devices.model.State.
     Column("state", SmallInteger, nullable=False),
+    # What it was when it was deleted, and will be when it is undeleted.
+    Column("deleted_state", SmallInteger),
     Column("revision", BigInteger, nullable=False, unique=True),
     Column("create_time_ms", BigInteger, nullable=False),
     Column("update_time_ms", BigInteger, nullable=False),

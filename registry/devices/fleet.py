@@ -1,17 +1,19 @@
-"""Devices: create, update, decommission, rotate the token. Each function runs in one write transaction."""
+"""Devices: create, update, rotate the token; one or many at once, all or none. Each function runs in one write
+transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Connection
 
-from registry.db import catalogue as db_catalogue
+from registry.audit.record import changed
 from registry.db import devices as db
 from registry.db import sequence
-from registry.db.devices import Gateway, NewDevice
+from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
 from registry.devices.catalogue import check_etag
-from registry.devices.model import Device, DeviceSpec, DeviceType, State
+from registry.devices.model import Device, DeviceSpec, State
+from registry.devices.references import check_references, gather, resolve
 from registry.devices.rules import check_device
 from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
 
@@ -25,132 +27,81 @@ UPDATABLE = (
     "longitude",
     "external_id",
     "labels",
+    "site_id",
+    "hardware_revision",
 )
 
 
+class Creation(msgspec.Struct, frozen=True):
+    """`token`: the device's own; empty: make one."""
+
+    spec: DeviceSpec
+    token: str = ""
+
+
 class Created(msgspec.Struct, frozen=True):
-    """`token` is empty if the caller brought his own, or nothing was created."""
+    """`token` is empty if the caller brought his own."""
 
     device: Device
     token: str
 
 
-def check_references(
-    spec: DeviceSpec, types: Mapping[str, DeviceType], gateways: Mapping[str, Gateway]
-) -> list[Violation]:
-    """What is wrong with the type and the gateway that a device names.
+class Change(msgspec.Struct, frozen=True):
+    """Take the named fields from `given`.
 
-    Args:
-        types: by id. gateways: the devices that are named as gateways, by id; a missing one does not exist.
+    `fields` are of UPDATABLE; `label_keys` are single labels to set, or to remove where `given` has none. With
+    `allow_missing` a device that does not exist is created as `given`.
     """
-    found: list[Violation] = []
-    kind = types.get(spec.device_type)
-    if kind is None and spec.device_type:
-        text = f"there is no device type `{spec.device_type}`; `cityfleet type list` shows those there are"
-        found.append(Violation("device_type", "DEVICE_TYPE_UNKNOWN", text))
-    if not spec.gateway or spec.gateway == spec.device_id:
-        return found
-    gateway = gateways.get(spec.gateway)
-    if gateway is None:
-        text = f"there is no device `{spec.gateway}`; create the gateway first"
-        found.append(Violation("gateway", "GATEWAY_UNKNOWN", text))
-    elif not gateway.is_gateway:
-        text = f"`{spec.gateway}` is a device, but its type is not a gateway's (is_gateway)"
-        found.append(Violation("gateway", "NOT_A_GATEWAY", text))
-    elif not gateway.is_active:
-        text = f"the gateway `{spec.gateway}` is decommissioned; name another one"
-        found.append(Violation("gateway", "GATEWAY_DECOMMISSIONED", text))
-    if kind is not None and kind.spec.is_gateway:
-        text = "a gateway cannot be registered behind another gateway; leave it empty"
-        found.append(Violation("gateway", "GATEWAY_BEHIND_GATEWAY", text))
-    return found
+
+    given: DeviceSpec
+    fields: frozenset[str]
+    label_keys: frozenset[str] = frozenset()
+    etag: str = ""
+    allow_missing: bool = False
 
 
-def create_device(connection: Connection, spec: DeviceSpec, token: str, validate_only: bool) -> Created:
+def create_device(connection: Connection, spec: DeviceSpec, token: str) -> Created:
     """Args: token: the device's own; empty: make one.
 
     Raises: InvalidError, AlreadyExistsError.
     """
-    found = check_device(spec) + (tokens.check_token(token) if token else [])
-    types, gateways = _world(connection, spec)
-    found += check_references(spec, types, gateways) + _check_external_id_free(connection, spec)
-    if found:
-        raise InvalidError(found)
-    if db.find_device(connection, spec.device_id):
-        raise AlreadyExistsError(
-            f"the device {spec.device_id} exists; ids are never used again, choose another or update it",
-            metadata={"device": spec.device_id},
-        )
-    type_num = types[spec.device_type].type_num
-    gateway_num = gateways[spec.gateway].device_num if spec.gateway else 0
-    now_ms = sequence.now_ms()
-    if validate_only:
-        return Created(Device(0, spec, type_num, gateway_num, State.ACTIVE, 0, now_ms, now_ms), "")
-    made = "" if token else tokens.new_token()
-    new = NewDevice(spec, type_num, gateway_num, tokens.digest(token or made))
-    db.insert_devices(connection, [new], now_ms)
-    return Created(get_device(connection, spec.device_id), made)
+    return _create(connection, [Creation(spec, token)], "")[0]
+
+
+def create_devices(connection: Connection, requests: Sequence[Creation]) -> list[Created]:
+    """All or none, in the order given; a gateway may come with the devices behind it.
+
+    Raises: InvalidError, whose fields begin with `requests[0].`; AlreadyExistsError.
+    """
+    return _create(connection, requests, "requests[{}].")
 
 
 def get_device(connection: Connection, device_id: str) -> Device:
     """Raises: NotFoundError."""
-    device = db.find_device(connection, device_id)
-    if device is None:
-        text = f"there is no device {device_id}; `cityfleet device list` shows those there are"
-        raise NotFoundError(text, reason="DEVICE_NOT_FOUND", metadata={"device": device_id})
-    return device
+    return get_devices(connection, [device_id])[0]
 
 
-def update_device(
-    connection: Connection, given: DeviceSpec, fields: frozenset[str], label_keys: frozenset[str], given_etag: str
-) -> Device:
-    """Take the named fields from `given`.
+def get_devices(connection: Connection, device_ids: Sequence[str]) -> list[Device]:
+    """In the order given; at most some thousands. Raises: NotFoundError."""
+    found = db.find_devices(connection, device_ids)
+    for device_id in device_ids:
+        if device_id not in found:
+            text = f"there is no device {device_id}; `cityfleet device list` shows those there are"
+            raise NotFoundError(text, reason="DEVICE_NOT_FOUND", metadata={"device": device_id})
+    return [found[device_id] for device_id in device_ids]
 
-    Args:
-        fields: of UPDATABLE.
-        label_keys: single labels to set, or to remove where `given` has none.
-    Raises: InvalidError, NotFoundError, EtagMismatchError, PreconditionError.
+
+def update_device(connection: Connection, change: Change) -> Device:
+    """Raises: InvalidError, NotFoundError, EtagMismatchError, PreconditionError."""
+    return _update(connection, [change], "")[0]
+
+
+def update_devices(connection: Connection, changes: Sequence[Change]) -> list[Device]:
+    """All or none, in the order given, each device once; at most some thousands.
+
+    Raises: as update_device; fields of an InvalidError begin with `requests[0].`.
     """
-    device = get_device(connection, given.device_id)
-    check_etag(f"devices/{given.device_id}", given_etag, device.revision)
-    spec = msgspec.structs.replace(device.spec, **{name: getattr(given, name) for name in fields})
-    if label_keys:
-        labels = {key: value for key, value in spec.labels.items() if key not in label_keys}
-        labels |= {key: value for key, value in given.labels.items() if key in label_keys}
-        spec = msgspec.structs.replace(spec, labels=labels)
-    if spec == device.spec:
-        return device
-    if not device.is_active:
-        raise PreconditionError(
-            f"{given.device_id} is decommissioned and stays as it is; register the new device under a new id",
-            reason="DEVICE_DECOMMISSIONED",
-            metadata={"device": given.device_id},
-        )
-    types, gateways = _world(connection, spec)
-    found = check_device(spec)
-    if (spec.device_type, spec.gateway) != (device.spec.device_type, device.spec.gateway):
-        found += check_references(spec, types, gateways)
-    if spec.external_id != device.spec.external_id:
-        found += _check_external_id_free(connection, spec)
-    if found:
-        raise InvalidError(found)
-    kind = types[spec.device_type]
-    if not kind.spec.is_gateway:
-        _check_nobody_behind(connection, device, "cannot stop being a gateway")
-    gateway_num = gateways[spec.gateway].device_num if spec.gateway else 0
-    db.update_device(connection, device.device_num, spec, kind.type_num, gateway_num, sequence.now_ms())
-    return get_device(connection, given.device_id)
-
-
-def decommission_device(connection: Connection, device_id: str, given_etag: str) -> Device:
-    """Raises: NotFoundError, EtagMismatchError, PreconditionError."""
-    device = get_device(connection, device_id)
-    check_etag(f"devices/{device_id}", given_etag, device.revision)
-    if not device.is_active:
-        return device
-    _check_nobody_behind(connection, device, "cannot be decommissioned")
-    db.decommission(connection, device.device_num, sequence.now_ms())
-    return get_device(connection, device_id)
+    return _update(connection, changes, "requests[{}].")
 
 
 def rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> Created:
@@ -160,35 +111,20 @@ def rotate_token(connection: Connection, device_id: str, token: str, keep_previo
     device = get_device(connection, device_id)
     if not device.is_active:
         raise PreconditionError(
-            f"{device_id} is decommissioned and gets no token",
-            reason="DEVICE_DECOMMISSIONED",
+            f"{device_id} is {device.state.name.lower()} and gets no token",
+            reason=f"DEVICE_{device.state.name}",
             metadata={"device": device_id},
         )
     made = "" if token else tokens.new_token()
     digest = tokens.digest(token or made)
     db.replace_tokens(connection, device.device_num, digest, sequence.now_ms(), keep_newest=keep_previous)
+    place = {"ward_code": device.placed.ward_code, "labels": device.spec.labels}
+    changed(f"devices/{device_id}", place, place | {"token": "rotated", "keep_previous": keep_previous})
     return Created(get_device(connection, device_id), made)
 
 
-def external_id_taken(external_id: str, holder: str) -> Violation:
-    text = f'`{external_id}` is the external id of {holder}; take it from there first (--external-id "")'
-    return Violation("external_id", "EXTERNAL_ID_TAKEN", text)
-
-
-def _check_external_id_free(connection: Connection, spec: DeviceSpec) -> list[Violation]:
-    if not spec.external_id:
-        return []
-    holder = db.external_id_holders(connection, [spec.external_id]).get(spec.external_id, spec.device_id)
-    return [] if holder == spec.device_id else [external_id_taken(spec.external_id, holder)]
-
-
-def _world(connection: Connection, spec: DeviceSpec) -> tuple[dict[str, DeviceType], dict[str, Gateway]]:
-    kind = db_catalogue.find_type(connection, spec.device_type)
-    gateways = db.find_gateways(connection, [spec.gateway]) if spec.gateway else {}
-    return {spec.device_type: kind} if kind else {}, gateways
-
-
-def _check_nobody_behind(connection: Connection, device: Device, what: str) -> None:
+def check_nobody_behind(connection: Connection, device: Device, what: str) -> None:
+    """Raises: PreconditionError."""
     if count := db.active_behind(connection, device.device_num):
         raise PreconditionError(
             f"{device.spec.device_id} {what} while {count} active devices are registered behind it; move them to "
@@ -196,3 +132,141 @@ def _check_nobody_behind(connection: Connection, device: Device, what: str) -> N
             reason="GATEWAY_IN_USE",
             metadata={"device": device.spec.device_id, "devices_behind": str(count)},
         )
+
+
+def note(before: Device | None, after: Device | None) -> None:
+    """Note a change of a device for the audit."""
+    device = after or before
+    assert device is not None
+    changed(f"devices/{device.spec.device_id}", _noted(before), _noted(after))
+
+
+def _noted(device: Device | None) -> dict[str, object] | None:
+    if device is None:
+        return None
+    spec = msgspec.structs.asdict(device.spec)
+    return spec | {"ward_code": device.placed.ward_code, "state": device.state.name.lower()}
+
+
+def _create(connection: Connection, requests: Sequence[Creation], prefix: str) -> list[Created]:
+    """Args: prefix: before the fields of violations, with `{}` for the request's place."""
+    specs = [request.spec for request in requests]
+    world = gather(connection, specs)
+    found = _twice("device_id", (spec.device_id for spec in specs), prefix)
+    found += _twice("external_id", (spec.external_id for spec in specs), prefix)
+    kinds = [world.types.get(spec.device_type) for spec in specs]
+    are_gateways = [kind is not None and kind.spec.is_gateway for kind in kinds]
+    coming = {spec.device_id: Gateway(0, is_one, True) for spec, is_one in zip(specs, are_gateways, strict=True)}
+    planned = msgspec.structs.replace(world, gateways={**coming, **world.gateways})
+    for at, request in enumerate(requests):
+        own = check_device(request.spec) + (tokens.check_token(request.token) if request.token else [])
+        found += _below(prefix.format(at), own + check_references(request.spec, planned))
+    if found:
+        raise InvalidError(found)
+    _check_new(connection, [spec.device_id for spec in specs])
+    now_ms = sequence.now_ms()
+    made = ["" if request.token else tokens.new_token() for request in requests]
+    for turn in (True, False):
+        part = [at for at, is_gateway in enumerate(are_gateways) if is_gateway is turn]
+        if not turn and any(are_gateways):
+            world = gather(connection, (specs[at] for at in part))  # the gateways have numbers now
+        new = [NewDevice(resolve(specs[at], world), tokens.digest(requests[at].token or made[at])) for at in part]
+        if new:
+            db.insert_devices(connection, new, now_ms)
+    devices = get_devices(connection, [spec.device_id for spec in specs])
+    for device in devices:
+        note(None, device)
+    return [Created(device, token) for device, token in zip(devices, made, strict=True)]
+
+
+def _check_new(connection: Connection, device_ids: Sequence[str]) -> None:
+    """Raises: AlreadyExistsError."""
+    if taken := set(db.find_devices(connection, device_ids)):
+        device_id = min(taken)
+        raise AlreadyExistsError(
+            f"the device {device_id} exists; ids are never used again, choose another or update it",
+            metadata={"device": device_id},
+        )
+    if taken := db.purged_ids(connection, device_ids):
+        device_id = min(taken)
+        raise AlreadyExistsError(
+            f"the id {device_id} was that of a device that is gone; ids are never used again, choose another",
+            metadata={"device": device_id},
+        )
+
+
+def _update(connection: Connection, changes: Sequence[Change], prefix: str) -> list[Device]:
+    device_ids = [change.given.device_id for change in changes]
+    if found := _twice("device_id", device_ids, prefix):
+        raise InvalidError(found)
+    known = db.find_devices(connection, device_ids)
+    missing = [change for change in changes if change.allow_missing and change.given.device_id not in known]
+    _create(connection, [Creation(change.given) for change in missing], "")
+    created = {change.given.device_id for change in missing}
+    present = [(at, change) for at, change in enumerate(changes) if change.given.device_id not in created]
+    devices = get_devices(connection, [change.given.device_id for _, change in present])
+    wanted = []
+    for (at, change), device in zip(present, devices, strict=True):
+        check_etag(f"devices/{device.spec.device_id}", change.etag, device.revision)
+        spec = with_change(device.spec, change)
+        if spec != device.spec:
+            _check_changeable(device)
+            wanted.append((at, device, spec))
+    world = gather(connection, (spec for _, _, spec in wanted))
+    for at, device, spec in wanted:
+        own = check_device(spec) + check_references(spec, world, device.spec)
+        found += _below(prefix.format(at), own)
+    if found:
+        raise InvalidError(found)
+    resolved: list[tuple[Device, Resolved]] = []
+    for _, device, spec in wanted:
+        if spec.device_type != device.spec.device_type and not world.types[spec.device_type].spec.is_gateway:
+            check_nobody_behind(connection, device, "cannot stop being a gateway")
+        resolved.append((device, resolve(spec, world)))
+    db.update_devices(connection, resolved, sequence.now_ms())
+    updated = get_devices(connection, device_ids)
+    new = {device.device_num: device for device in updated}
+    for old, _ in resolved:
+        note(old, new[old.device_num])
+    return updated
+
+
+def with_change(spec: DeviceSpec, change: Change) -> DeviceSpec:
+    """The specification with a change made."""
+    given = change.given
+    spec = msgspec.structs.replace(spec, **{name: getattr(given, name) for name in change.fields})
+    if change.label_keys:
+        labels = {key: value for key, value in spec.labels.items() if key not in change.label_keys}
+        labels |= {key: value for key, value in given.labels.items() if key in change.label_keys}
+        spec = msgspec.structs.replace(spec, labels=labels)
+    return spec
+
+
+def _check_changeable(device: Device) -> None:
+    device_id = device.spec.device_id
+    if device.state == State.DECOMMISSIONED:
+        raise PreconditionError(
+            f"{device_id} is decommissioned and stays as it is; register the new device under a new id",
+            reason="DEVICE_DECOMMISSIONED",
+            metadata={"device": device_id},
+        )
+    if device.state == State.DELETED:
+        raise PreconditionError(
+            f"{device_id} is deleted; undelete it first", reason="DEVICE_DELETED", metadata={"device": device_id}
+        )
+
+
+def _twice(field: str, values: Iterable[str], prefix: str) -> list[Violation]:
+    seen: set[str] = set()
+    found = []
+    for at, value in enumerate(values):
+        if value and value in seen:
+            found.append(Violation(f"{prefix.format(at)}{field}", "GIVEN_TWICE", f"`{value}` is given twice"))
+        seen.add(value)
+    return found
+
+
+def _below(prefix: str, violations: list[Violation]) -> list[Violation]:
+    if not prefix:
+        return violations
+    return [msgspec.structs.replace(violation, field=prefix + violation.field) for violation in violations]

@@ -8,12 +8,16 @@ from sqlalchemy import Connection
 from registry.db import catalogue as db_catalogue
 from registry.db import devices as db
 from registry.db import sequence
-from registry.db.devices import Gateway, NewDevice
+from registry.db import sites as db_sites
+from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
-from registry.devices.fleet import check_references, external_id_taken
 from registry.devices.model import Device, DeviceSpec, DeviceType
+from registry.devices.placements import placed
+from registry.devices.references import check_site, check_type_and_gateway, external_id_taken
 from registry.devices.rules import check_device
 from registry.errors import Violation
+from registry.sites.model import Site
+from registry.wards.locate import ward_map
 
 Outcome = Literal["created", "unchanged", "failed"]
 
@@ -56,6 +60,9 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
     held = db.tokens_of(connection, [device.device_num for device in existing.values()]) if existing else {}
     external_ids = {row.spec.external_id for row in rows if row.spec.external_id}
     holders = db.external_id_holders(connection, external_ids) if external_ids else {}
+    site_ids = {row.spec.site_id for row in rows if row.spec.site_id}
+    sites = db_sites.find_sites(connection, site_ids) if site_ids else {}
+    purged = db.purged_ids(connection, {row.spec.device_id for row in rows} - existing.keys())
     if dry_run is not None:
         holders = {**dry_run.external_ids, **holders}
     fresh: dict[str, Row] = {}
@@ -66,14 +73,18 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
         if device is not None:
             results.append(_compare(row, device, held.get(device.device_num, [])))
             continue
-        result = _judge(row, types, gateways, holders, fresh, dry_run)
+        if row.spec.device_id in purged:
+            text = "a device that is gone had this id; ids are never used again, choose another"
+            results.append(_failed(row, Violation("device_id", "DEVICE_ID_USED", text)))
+            continue
+        result = _judge(row, types, gateways, sites, holders, fresh, dry_run)
         results.append(result)
         if result is None:
             fresh[row.spec.device_id] = row
             if row.spec.external_id:
                 holders[row.spec.external_id] = row.spec.device_id
             waiting.append(at)
-    made = _create(connection, [rows[at] for at in waiting], types, gateways, dry_run)
+    made = _create(connection, [rows[at] for at in waiting], types, gateways, sites, dry_run)
     for at, token in zip(waiting, made, strict=True):
         results[at] = Result(rows[at].row, "created", token)
     return [result for result in results if result is not None]
@@ -83,6 +94,7 @@ def _judge(
     row: Row,
     types: dict[str, DeviceType],
     gateways: dict[str, Gateway],
+    sites: dict[str, Site],
     holders: dict[str, str],
     fresh: dict[str, Row],
     dry_run: DryRun | None,
@@ -104,7 +116,8 @@ def _judge(
     found = check_device(spec)
     if row.token:
         found += tokens.check_token(row.token)
-    found += check_references(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
+    found += check_type_and_gateway(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
+    found += check_site(spec.site_id, sites)
     if (holder := holders.get(spec.external_id)) is not None:
         found.append(external_id_taken(spec.external_id, holder))
     return Result(row.row, "failed", violations=tuple(found)) if found else None
@@ -132,6 +145,7 @@ def _create(
     rows: list[Row],
     types: dict[str, DeviceType],
     gateways: dict[str, Gateway],
+    sites: dict[str, Site],
     dry_run: DryRun | None,
 ) -> list[str]:
     """Create the devices of `rows`; gateways first, because the others need their numbers. Returns the new tokens."""
@@ -144,13 +158,18 @@ def _create(
         return [""] * len(rows)
     now_ms = sequence.now_ms()
     made = ["" if row.token else tokens.new_token() for row in rows]
+    wards = ward_map(connection)
     numbers = {gateway_id: gateway.device_num for gateway_id, gateway in gateways.items()}
     for is_gateway in (True, False):
         part = [
             NewDevice(
-                row.spec,
-                types[row.spec.device_type].type_num,
-                numbers[row.spec.gateway] if row.spec.gateway else 0,
+                Resolved(
+                    row.spec,
+                    types[row.spec.device_type].type_num,
+                    numbers[row.spec.gateway] if row.spec.gateway else 0,
+                    sites[row.spec.site_id].site_num if row.spec.site_id else 0,
+                    placed(row.spec, sites.get(row.spec.site_id), wards),
+                ),
                 tokens.digest(row.token or token),
             )
             for row, token in zip(rows, made, strict=True)
@@ -158,15 +177,15 @@ def _create(
         ]
         if part:
             first_num = db.insert_devices(connection, part, now_ms)
-            numbers |= {new.spec.device_id: first_num + at for at, new in enumerate(part)}
+            numbers |= {new.resolved.spec.device_id: first_num + at for at, new in enumerate(part)}
     return made
 
 
 def _compare(row: Row, device: Device, held: list[bytes]) -> Result:
     """The verdict on a row whose device exists."""
     if not device.is_active:
-        text = "the device is decommissioned; ids are never used again, choose another"
-        return _failed(row, Violation("device_id", "DEVICE_DECOMMISSIONED", text))
+        text = f"the device is {device.state.name.lower()}; ids are never used again, choose another"
+        return _failed(row, Violation("device_id", f"DEVICE_{device.state.name}", text))
     differing = [name for name in DeviceSpec.__struct_fields__ if getattr(row.spec, name) != getattr(device.spec, name)]
     if row.token and tokens.digest(row.token) not in held:
         differing.append("token")

@@ -60,7 +60,8 @@ class DeviceType(msgspec.Struct, frozen=True):
 
 
 class DeviceSpec(msgspec.Struct, frozen=True):
-    """What a person decides about a device; `gateway` is a device id, empty for none."""
+    """What a person decides about a device; `gateway` and `site_id` are ids, empty for none. Without a ward or a place
+    of its own it has that of its site, or the ward is found by the place."""
 
     device_id: str
     device_type: str
@@ -72,6 +73,30 @@ class DeviceSpec(msgspec.Struct, frozen=True):
     longitude: float | None = None
     labels: dict[str, str] = {}
     external_id: str = ""
+    site_id: str = ""
+    hardware_revision: str = ""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Ward and place in force; derived: not the device's own."""
+
+    ward_code: str = ""
+    is_ward_derived: bool = False
+    latitude: float | None = None
+    longitude: float | None = None
+    is_place_derived: bool = False
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Where a device was; `end_time_ms` None: still is."""
+
+    start_time_ms: int
+    end_time_ms: int | None
+    gateway: str
+    site_id: str
+    ward_code: str
+    latitude: float | None
+    longitude: float | None
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -79,10 +104,16 @@ class Device(msgspec.Struct, frozen=True):
     spec: DeviceSpec
     type_num: int
     gateway_num: int
+    site_num: int
+    placed: Placed
+    # Since when it is where it is: gateway, site, ward and place.
+    placed_time_ms: int
     state: State
     revision: int
     create_time_ms: int
     update_time_ms: int
+    delete_time_ms: int | None = None
+    purge_time_ms: int | None = None
 
     @property
     def is_active(self) -> bool:

@@ -85,20 +85,20 @@ def check_device(spec: DeviceSpec) -> list[Violation]:
         text = "required; `cityfleet type list` shows the types there are"
         found.append(Violation("device_type", "DEVICE_TYPE_MISSING", text))
     if spec.ward_code and spec.ward_code not in wards():
-        found.append(_bad_ward(spec.ward_code))
+        found.append(bad_ward(spec.ward_code))
     if spec.gateway and spec.gateway == spec.device_id:
         found.append(Violation("gateway", "GATEWAY_ITSELF", "a device cannot be behind itself; leave it empty"))
     found += check_text("display_name", spec.display_name, MAX_TEXT)
     found += check_text("site", spec.site, MAX_TEXT)
-    found += _check_place(spec.latitude, spec.longitude)
+    found += check_place(spec.latitude, spec.longitude)
     if spec.external_id:
         found += _check_external_id(spec.external_id)
     if spec.labels:
-        found += _check_labels(spec.labels)
+        found += check_labels(spec.labels)
     return found
 
 
-def _bad_ward(code: str) -> Violation:
+def bad_ward(code: str) -> Violation:
     text = f"`{code}` is not a ward of Hanoi; 5 digits, as in 00070, or empty for a device outside the city"
     if code.isdecimal() and code.zfill(5) in wards():
         text = f"`{code}` has lost its leading zeros: write {code.zfill(5)}"
@@ -118,7 +118,7 @@ def _check_external_id(external_id: str) -> list[Violation]:
     return found
 
 
-def _check_place(latitude: float | None, longitude: float | None) -> list[Violation]:
+def check_place(latitude: float | None, longitude: float | None) -> list[Violation]:
     if latitude is None and longitude is None:
         return []
     if latitude is None or longitude is None:
@@ -132,7 +132,7 @@ def _check_place(latitude: float | None, longitude: float | None) -> list[Violat
     return found
 
 
-def _check_labels(labels: Mapping[str, str]) -> list[Violation]:
+def check_labels(labels: Mapping[str, str]) -> list[Violation]:
     found = []
     if len(labels) > MAX_LABELS:
         found.append(Violation("labels", "TOO_MANY_LABELS", f"at most {MAX_LABELS} labels, not {len(labels)}"))

@@ -11,7 +11,7 @@ from registry.db import catalogue as db_catalogue
 from registry.db import sequence
 from registry.db.engine import ChangeBell, Database, sqlite_url
 from registry.db.schema import metadata
-from registry.devices import catalogue, fleet
+from registry.devices import catalogue, fleet, lifecycle
 from registry.devices.model import DeviceSpec, TypeSpec
 
 
@@ -62,11 +62,11 @@ async def test_a_failed_write_leaves_no_trace(database):
 async def test_numbers_grow_and_revisions_are_unique(database):
     await database.write(catalogue.apply_type, TypeSpec("gauge"), "")
     made = [
-        (await database.write(fleet.create_device, DeviceSpec(f"d-{n}", "gauge"), "", False)).device for n in range(5)
+        (await database.write(fleet.create_device, DeviceSpec(f"d-{n}", "gauge"), "")).device for n in range(5)
     ]
     assert [device.device_num for device in made] == [1, 2, 3, 4, 5]
-    await database.write(fleet.decommission_device, "d-4", "")
-    newer = (await database.write(fleet.create_device, DeviceSpec("d-5", "gauge"), "", False)).device
+    await database.write(lifecycle.decommission_device, "d-4", "")
+    newer = (await database.write(fleet.create_device, DeviceSpec("d-5", "gauge"), "")).device
     assert newer.device_num == 6
     assert newer.revision == (await database.read(sequence.head)).revision == database.bell.revision
 

@@ -41,6 +41,7 @@ _ADDED: dict[str, tuple[tuple[str, Any, Any], ...]] = {
         ("placed_time_ms", *_NUMBER),
         ("hardware_revision", sa.String(63), ""),
         ("state", sa.SmallInteger, "1"),
+        ("deleted_state", sa.SmallInteger, None),
         ("delete_time_ms", *_TIME),
         ("purge_time_ms", *_TIME),
     ),

@@ -1,0 +1,94 @@
+"""SiteService."""
+
+from sqlalchemy import Connection
+
+from cityfleet.registry.v1 import site_pb2 as pb
+from cityfleet.registry.v1 import site_pb2_grpc
+from registry.api.call import Call, called
+from registry.api.masks import masked
+from registry.api.names import created_id, id_of, optional_timestamp, timestamp
+from registry.db import sites as db
+from registry.devices.catalogue import etag
+from registry.sites import sites
+from registry.sites.model import Site, SiteSpec
+from registry.sites.sites import SiteChange
+
+
+class SiteServicer(site_pb2_grpc.SiteServiceServicer):
+    @called
+    async def CreateSite(self, request: pb.CreateSiteRequest, call: Call) -> pb.Site:
+        spec = spec_of(created_id(request.site_id, request.site.name, "sites", "site_id"), request.site)
+        return await call.change(_would_be if request.validate_only else message, sites.create_site, spec)
+
+    @called
+    async def GetSite(self, request: pb.GetSiteRequest, call: Call) -> pb.Site:
+        site, count = await call.read(_counted, id_of(request.name, "sites"))
+        return message(site, count)
+
+    @called
+    async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:
+        given = request.site
+        fields, label_keys = masked(given, request.update_mask.paths, sites.UPDATABLE)
+        spec = spec_of(id_of(given.name, "sites", "site.name"), given)
+        change = SiteChange(spec, fields, label_keys, given.etag, request.allow_missing)
+        return await call.change(_with_count, _updated, change)
+
+    @called
+    async def DeleteSite(self, request: pb.DeleteSiteRequest, call: Call) -> pb.Site:
+        return await call.change(message, sites.delete_site, id_of(request.name, "sites"), request.etag)
+
+    @called
+    async def UndeleteSite(self, request: pb.UndeleteSiteRequest, call: Call) -> pb.Site:
+        return await call.change(message, sites.undelete_site, id_of(request.name, "sites"))
+
+
+def spec_of(site_id: str, given: pb.Site) -> SiteSpec:
+    """A ward that was found by the place, and comes back from a Get, is not the caller's word."""
+    return SiteSpec(
+        site_id=site_id,
+        display_name=given.display_name,
+        kind=given.kind or "other",
+        latitude=given.latitude if given.HasField("latitude") else None,
+        longitude=given.longitude if given.HasField("longitude") else None,
+        ward_code="" if given.is_ward_derived else given.ward_code,
+        labels=dict(given.labels),
+    )
+
+
+def message(site: Site, device_count: int = 0) -> pb.Site:
+    spec = site.spec
+    return pb.Site(
+        name=f"sites/{spec.site_id}",
+        display_name=spec.display_name,
+        kind=spec.kind,
+        latitude=spec.latitude,
+        longitude=spec.longitude,
+        ward_code=site.ward_code,
+        is_ward_derived=site.is_ward_derived,
+        labels=spec.labels,
+        etag=etag(site.revision),
+        device_count=device_count,
+        create_time=timestamp(site.create_time_ms),
+        update_time=timestamp(site.update_time_ms),
+        delete_time=optional_timestamp(site.delete_time_ms),
+        purge_time=optional_timestamp(site.purge_time_ms),
+    )
+
+
+def _would_be(site: Site) -> pb.Site:
+    answer = message(site)
+    answer.ClearField("etag")
+    return answer
+
+
+def _counted(connection: Connection, site_id: str) -> tuple[Site, int]:
+    site = sites.get_site(connection, site_id)
+    return site, db.active_devices(connection, [site.site_num]).get(site.site_num, 0)
+
+
+def _updated(connection: Connection, change: SiteChange) -> tuple[Site, int]:
+    return _counted(connection, sites.update_site(connection, change).spec.site_id)
+
+
+def _with_count(found: tuple[Site, int]) -> pb.Site:
+    return message(*found)

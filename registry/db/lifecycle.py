@@ -1,0 +1,86 @@
+"""The end of devices in SQL: decommissioned, deleted, undeleted, purged."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
+
+from registry.db import sequence
+from registry.db.schema import (
+    device_labels,
+    device_state,
+    device_state_documents,
+    device_tokens,
+    devices,
+    group_members,
+    purged_devices,
+)
+from registry.devices.model import Device, State
+
+
+def end_devices(
+    connection: Connection, ended: Sequence[Device], state: State, now_ms: int, purge_time_ms: int | None
+) -> None:
+    """Take the credentials and external ids of devices away, and bring them to a state other than ACTIVE.
+
+    Args: purge_time_ms: with DELETED.
+    """
+    if not ended:
+        return
+    is_deleted = state == State.DELETED
+    first = sequence.take(connection, revisions=len(ended)).revision - len(ended) + 1
+    connection.execute(
+        update(devices)
+        .where(devices.c.device_num == bindparam("num"))
+        .values(
+            state=state,
+            deleted_state=bindparam("was"),
+            external_id=null(),
+            revision=bindparam("number"),
+            update_time_ms=now_ms,
+            delete_time_ms=now_ms if is_deleted else None,
+            purge_time_ms=purge_time_ms,
+        ),
+        [
+            {"num": device.device_num, "number": first + at, "was": int(device.state) if is_deleted else None}
+            for at, device in enumerate(ended)
+        ],
+    )
+    connection.execute(
+        delete(device_tokens).where(device_tokens.c.device_num == bindparam("num")),
+        [{"num": device.device_num} for device in ended],
+    )
+
+
+def undelete_device(connection: Connection, device_num: int, now_ms: int) -> None:
+    """Bring a device back to the state in which it was deleted, without its credentials."""
+    revision = sequence.take(connection, revisions=1).revision
+    change = update(devices).where(devices.c.device_num == device_num)
+    connection.execute(
+        change.values(
+            state=devices.c.deleted_state,
+            deleted_state=None,
+            delete_time_ms=None,
+            purge_time_ms=None,
+            revision=revision,
+            update_time_ms=now_ms,
+        )
+    )
+
+
+def due_for_purge(connection: Connection, now_ms: int, limit: int) -> dict[int, str]:
+    """Ids by number of devices whose time is over."""
+    query = select(devices.c.device_num, devices.c.device_id).where(devices.c.purge_time_ms <= now_ms).limit(limit)
+    return {row.device_num: row.device_id for row in connection.execute(query)}
+
+
+def purge_devices(connection: Connection, purged: Mapping[int, str], now_ms: int) -> None:
+    """Remove devices, but for their history; ids and numbers stay taken. `purged`: ids by number."""
+    if not purged:
+        return
+    numbers = list(purged)
+    for table in (device_labels, device_tokens, device_state, device_state_documents, group_members, devices):
+        connection.execute(delete(table).where(table.c.device_num.in_(numbers)))
+    connection.execute(
+        insert(purged_devices),
+        [{"device_num": num, "device_id": device_id, "purge_time_ms": now_ms} for num, device_id in purged.items()],
+    )

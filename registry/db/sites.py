@@ -1,0 +1,140 @@
+"""Sites and their labels in SQL."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+
+from registry.db import sequence
+from registry.db.schema import devices, site_labels, sites
+from registry.devices.model import State
+from registry.sites.model import Site, SiteSpec
+
+_labels_decoder = msgspec.json.Decoder(dict[str, str])
+
+
+def insert_site(connection: Connection, spec: SiteSpec, ward_code: str, is_ward_derived: bool, now_ms: int) -> None:
+    taken = sequence.take(connection, revisions=1, sites=1)
+    connection.execute(
+        insert(sites).values(
+            site_num=taken.site_num,
+            site_id=spec.site_id,
+            revision=taken.revision,
+            create_time_ms=now_ms,
+            update_time_ms=now_ms,
+            **_columns(spec, ward_code, is_ward_derived),
+        )
+    )
+    _insert_labels(connection, taken.site_num, spec.labels)
+
+
+def update_site(
+    connection: Connection, site_num: int, spec: SiteSpec, ward_code: str, is_ward_derived: bool, now_ms: int
+) -> None:
+    _change(connection, site_num, now_ms, **_columns(spec, ward_code, is_ward_derived))
+    connection.execute(delete(site_labels).where(site_labels.c.site_num == site_num))
+    _insert_labels(connection, site_num, spec.labels)
+
+
+def set_deleted(
+    connection: Connection, site_num: int, delete_time_ms: int | None, purge_time_ms: int | None, now_ms: int
+) -> None:
+    """Delete the site softly, or with None undelete it."""
+    _change(connection, site_num, now_ms, delete_time_ms=delete_time_ms, purge_time_ms=purge_time_ms)
+
+
+def set_wards(connection: Connection, wards: Sequence[tuple[int, str]], now_ms: int) -> None:
+    """Args: wards: (site_num, ward_code) of sites whose ward has changed."""
+    if not wards:
+        return
+    first = sequence.take(connection, revisions=len(wards)).revision - len(wards) + 1
+    connection.execute(
+        update(sites)
+        .where(sites.c.site_num == bindparam("num"))
+        .values(ward_code=bindparam("ward"), revision=bindparam("number"), update_time_ms=now_ms),
+        [{"num": num, "ward": ward, "number": first + at} for at, (num, ward) in enumerate(wards)],
+    )
+
+
+def purge_sites(connection: Connection, now_ms: int, limit: int) -> int:
+    """Remove deleted sites whose time is over, at most `limit`; returns how many."""
+    due = select(sites.c.site_num).where(sites.c.purge_time_ms <= now_ms).order_by(sites.c.site_num).limit(limit)
+    numbers = list(connection.execute(due).scalars())
+    if numbers:
+        connection.execute(update(devices).where(devices.c.site_num.in_(numbers)).values(site_num=0))
+        connection.execute(delete(site_labels).where(site_labels.c.site_num.in_(numbers)))
+        connection.execute(delete(sites).where(sites.c.site_num.in_(numbers)))
+    return len(numbers)
+
+
+def find_site(connection: Connection, site_id: str) -> Site | None:
+    return find_sites(connection, [site_id]).get(site_id)
+
+
+def find_sites(connection: Connection, site_ids: Iterable[str]) -> dict[str, Site]:
+    """Those of the given sites that exist, deleted ones too, by id. At most some thousands at once."""
+    query = select(sites).where(sites.c.site_id.in_(list(site_ids)))
+    return {row.site_id: _site(row) for row in connection.execute(query)}
+
+
+def sites_after(connection: Connection, after_num: int, limit: int) -> list[Site]:
+    """Sites with a number above `after_num`, deleted ones too, in the order of their numbers."""
+    query = select(sites).where(sites.c.site_num > after_num).order_by(sites.c.site_num).limit(limit)
+    return [_site(row) for row in connection.execute(query)]
+
+
+def active_devices(connection: Connection, site_nums: Sequence[int]) -> dict[int, int]:
+    """How many active devices are mounted at each site that has some. At most some thousands of sites at once."""
+    query = (
+        select(devices.c.site_num, func.count())
+        .where(devices.c.site_num.in_(site_nums), devices.c.state == State.ACTIVE)
+        .group_by(devices.c.site_num)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _change(connection: Connection, site_num: int, now_ms: int, **values: object) -> None:
+    revision = sequence.take(connection, revisions=1).revision
+    change = update(sites).where(sites.c.site_num == site_num)
+    connection.execute(change.values(revision=revision, update_time_ms=now_ms, **values))
+
+
+def _columns(spec: SiteSpec, ward_code: str, is_ward_derived: bool) -> dict[str, object]:
+    return {
+        "display_name": spec.display_name,
+        "kind": spec.kind,
+        "latitude": spec.latitude,
+        "longitude": spec.longitude,
+        "ward_code": ward_code,
+        "is_ward_derived": is_ward_derived,
+        "labels": msgspec.json.encode(spec.labels, order="sorted").decode(),
+    }
+
+
+def _insert_labels(connection: Connection, site_num: int, labels: dict[str, str]) -> None:
+    if labels:
+        rows = [{"site_num": site_num, "key": key, "value": value} for key, value in labels.items()]
+        connection.execute(insert(site_labels), rows)
+
+
+def _site(row: Row[Any]) -> Site:
+    return Site(
+        site_num=row.site_num,
+        spec=SiteSpec(
+            site_id=row.site_id,
+            display_name=row.display_name,
+            kind=row.kind,
+            latitude=row.latitude,
+            longitude=row.longitude,
+            ward_code="" if row.is_ward_derived else row.ward_code,
+            labels=_labels_decoder.decode(row.labels),
+        ),
+        ward_code=row.ward_code,
+        is_ward_derived=bool(row.is_ward_derived),
+        revision=row.revision,
+        create_time_ms=row.create_time_ms,
+        update_time_ms=row.update_time_ms,
+        delete_time_ms=row.delete_time_ms,
+        purge_time_ms=row.purge_time_ms,
+    )

@@ -1,0 +1,113 @@
+"""What devices name: their type, their gateway, their site, the holders of external ids. Looked up for many at once."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from sqlalchemy import Connection
+
+from registry.db import catalogue as db_catalogue
+from registry.db import devices as db
+from registry.db import sites as db_sites
+from registry.db.devices import Gateway, Resolved
+from registry.devices.model import DeviceSpec, DeviceType
+from registry.devices.placements import placed
+from registry.errors import Violation
+from registry.sites.model import Site
+from registry.wards.locate import WardMap, ward_map
+
+
+class World(msgspec.Struct, frozen=True):
+    """All by id; what is not in it does not exist. `holders`: ids of devices by external id."""
+
+    types: Mapping[str, DeviceType]
+    gateways: Mapping[str, Gateway]
+    sites: Mapping[str, Site]
+    holders: Mapping[str, str]
+    wards: WardMap
+
+
+def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
+    """Everything that the given specifications name. At most some thousands at once."""
+    specs = list(specs)
+    gateways = {spec.gateway for spec in specs if spec.gateway}
+    sites = {spec.site_id for spec in specs if spec.site_id}
+    external_ids = {spec.external_id for spec in specs if spec.external_id}
+    found = ((name, db_catalogue.find_type(connection, name)) for name in {spec.device_type for spec in specs})
+    return World(
+        types={name: kind for name, kind in found if kind is not None},
+        gateways=db.find_gateways(connection, gateways) if gateways else {},
+        sites=db_sites.find_sites(connection, sites) if sites else {},
+        holders=db.external_id_holders(connection, external_ids) if external_ids else {},
+        wards=ward_map(connection),
+    )
+
+
+def check_references(spec: DeviceSpec, world: World, old: DeviceSpec | None = None) -> list[Violation]:
+    """What is wrong with what a device names. Args: old: as it is; what stays the same is not checked again."""
+    found: list[Violation] = []
+    if old is None or (spec.device_type, spec.gateway) != (old.device_type, old.gateway):
+        found += check_type_and_gateway(spec, world.types, world.gateways)
+    if old is None or spec.site_id != old.site_id:
+        found += check_site(spec.site_id, world.sites)
+    holder = world.holders.get(spec.external_id, spec.device_id) if spec.external_id else spec.device_id
+    if holder != spec.device_id:
+        found.append(external_id_taken(spec.external_id, holder))
+    return found
+
+
+def resolve(spec: DeviceSpec, world: World) -> Resolved:
+    """The numbers, and the ward and place in force, of a specification that was found right."""
+    site = world.sites.get(spec.site_id)
+    gateway = world.gateways.get(spec.gateway)
+    return Resolved(
+        spec=spec,
+        type_num=world.types[spec.device_type].type_num,
+        gateway_num=gateway.device_num if gateway else 0,
+        site_num=site.site_num if site else 0,
+        placed=placed(spec, site, world.wards),
+    )
+
+
+def check_type_and_gateway(
+    spec: DeviceSpec, types: Mapping[str, DeviceType], gateways: Mapping[str, Gateway]
+) -> list[Violation]:
+    """Args: types, gateways: by id; a missing one does not exist."""
+    found: list[Violation] = []
+    kind = types.get(spec.device_type)
+    if kind is None and spec.device_type:
+        text = f"there is no device type `{spec.device_type}`; `cityfleet type list` shows those there are"
+        found.append(Violation("device_type", "DEVICE_TYPE_UNKNOWN", text))
+    if not spec.gateway or spec.gateway == spec.device_id:
+        return found
+    gateway = gateways.get(spec.gateway)
+    if gateway is None:
+        text = f"there is no device `{spec.gateway}`; create the gateway first"
+        found.append(Violation("gateway", "GATEWAY_UNKNOWN", text))
+    elif not gateway.is_gateway:
+        text = f"`{spec.gateway}` is a device, but its type is not a gateway's (is_gateway)"
+        found.append(Violation("gateway", "NOT_A_GATEWAY", text))
+    elif not gateway.is_active:
+        text = f"the gateway `{spec.gateway}` is decommissioned; name another one"
+        found.append(Violation("gateway", "GATEWAY_DECOMMISSIONED", text))
+    if kind is not None and kind.spec.is_gateway:
+        text = "a gateway cannot be registered behind another gateway; leave it empty"
+        found.append(Violation("gateway", "GATEWAY_BEHIND_GATEWAY", text))
+    return found
+
+
+def external_id_taken(external_id: str, holder: str) -> Violation:
+    text = f'`{external_id}` is the external id of {holder}; take it from there first (--external-id "")'
+    return Violation("external_id", "EXTERNAL_ID_TAKEN", text)
+
+
+def check_site(site_id: str, sites: Mapping[str, Site]) -> list[Violation]:
+    """Args: sites: by id; a missing one does not exist."""
+    if not site_id:
+        return []
+    site = sites.get(site_id)
+    if site is None:
+        text = f"there is no site `{site_id}`; `cityfleet site list` shows those there are"
+        return [Violation("site_id", "SITE_UNKNOWN", text)]
+    if site.is_deleted:
+        return [Violation("site_id", "SITE_DELETED", f"the site `{site_id}` is deleted; undelete it or name another")]
+    return []

@@ -1,0 +1,1 @@
+"""Where devices are mounted: base stations, poles, bridges."""

@@ -1,0 +1,160 @@
+"""Sites: create, update, delete, undelete, purge. Each function runs in one write transaction."""
+
+import msgspec
+from sqlalchemy import Connection
+
+from registry.audit.record import changed
+from registry.db import sequence
+from registry.db import sites as db
+from registry.devices.catalogue import check_etag
+from registry.devices.placements import follow_site
+from registry.devices.rules import DEVICE_ID, MAX_TEXT, bad_ward, check_labels, check_place, check_text
+from registry.devices.wards import wards
+from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
+from registry.sites.model import KINDS, Site, SiteSpec
+from registry.wards.locate import WardMap, ward_map
+
+UPDATABLE = ("display_name", "kind", "latitude", "longitude", "ward_code", "labels")
+KEPT_MS = 30 * 86_400_000
+PURGED_AT_ONCE = 1000
+
+
+class SiteChange(msgspec.Struct, frozen=True):
+    """Take the named fields from `given`.
+
+    `fields` are of UPDATABLE; `label_keys` are single labels to set, or to remove where `given` has none. With
+    `allow_missing` a site that does not exist is created as `given`.
+    """
+
+    given: SiteSpec
+    fields: frozenset[str]
+    label_keys: frozenset[str] = frozenset()
+    etag: str = ""
+    allow_missing: bool = False
+
+
+def check_site(spec: SiteSpec) -> list[Violation]:
+    found: list[Violation] = []
+    if not DEVICE_ID.fullmatch(spec.site_id):
+        text = f"`{spec.site_id}` is not a site id: lowercase letters, digits and `-`, 1 to 63 characters"
+        found.append(Violation("site_id", "SITE_ID_INVALID", text))
+    if spec.kind not in KINDS:
+        found.append(Violation("kind", "KIND_UNKNOWN", f"`{spec.kind}` is not one of {', '.join(KINDS)}"))
+    if spec.ward_code and spec.ward_code not in wards():
+        found.append(bad_ward(spec.ward_code))
+    found += check_text("display_name", spec.display_name, MAX_TEXT)
+    found += check_place(spec.latitude, spec.longitude)
+    return found + check_labels(spec.labels)
+
+
+def create_site(connection: Connection, spec: SiteSpec) -> Site:
+    """Raises: InvalidError, AlreadyExistsError."""
+    if found := check_site(spec):
+        raise InvalidError(found)
+    if existing := db.find_site(connection, spec.site_id):
+        text = "is deleted; undelete it" if existing.is_deleted else "exists; update it"
+        raise AlreadyExistsError(
+            f"the site {spec.site_id} {text}, or choose another id", metadata={"site": spec.site_id}
+        )
+    ward_code, is_derived = _ward(spec, ward_map(connection))
+    db.insert_site(connection, spec, ward_code, is_derived, sequence.now_ms())
+    return _noted(connection, spec.site_id, None)
+
+
+def get_site(connection: Connection, site_id: str) -> Site:
+    """Also a deleted one. Raises: NotFoundError."""
+    site = db.find_site(connection, site_id)
+    if site is None:
+        text = f"there is no site {site_id}; `cityfleet site list` shows those there are"
+        raise NotFoundError(text, reason="SITE_NOT_FOUND", metadata={"site": site_id})
+    return site
+
+
+def update_site(connection: Connection, change: SiteChange) -> Site:
+    """The devices there follow, where they have no place or ward of their own.
+
+    Raises: InvalidError, NotFoundError, EtagMismatchError, PreconditionError.
+    """
+    given = change.given
+    if change.allow_missing and db.find_site(connection, given.site_id) is None:
+        return create_site(connection, given)
+    site = get_site(connection, given.site_id)
+    check_etag(f"sites/{given.site_id}", change.etag, site.revision)
+    spec = msgspec.structs.replace(site.spec, **{name: getattr(given, name) for name in change.fields})
+    if change.label_keys:
+        labels = {key: value for key, value in spec.labels.items() if key not in change.label_keys}
+        labels |= {key: value for key, value in given.labels.items() if key in change.label_keys}
+        spec = msgspec.structs.replace(spec, labels=labels)
+    if spec == site.spec:
+        return site
+    if site.is_deleted:
+        raise _refused(site, "is deleted; undelete it first", "SITE_DELETED")
+    if found := check_site(spec):
+        raise InvalidError(found)
+    boundaries = ward_map(connection)
+    ward_code, is_derived = _ward(spec, boundaries)
+    db.update_site(connection, site.site_num, spec, ward_code, is_derived, sequence.now_ms())
+    updated = _noted(connection, given.site_id, site)
+    if _where(updated) != _where(site):
+        follow_site(connection, updated, boundaries)
+    return updated
+
+
+def delete_site(connection: Connection, site_id: str, given_etag: str) -> Site:
+    """Hide it; it can be undeleted for 30 days. Raises: NotFoundError, EtagMismatchError, PreconditionError."""
+    site = get_site(connection, site_id)
+    check_etag(f"sites/{site_id}", given_etag, site.revision)
+    if site.is_deleted:
+        raise _refused(site, "is deleted already", "SITE_DELETED")
+    if count := db.active_devices(connection, [site.site_num]).get(site.site_num, 0):
+        raise PreconditionError(
+            f"{site_id} cannot be deleted while {count} active devices are mounted there; move or delete them first",
+            reason="SITE_IN_USE",
+            metadata={"site": site_id, "devices": str(count)},
+        )
+    now_ms = sequence.now_ms()
+    db.set_deleted(connection, site.site_num, now_ms, now_ms + KEPT_MS, now_ms)
+    return _noted(connection, site_id, site)
+
+
+def undelete_site(connection: Connection, site_id: str) -> Site:
+    """Raises: NotFoundError, PreconditionError."""
+    site = get_site(connection, site_id)
+    if not site.is_deleted:
+        raise _refused(site, "is not deleted", "SITE_NOT_DELETED")
+    db.set_deleted(connection, site.site_num, None, None, sequence.now_ms())
+    return _noted(connection, site_id, site)
+
+
+def purge_due(connection: Connection) -> int:
+    """Remove some of the deleted sites whose time is over; returns how many: call again until it is 0."""
+    return db.purge_sites(connection, sequence.now_ms(), PURGED_AT_ONCE)
+
+
+def _noted(connection: Connection, site_id: str, before: Site | None) -> Site:
+    """The site as it is now, after noting for the audit what it was."""
+    after = get_site(connection, site_id)
+    changed(f"sites/{site_id}", _plain(before), _plain(after))
+    return after
+
+
+def _plain(site: Site | None) -> dict[str, object] | None:
+    if site is None:
+        return None
+    return msgspec.structs.asdict(site.spec) | {"ward_code": site.ward_code, "is_deleted": site.is_deleted}
+
+
+def _ward(spec: SiteSpec, boundaries: WardMap) -> tuple[str, bool]:
+    """The ward in force, and whether it was, or is to be, found by the place."""
+    if spec.ward_code:
+        return spec.ward_code, False
+    return boundaries.locate(spec.latitude, spec.longitude), spec.latitude is not None
+
+
+def _where(site: Site) -> tuple[float | None, float | None, str]:
+    return site.spec.latitude, site.spec.longitude, site.ward_code
+
+
+def _refused(site: Site, what: str, reason: str) -> PreconditionError:
+    site_id = site.spec.site_id
+    return PreconditionError(f"{site_id} {what}", reason=reason, metadata={"site": site_id})

@@ -1,0 +1,1 @@
+"""Boundaries of the city's wards, and in which of them a place is."""
