@@ -85,6 +85,9 @@ def _go_on(connection: Connection) -> None:
             last_device_num=state.last_device_num + _SKIPPED_NUMBERS,
             last_metric_num=state.last_metric_num + _SKIPPED_KINDS,
             last_type_num=state.last_type_num + _SKIPPED_KINDS,
+            last_site_num=state.last_site_num + _SKIPPED_NUMBERS,
+            last_group_num=state.last_group_num + _SKIPPED_NUMBERS,
+            last_operation_num=state.last_operation_num + _SKIPPED_NUMBERS,
         )
     )
     connection.execute(delete(sync_positions))

@@ -109,7 +109,7 @@ def message(device: Device) -> pb.Device:
         longitude=spec.longitude,
         labels=spec.labels,
         external_id=spec.external_id,
-        state=pb.Device.STATE_ACTIVE if device.is_active else pb.Device.STATE_DECOMMISSIONED,
+        state=pb.Device.State.ValueType(device.state),
         etag=etag(device.revision) if device.revision else "",
         create_time=timestamp(device.create_time_ms),
         update_time=timestamp(device.update_time_ms),

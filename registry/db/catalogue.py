@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from registry.db import sequence
 from registry.db.schema import device_type_metrics, device_types, devices, metrics
 from registry.devices.decoder import Decoder, TestVector
-from registry.devices.model import DeviceType, Metric, TypeMetric, TypeSpec
+from registry.devices.model import DeviceType, Metric, State, TypeMetric, TypeSpec
 
 
 def insert_metrics(connection: Connection, new: Sequence[tuple[str, str, str]], now_ms: int) -> None:
@@ -74,6 +74,7 @@ def insert_type(connection: Connection, spec: TypeSpec, now_ms: int) -> None:
             type_num=taken.type_num,
             type_id=spec.type_id,
             version=1,
+            is_deleted=False,
             dimension_revision=taken.revision,
             revision=taken.revision,
             create_time_ms=now_ms,
@@ -126,7 +127,7 @@ def gateway_in_use(connection: Connection, type_num: int) -> str | None:
     query = (
         select(devices.c.device_id)
         .join(gateway, gateway.c.device_num == devices.c.gateway_num)
-        .where(gateway.c.type_num == type_num, devices.c.is_active.is_(True))
+        .where(gateway.c.type_num == type_num, devices.c.state == State.ACTIVE)
         .limit(1)
     )
     return connection.execute(query).scalar_one_or_none()
@@ -135,7 +136,7 @@ def gateway_in_use(connection: Connection, type_num: int) -> str | None:
 def grouped_type(connection: Connection, type_num: int) -> str | None:
     """The id of an active device of this type that is registered behind a gateway, if there is one."""
     query = select(devices.c.device_id).where(
-        devices.c.type_num == type_num, devices.c.gateway_num > 0, devices.c.is_active.is_(True)
+        devices.c.type_num == type_num, devices.c.gateway_num > 0, devices.c.state == State.ACTIVE
     )
     return connection.execute(query.limit(1)).scalar_one_or_none()
 
@@ -153,6 +154,9 @@ def _type_columns(spec: TypeSpec) -> dict[str, object]:
         "expected_interval_s": spec.expected_interval_s,
         "decoder": _json_or_empty(spec.decoder, Decoder()),
         "vectors": _json_or_empty(spec.vectors, ()),
+        "config_schema": "",
+        "commands": "",
+        "hardware_revisions": "",
     }
 
 
@@ -175,6 +179,8 @@ def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) 
                 "max_value": entry.max_value,
                 "source": entry.source,
                 "source_unit": entry.source_unit,
+                "resolution": 0.0,
+                "expected_interval_s": 0,
             }
             for position, entry in enumerate(spec.metrics)
         ],

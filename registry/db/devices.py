@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 
 from registry.db import sequence
 from registry.db.schema import device_labels, device_tokens, device_types, devices
-from registry.devices.model import Device, DeviceSpec
+from registry.devices.model import Device, DeviceSpec, State
 
 _gateway = devices.alias("gateway")
 _SELECT = (
@@ -46,7 +46,8 @@ def insert_devices(connection: Connection, new: Sequence[NewDevice], now_ms: int
         | {
             "device_num": first_num + at,
             "device_id": entry.spec.device_id,
-            "is_active": True,
+            "state": State.ACTIVE,
+            "placed_time_ms": now_ms,
             "revision": first_revision + at,
             "create_time_ms": now_ms,
             "update_time_ms": now_ms,
@@ -78,7 +79,9 @@ def update_device(
 def decommission(connection: Connection, device_num: int, now_ms: int) -> None:
     revision = sequence.take(connection, revisions=1).revision
     change = update(devices).where(devices.c.device_num == device_num)
-    connection.execute(change.values(is_active=False, external_id=None, revision=revision, update_time_ms=now_ms))
+    connection.execute(
+        change.values(state=State.DECOMMISSIONED, external_id=None, revision=revision, update_time_ms=now_ms)
+    )
     connection.execute(delete(device_tokens).where(device_tokens.c.device_num == device_num))
 
 
@@ -112,7 +115,7 @@ def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str,
 def find_gateways(connection: Connection, device_ids: Iterable[str]) -> dict[str, Gateway]:
     """Those of the given devices that exist, as gateways. At most some thousands at once."""
     query = (
-        select(devices.c.device_id, devices.c.device_num, device_types.c.is_gateway, devices.c.is_active)
+        select(devices.c.device_id, devices.c.device_num, device_types.c.is_gateway, devices.c.state == State.ACTIVE)
         .join(device_types, device_types.c.type_num == devices.c.type_num)
         .where(devices.c.device_id.in_(list(device_ids)))
     )
@@ -157,15 +160,15 @@ def tokens_between(connection: Connection, first_num: int, last_num: int) -> dic
 
 def active_behind(connection: Connection, gateway_num: int) -> int:
     """How many active devices are registered behind a gateway."""
-    query = select(func.count()).where(devices.c.gateway_num == gateway_num, devices.c.is_active.is_(True))
+    query = select(func.count()).where(devices.c.gateway_num == gateway_num, devices.c.state == State.ACTIVE)
     return connection.execute(query).scalar_one()
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:
-    """Numbers of devices, `active` and `decommissioned`."""
-    query = select(devices.c.is_active, func.count()).group_by(devices.c.is_active)
-    counts = {bool(row[0]): row[1] for row in connection.execute(query)}
-    return {"active": counts.get(True, 0), "decommissioned": counts.get(False, 0)}
+    """Numbers of devices, `active`, `decommissioned` and `deleted`."""
+    query = select(devices.c.state, func.count()).group_by(devices.c.state)
+    counts = {row[0]: row[1] for row in connection.execute(query)}
+    return {state.name.lower(): counts.get(state, 0) for state in State}
 
 
 def _matching(query: Select[Any], field: str, value: str) -> Select[Any]:
@@ -182,7 +185,7 @@ def _matching(query: Select[Any], field: str, value: str) -> Select[Any]:
             devices.c.gateway_num == select(own.c.device_num).where(own.c.device_id == value).scalar_subquery()
         )
     if field == "state":
-        return query.where(devices.c.is_active.is_(value == "active"))
+        return query.where(devices.c.state == State[value.upper()])
     if field == "external_id":
         return query.where(devices.c.external_id == (value or None))
     if field == "ward_code":
@@ -198,6 +201,10 @@ def _columns(spec: DeviceSpec, type_num: int, gateway_num: int) -> dict[str, obj
     return {
         "type_num": type_num,
         "gateway_num": gateway_num,
+        "site_num": 0,
+        "is_ward_derived": False,
+        "is_place_derived": False,
+        "hardware_revision": "",
         "display_name": spec.display_name,
         "ward_code": spec.ward_code,
         "site": spec.site,
@@ -235,7 +242,7 @@ def _device(row: Row[Any]) -> Device:
         ),
         type_num=row.type_num,
         gateway_num=row.gateway_num,
-        is_active=row.is_active,
+        state=State(row.state),
         revision=row.revision,
         create_time_ms=row.create_time_ms,
         update_time_ms=row.update_time_ms,

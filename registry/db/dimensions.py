@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from registry.db.schema import device_types, devices, metrics, sync_positions
+from registry.devices.model import State
 
 CONSUMER = "clickhouse"
 _gateway = devices.alias("gateway")
@@ -102,7 +103,7 @@ def _row(row: Row[Any]) -> DimensionRow:
         latitude=row.latitude,
         longitude=row.longitude,
         labels={} if row.labels == "{}" else _labels_decoder.decode(row.labels),
-        is_active=row.is_active,
+        is_active=row.state == State.ACTIVE,
         expected_interval_s=row.expected_interval_s,
         create_time_ms=row.create_time_ms,
         update_time_ms=row.update_time_ms,

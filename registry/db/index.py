@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from registry.db.devices import tokens_between, tokens_of
 from registry.db.schema import devices
+from registry.devices.model import State
 
 _COLUMNS = select(
     devices.c.device_num,
@@ -15,7 +16,7 @@ _COLUMNS = select(
     devices.c.type_num,
     devices.c.ward_code,
     devices.c.gateway_num,
-    devices.c.is_active,
+    (devices.c.state == State.ACTIVE).label("is_active"),
     func.coalesce(devices.c.external_id, "").label("external_id"),
     devices.c.revision,
 )

@@ -1,5 +1,8 @@
-"""The tables. Numbers (metric_num, type_num, device_num) come from registry_state, not from the database's own
-counters, so that they are known before the insert and never used twice. Times are UTC milliseconds."""
+"""The tables. Numbers (metric_num, type_num, device_num, site_num, group_num, operation_num) come from registry_state,
+not from the database's own counters, so that they are known before the insert and never used twice. Times are UTC
+milliseconds; NULL: not yet, or never."""
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -15,9 +18,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
+# As SQLite's row id; elsewhere 64 bits.
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Only the rows that a column is set in are in the index."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 # One row. Every write locks it first, so revisions become visible in their order.
 registry_state = Table(
@@ -29,6 +41,9 @@ registry_state = Table(
     Column("last_metric_num", Integer, nullable=False),
     Column("last_type_num", Integer, nullable=False),
     Column("last_device_num", BigInteger, nullable=False),
+    Column("last_site_num", BigInteger, nullable=False),
+    Column("last_group_num", BigInteger, nullable=False),
+    Column("last_operation_num", BigInteger, nullable=False),
     Column("has_starter_catalogue", Boolean, nullable=False),
 )
 
@@ -57,6 +72,13 @@ device_types = Table(
     # JSON; empty: none.
     Column("decoder", Text, nullable=False),
     Column("vectors", Text, nullable=False),
+    # JSON Schema; empty: none.
+    Column("config_schema", Text, nullable=False),
+    # JSON arrays; empty: none.
+    Column("commands", Text, nullable=False),
+    Column("hardware_revisions", Text, nullable=False),
+    # A deleted type stays as a row: its number and its name stay taken.
+    Column("is_deleted", Boolean, nullable=False),
     Column("version", Integer, nullable=False),
     Column("dimension_revision", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False, unique=True),
@@ -74,34 +96,108 @@ device_type_metrics = Table(
     Column("max_value", Float(53)),
     Column("source", String(127), nullable=False),
     Column("source_unit", String(63), nullable=False),
+    Column("resolution", Float(53), nullable=False),
+    Column("expected_interval_s", Integer, nullable=False),
+)
+
+# What a type was before its last change, so never the present version.
+device_type_revisions = Table(
+    "device_type_revisions",
+    metadata,
+    Column("type_num", ForeignKey("device_types.type_num"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    # JSON of the whole specification.
+    Column("spec", Text, nullable=False),
+    # When this version began.
+    Column("create_time_ms", BigInteger, nullable=False),
+)
+
+sites = Table(
+    "sites",
+    metadata,
+    Column("site_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("site_id", String(63), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    Column("kind", String(31), nullable=False),
+    Column("latitude", Float(53)),
+    Column("longitude", Float(53)),
+    Column("ward_code", String(5), nullable=False),
+    Column("is_ward_derived", Boolean, nullable=False),
+    # JSON object; site_labels is its index.
+    Column("labels", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
+    Column("delete_time_ms", BigInteger),
+    Column("purge_time_ms", BigInteger),
+    Index("ix_sites_ward", "ward_code", "site_num"),
+    Index("ix_sites_kind", "kind", "site_num"),
+)
+
+site_labels = Table(
+    "site_labels",
+    metadata,
+    Column("key", String(63), primary_key=True),
+    Column("value", String(255), primary_key=True),
+    Column("site_num", ForeignKey("sites.site_num"), primary_key=True),
+    Index("ix_site_labels_site", "site_num"),
+    sqlite_with_rowid=False,
+)
+
+# The wards themselves come with the program; here is where they are.
+ward_boundaries = Table(
+    "ward_boundaries",
+    metadata,
+    Column("ward_code", String(5), primary_key=True),
+    # Well-known binary of a polygon or multipolygon, longitude before latitude.
+    Column("boundary", LargeBinary, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("load_time_ms", BigInteger, nullable=False),
+    # Of the load: all boundaries have the same.
+    Column("revision", BigInteger, nullable=False),
 )
 
 devices = Table(
     "devices",
     metadata,
-    Column("device_num", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
     Column("device_id", String(63), nullable=False, unique=True),
     Column("type_num", ForeignKey("device_types.type_num"), nullable=False),
     # The gateway that it is registered behind; 0: none.
     Column("gateway_num", BigInteger, nullable=False),
     Column("display_name", Text, nullable=False),
+    # The site that it is mounted at; 0: none.
+    Column("site_num", BigInteger, nullable=False),
+    # Ward and place are those in force: the device's own, or those of its site, or by the boundary of a ward.
     Column("ward_code", String(5), nullable=False),
+    Column("is_ward_derived", Boolean, nullable=False),
     Column("site", Text, nullable=False),
     Column("latitude", Float(53)),
     Column("longitude", Float(53)),
+    Column("is_place_derived", Boolean, nullable=False),
+    # Since when it is where it is: gateway, site, ward and place.
+    Column("placed_time_ms", BigInteger, nullable=False),
+    Column("hardware_revision", String(63), nullable=False),
     # JSON object; device_labels is its index.
     Column("labels", Text, nullable=False),
     # NULL: none.
     Column("external_id", String(191)),
-    Column("is_active", Boolean, nullable=False),
+    # registry.devices.model.State.
+    Column("state", SmallInteger, nullable=False),
     Column("revision", BigInteger, nullable=False, unique=True),
     Column("create_time_ms", BigInteger, nullable=False),
     Column("update_time_ms", BigInteger, nullable=False),
-    # A filter on one of these, read in the order of device_num.
-    Index("ix_devices_type", "type_num", "device_num"),
-    Index("ix_devices_gateway", "gateway_num", "device_num"),
-    Index("ix_devices_ward", "ward_code", "device_num"),
-    Index("ix_devices_active", "is_active", "device_num"),
+    Column("delete_time_ms", BigInteger),
+    Column("purge_time_ms", BigInteger),
+    # A filter on one of these, read in the order of device_num. With the state behind, counting needs no row.
+    Index("ix_devices_type", "type_num", "device_num", "state"),
+    Index("ix_devices_gateway", "gateway_num", "device_num", "state"),
+    Index("ix_devices_ward", "ward_code", "device_num", "state"),
+    Index("ix_devices_site", "site_num", "device_num", "state"),
+    Index("ix_devices_state", "state", "device_num"),
+    # What is near: by latitude, sieved by longitude within the index.
+    Index("ix_devices_place", "latitude", "longitude", "device_num"),
+    Index("ix_devices_purge", "purge_time_ms", **_where("purge_time_ms IS NOT NULL")),
     Index("ux_devices_external_id", "external_id", unique=True),
 )
 
@@ -122,6 +218,186 @@ device_tokens = Table(
     Column("token_sha256", LargeBinary(32), primary_key=True),
     Column("create_time_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Where a device was before its last move; where it is, it says itself. They stay when the device is purged.
+device_placements = Table(
+    "device_placements",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    # Of the move that ended it.
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("start_time_ms", BigInteger, nullable=False),
+    Column("end_time_ms", BigInteger, nullable=False),
+    # Ids, because the gateway and the site may be purged; empty: none.
+    Column("gateway_id", String(63), nullable=False),
+    Column("site_id", String(63), nullable=False),
+    Column("ward_code", String(5), nullable=False),
+    Column("latitude", Float(53)),
+    Column("longitude", Float(53)),
+    sqlite_with_rowid=False,
+)
+
+# Ids and numbers that stay taken.
+purged_devices = Table(
+    "purged_devices",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("device_id", String(63), nullable=False, unique=True),
+    Column("purge_time_ms", BigInteger, nullable=False),
+)
+
+# What devices said of themselves; a device that was never heard has no row. No foreign key: a report that comes when
+# its device is gone must not stop the others.
+device_state = Table(
+    "device_state",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("is_connected", Boolean, nullable=False),
+    Column("connect_time_ms", BigInteger),
+    Column("disconnect_time_ms", BigInteger),
+    Column("disconnect_reason", String(63), nullable=False),
+    # The ingest process that it is connected to, and which run of it.
+    Column("node", String(63), nullable=False),
+    Column("run", String(20), nullable=False),
+    Column("last_seen_ms", BigInteger),
+    Column("last_reading_ms", BigInteger),
+    # From the document.
+    Column("firmware_version", String(63), nullable=False),
+    Column("config_version", BigInteger, nullable=False),
+    Column("hardware_revision", String(63), nullable=False),
+    # Of the flush that wrote it: many rows have the same.
+    Column("revision", BigInteger, nullable=False),
+    Index("ix_device_state_seen", "last_seen_ms", "device_num"),
+    Index("ix_device_state_reading", "last_reading_ms", "device_num"),
+    Index("ix_device_state_firmware", "firmware_version", "device_num"),
+    Index("ix_device_state_revision", "revision", "device_num"),
+    Index("ix_device_state_node", "node", **_where("is_connected")),
+)
+
+# Apart, because they are long and seldom read.
+device_state_documents = Table(
+    "device_state_documents",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("document_time_ms", BigInteger, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("group_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("group_id", String(63), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("group_num", ForeignKey("groups.group_num"), primary_key=True),
+    Column("device_num", ForeignKey("devices.device_num"), primary_key=True),
+    Index("ix_group_members_device", "device_num"),
+    sqlite_with_rowid=False,
+)
+
+saved_queries = Table(
+    "saved_queries",
+    metadata,
+    Column("saved_query_id", String(63), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String(63), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("is_service", Boolean, nullable=False),
+    # JSON array.
+    Column("grants", Text, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("token_id", String(63), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False, index=True),
+    Column("token_sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("expire_time_ms", BigInteger, nullable=False),
+    Column("last_use_time_ms", BigInteger),
+)
+
+# Written once, by the only writer, so that numbers have no gaps and each event follows from the one before.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("event_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("event_time_ms", BigInteger, nullable=False),
+    Column("actor", String(127), nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("method", String(127), nullable=False),
+    Column("request_id", String(63), nullable=False),
+    Column("resource", String(191), nullable=False),
+    # JSON; empty: there was none.
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("result", String(127), nullable=False),
+    Column("chain_sha256", LargeBinary(32), nullable=False),
+    Index("ix_audit_events_resource", "resource", "event_num"),
+    Index("ix_audit_events_actor", "actor", "event_num"),
+    Index("ix_audit_events_time", "event_time_ms"),
+)
+
+# What was answered to a request id, for a day.
+request_ids = Table(
+    "request_ids",
+    metadata,
+    Column("actor", String(127), primary_key=True),
+    Column("request_id", String(63), primary_key=True),
+    Column("method", String(127), nullable=False),
+    Column("request_sha256", LargeBinary(32), nullable=False),
+    # The serialised message, without secrets.
+    Column("answer", LargeBinary, nullable=False),
+    Column("create_time_ms", BigInteger, nullable=False, index=True),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("operation_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("operation_id", String(63), nullable=False, unique=True),
+    Column("actor", String(127), nullable=False),
+    Column("method", String(127), nullable=False),
+    # Serialised: the request, BulkMetadata, and at the end either the response or a google.rpc.Status.
+    Column("request", LargeBinary, nullable=False),
+    Column("progress", LargeBinary, nullable=False),
+    Column("response", LargeBinary),
+    Column("error", LargeBinary),
+    Column("is_done", Boolean, nullable=False),
+    Column("is_cancel_requested", Boolean, nullable=False),
+    # The device up to which all is done.
+    Column("position", BigInteger, nullable=False),
+    # The registry process that works on it, and when it last said so.
+    Column("worker", String(63), nullable=False),
+    Column("worker_time_ms", BigInteger, nullable=False),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("update_time_ms", BigInteger, nullable=False),
+    Index("ix_operations_open", "operation_num", **_where("NOT is_done")),
 )
 
 # How far each consumer outside has been brought.

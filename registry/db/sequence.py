@@ -7,6 +7,16 @@ from sqlalchemy import Connection, select, update
 
 from registry.db.schema import registry_state as state
 
+_TAKEN = (
+    state.c.revision,
+    state.c.last_metric_num,
+    state.c.last_type_num,
+    state.c.last_device_num,
+    state.c.last_site_num,
+    state.c.last_group_num,
+    state.c.last_operation_num,
+)
+
 
 class Taken(msgspec.Struct, frozen=True):
     """The last of each that was taken; n taken at once are `last - n + 1` to `last`."""
@@ -15,6 +25,9 @@ class Taken(msgspec.Struct, frozen=True):
     metric_num: int
     type_num: int
     device_num: int
+    site_num: int
+    group_num: int
+    operation_num: int
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -22,7 +35,17 @@ class Head(msgspec.Struct, frozen=True):
     revision: int
 
 
-def take(connection: Connection, *, revisions: int = 0, metrics: int = 0, types: int = 0, devices: int = 0) -> Taken:
+def take(
+    connection: Connection,
+    *,
+    revisions: int = 0,
+    metrics: int = 0,
+    types: int = 0,
+    devices: int = 0,
+    sites: int = 0,
+    groups: int = 0,
+    operations: int = 0,
+) -> Taken:
     """Take the next numbers; they count as used once the transaction commits."""
     row = connection.execute(
         update(state)
@@ -32,8 +55,11 @@ def take(connection: Connection, *, revisions: int = 0, metrics: int = 0, types:
             last_metric_num=state.c.last_metric_num + metrics,
             last_type_num=state.c.last_type_num + types,
             last_device_num=state.c.last_device_num + devices,
+            last_site_num=state.c.last_site_num + sites,
+            last_group_num=state.c.last_group_num + groups,
+            last_operation_num=state.c.last_operation_num + operations,
         )
-        .returning(state.c.revision, state.c.last_metric_num, state.c.last_type_num, state.c.last_device_num)
+        .returning(*_TAKEN)
     ).one()
     return Taken(*row)
 
@@ -57,8 +83,7 @@ def claim_starter_catalogue(connection: Connection) -> bool:
 
 def head_numbers(connection: Connection) -> Taken:
     """The last of each that was taken, without taking any."""
-    columns = (state.c.revision, state.c.last_metric_num, state.c.last_type_num, state.c.last_device_num)
-    return Taken(*connection.execute(select(*columns).where(state.c.id == 1)).one())
+    return Taken(*connection.execute(select(*_TAKEN).where(state.c.id == 1)).one())
 
 
 def now_ms() -> int:

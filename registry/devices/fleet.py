@@ -11,7 +11,7 @@ from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice
 from registry.devices import tokens
 from registry.devices.catalogue import check_etag
-from registry.devices.model import Device, DeviceSpec, DeviceType
+from registry.devices.model import Device, DeviceSpec, DeviceType, State
 from registry.devices.rules import check_device
 from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
 
@@ -85,7 +85,7 @@ def create_device(connection: Connection, spec: DeviceSpec, token: str, validate
     gateway_num = gateways[spec.gateway].device_num if spec.gateway else 0
     now_ms = sequence.now_ms()
     if validate_only:
-        return Created(Device(0, spec, type_num, gateway_num, True, 0, now_ms, now_ms), "")
+        return Created(Device(0, spec, type_num, gateway_num, State.ACTIVE, 0, now_ms, now_ms), "")
     made = "" if token else tokens.new_token()
     new = NewDevice(spec, type_num, gateway_num, tokens.digest(token or made))
     db.insert_devices(connection, [new], now_ms)

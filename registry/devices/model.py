@@ -1,8 +1,18 @@
 """The registry's plain data types. Times are UTC milliseconds since the epoch, by the registry's clock."""
 
+import enum
+
 import msgspec
 
 from registry.devices.decoder import Decoder, TestVector
+
+
+class State(enum.IntEnum):
+    """Of a device, as the database has it. Who watches the device index learns only whether it is ACTIVE."""
+
+    ACTIVE = 1
+    DECOMMISSIONED = 2
+    DELETED = 3
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -69,10 +79,14 @@ class Device(msgspec.Struct, frozen=True):
     spec: DeviceSpec
     type_num: int
     gateway_num: int
-    is_active: bool
+    state: State
     revision: int
     create_time_ms: int
     update_time_ms: int
+
+    @property
+    def is_active(self) -> bool:
+        return self.state == State.ACTIVE
 
 
 class OperatorSpec(msgspec.Struct, frozen=True):
