@@ -107,9 +107,9 @@ class Reference:
             return self._column != 0
         if test.relation is Relation.EQUAL and test.value == "":
             return self._column == 0
-        meant = self._column.in_(
-            select(self._number).where(text_clause(self._name, test.relation, test.value, dialect))
-        )
+        named = text_clause(self._name, test.relation, test.value, dialect)
+        # The query round it may have the same table for another purpose.
+        meant = self._column.in_(select(self._number).where(named).correlate(None))
         return or_(self._column == 0, meant) if holds_of(test.relation, test.value, "") else meant
 
 

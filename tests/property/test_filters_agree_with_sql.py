@@ -1,5 +1,6 @@
 """A filter finds in SQLite and in PostgreSQL what it finds in memory, whatever texts, gaps and signs there are."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -122,9 +123,8 @@ def engines() -> Iterator[list[Engine]]:
     with running_postgresql() as url:
         with create_engine(f"{url}/postgres", isolation_level="AUTOCOMMIT").connect() as connection:
             # Where capitals and accents have another order than their numbers.
-            connection.exec_driver_sql(
-                "CREATE DATABASE things TEMPLATE template0 ENCODING utf8 LOCALE_PROVIDER icu ICU_LOCALE 'vi-VN' LOCALE 'C'"
-            )
+            locale = "LOCALE_PROVIDER icu ICU_LOCALE 'vi-VN' LOCALE 'C'"
+            connection.exec_driver_sql(f"CREATE DATABASE things TEMPLATE template0 ENCODING utf8 {locale}")
         made = [create_engine("sqlite://"), create_engine(f"{url}/things")]
         for engine in made:
             metadata.create_all(engine)
@@ -177,3 +177,27 @@ def _fill(connection, given_rows) -> None:
     ]
     if own:
         connection.execute(insert(labels), own)
+
+
+def test_signs_of_patterns_are_plain_characters(engines):
+    signs = ["", *"a%_*?[]^\\"]
+    names = ["".join(pair) for pair in itertools.product(signs, signs)]
+    blank = {"nick": "", "owner": "", "kind": "red", "size": None, "at": None, "labels": {}}
+    given_rows = [{"name": name, **blank} for name in names]
+    for engine in engines:
+        with engine.connect() as connection:
+            _fill(connection, given_rows)
+            for name in names:
+                for text in (
+                    f'name = "{quoted(name)[1:-1]}*"',
+                    f'name = "*{quoted(name)[1:-1]}"',
+                    f"name:{quoted(name)}",
+                ):
+                    if text == 'name:""':
+                        continue
+                    condition = condition_of(text, THINGS, 0)
+                    clause = conditions.clause_of(condition, BINDINGS, {}, engine.dialect.name)
+                    found = set(connection.scalars(select(things.c.num).where(clause)))
+                    expected = {at for at, row in enumerate(given_rows) if holds(condition, row, lambda *_: False)}
+                    assert found == expected, (engine.dialect.name, text)
+            connection.rollback()
