@@ -65,7 +65,7 @@ def create_device(connection: Connection, spec: DeviceSpec, token: str) -> Creat
 
     Raises: InvalidError, AlreadyExistsError.
     """
-    return _create(connection, [Creation(spec, token)], "")[0]
+    return _create(connection, [Creation(spec, token)], [""])[0]
 
 
 def create_devices(connection: Connection, requests: Sequence[Creation]) -> list[Created]:
@@ -73,7 +73,7 @@ def create_devices(connection: Connection, requests: Sequence[Creation]) -> list
 
     Raises: InvalidError, whose fields begin with `requests[0].`; AlreadyExistsError.
     """
-    return _create(connection, requests, "requests[{}].")
+    return _create(connection, requests, _prefixes(requests))
 
 
 def get_device(connection: Connection, device_id: str) -> Device:
@@ -93,7 +93,7 @@ def get_devices(connection: Connection, device_ids: Sequence[str]) -> list[Devic
 
 def update_device(connection: Connection, change: Change) -> Device:
     """Raises: InvalidError, NotFoundError, EtagMismatchError, PreconditionError."""
-    return _update(connection, [change], "")[0]
+    return _update(connection, [change], [""])[0]
 
 
 def update_devices(connection: Connection, changes: Sequence[Change]) -> list[Device]:
@@ -101,7 +101,7 @@ def update_devices(connection: Connection, changes: Sequence[Change]) -> list[De
 
     Raises: as update_device; fields of an InvalidError begin with `requests[0].`.
     """
-    return _update(connection, changes, "requests[{}].")
+    return _update(connection, changes, _prefixes(changes))
 
 
 def rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> Created:
@@ -148,19 +148,19 @@ def _noted(device: Device | None) -> dict[str, object] | None:
     return spec | {"ward_code": device.placed.ward_code, "state": device.state.name.lower()}
 
 
-def _create(connection: Connection, requests: Sequence[Creation], prefix: str) -> list[Created]:
-    """Args: prefix: before the fields of violations, with `{}` for the request's place."""
+def _create(connection: Connection, requests: Sequence[Creation], prefixes: Sequence[str]) -> list[Created]:
+    """Args: prefixes: what goes before the fields of the violations of each request."""
     specs = [request.spec for request in requests]
     world = gather(connection, specs)
-    found = _twice("device_id", (spec.device_id for spec in specs), prefix)
-    found += _twice("external_id", (spec.external_id for spec in specs), prefix)
+    found = _twice("device_id", (spec.device_id for spec in specs), prefixes)
+    found += _twice("external_id", (spec.external_id for spec in specs), prefixes)
     kinds = [world.types.get(spec.device_type) for spec in specs]
     are_gateways = [kind is not None and kind.spec.is_gateway for kind in kinds]
     coming = {spec.device_id: Gateway(0, is_one, True) for spec, is_one in zip(specs, are_gateways, strict=True)}
     planned = msgspec.structs.replace(world, gateways={**coming, **world.gateways})
     for at, request in enumerate(requests):
         own = check_device(request.spec) + (tokens.check_token(request.token) if request.token else [])
-        found += _below(prefix.format(at), own + check_references(request.spec, planned))
+        found += _below(prefixes[at], own + check_references(request.spec, planned))
     if found:
         raise InvalidError(found)
     _check_new(connection, [spec.device_id for spec in specs])
@@ -195,14 +195,15 @@ def _check_new(connection: Connection, device_ids: Sequence[str]) -> None:
         )
 
 
-def _update(connection: Connection, changes: Sequence[Change], prefix: str) -> list[Device]:
+def _update(connection: Connection, changes: Sequence[Change], prefixes: Sequence[str]) -> list[Device]:
     device_ids = [change.given.device_id for change in changes]
-    if found := _twice("device_id", device_ids, prefix):
+    if found := _twice("device_id", device_ids, prefixes):
         raise InvalidError(found)
     known = db.find_devices(connection, device_ids)
-    missing = [change for change in changes if change.allow_missing and change.given.device_id not in known]
-    _create(connection, [Creation(change.given) for change in missing], "")
-    created = {change.given.device_id for change in missing}
+    missing = [at for at, change in enumerate(changes) if change.allow_missing and change.given.device_id not in known]
+    if missing:
+        _create(connection, [Creation(changes[at].given) for at in missing], [prefixes[at] for at in missing])
+    created = {changes[at].given.device_id for at in missing}
     present = [(at, change) for at, change in enumerate(changes) if change.given.device_id not in created]
     devices = get_devices(connection, [change.given.device_id for _, change in present])
     wanted = []
@@ -212,10 +213,12 @@ def _update(connection: Connection, changes: Sequence[Change], prefix: str) -> l
         if spec != device.spec:
             _check_changeable(device)
             wanted.append((at, device, spec))
+    new_names = [spec.external_id if spec.external_id != device.spec.external_id else "" for _, device, spec in wanted]
+    found += _twice("external_id", new_names, [prefixes[at] for at, _, _ in wanted])
     world = gather(connection, (spec for _, _, spec in wanted))
     for at, device, spec in wanted:
         own = check_device(spec) + check_references(spec, world, device.spec)
-        found += _below(prefix.format(at), own)
+        found += _below(prefixes[at], own)
     if found:
         raise InvalidError(found)
     resolved: list[tuple[Device, Resolved]] = []
@@ -256,12 +259,16 @@ def _check_changeable(device: Device) -> None:
         )
 
 
-def _twice(field: str, values: Iterable[str], prefix: str) -> list[Violation]:
+def _prefixes(requests: Sequence[object]) -> list[str]:
+    return [f"requests[{at}]." for at in range(len(requests))]
+
+
+def _twice(field: str, values: Iterable[str], prefixes: Sequence[str]) -> list[Violation]:
     seen: set[str] = set()
     found = []
-    for at, value in enumerate(values):
+    for value, prefix in zip(values, prefixes, strict=True):
         if value and value in seen:
-            found.append(Violation(f"{prefix.format(at)}{field}", "GIVEN_TWICE", f"`{value}` is given twice"))
+            found.append(Violation(f"{prefix}{field}", "GIVEN_TWICE", f"`{value}` is given twice"))
         seen.add(value)
     return found
 

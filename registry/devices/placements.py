@@ -17,12 +17,18 @@ CHUNK_DEVICES = 5000
 
 def placed(spec: DeviceSpec, site: Site | None, wards: WardMap) -> Placed:
     """Ward and place in force. A place outside every boundary is in the site's ward, or in none."""
+    found = "" if spec.ward_code else wards.locate(spec.latitude, spec.longitude)
+    return placed_in(spec, site, found)
+
+
+def placed_in(spec: DeviceSpec, site: Site | None, found: str) -> Placed:
+    """As placed. Args: found: the ward whose boundary has the device's own place; empty: none has."""
     latitude, longitude, is_place_derived = spec.latitude, spec.longitude, False
     if latitude is None and site is not None and site.spec.latitude is not None:
         latitude, longitude, is_place_derived = site.spec.latitude, site.spec.longitude, True
     if spec.ward_code:
         return Placed(spec.ward_code, False, latitude, longitude, is_place_derived)
-    ward_code = wards.locate(spec.latitude, spec.longitude) or (site.ward_code if site is not None else "")
+    ward_code = found or (site.ward_code if site is not None else "")
     return Placed(ward_code, latitude is not None or site is not None, latitude, longitude, is_place_derived)
 
 
@@ -67,8 +73,13 @@ def list_placements(
 
 def _place_again(connection: Connection, devices: Sequence[tuple[Device, Site | None]], wards: WardMap) -> int:
     changes = []
-    for device, site in devices:
-        now = placed(device.spec, site, wards)
+    # Many at once: one by one the boundaries cost more than all the rest.
+    own = [at for at, (device, _) in enumerate(devices) if device.spec.latitude is not None]
+    specs = [devices[at][0].spec for at in own]
+    found = wards.locate_many([spec.latitude or 0.0 for spec in specs], [spec.longitude or 0.0 for spec in specs])
+    ward_of = dict(zip(own, found, strict=True))
+    for at, (device, site) in enumerate(devices):
+        now = placed_in(device.spec, site, ward_of.get(at, ""))
         if now != device.placed:
             changes.append((device, Resolved(device.spec, device.type_num, device.gateway_num, device.site_num, now)))
     db.update_devices(connection, changes, sequence.now_ms())
