@@ -5,16 +5,17 @@ import grpc
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import device_type_pb2_grpc
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
-from registry.api.names import id_of, timestamp
+from registry.api.names import id_of, timestamp, versioned
 from registry.api.paging import next_token, page_limit, page_start
 from registry.api.status import answering
 from registry.db import catalogue as db
 from registry.db.engine import Database
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
-from registry.devices.model import DeviceType, TypeMetric, TypeSpec
+from registry.devices.model import CommandSchema, DeviceType, TypeMetric, TypeSpec
 
 MAX_PAGE = 1000
+_ANY_VERSION = 1 << 31
 _OUTCOMES = {
     "created": pb.ApplyDeviceTypeResponse.OUTCOME_CREATED,
     "updated": pb.ApplyDeviceTypeResponse.OUTCOME_UPDATED,
@@ -41,7 +42,10 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
 
     @answering
     async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, context: grpc.aio.ServicerContext) -> pb.DeviceType:
-        return message(await self._database.read(catalogue.get_type, id_of(request.name, "deviceTypes")))
+        type_id, version = versioned(request.name, "deviceTypes")
+        if version is None:
+            return message(await self._database.read(catalogue.get_type, type_id))
+        return revision_message(await self._database.read(catalogue.get_type_version, type_id, version))
 
     @answering
     async def ListDeviceTypes(
@@ -51,6 +55,33 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
         page = await self._database.read(db.list_types, start, limit + 1)
         token = next_token(page[limit - 1].type_num) if len(page) > limit else ""
         return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
+
+    @answering
+    async def ListDeviceTypeRevisions(
+        self, request: pb.ListDeviceTypeRevisionsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListDeviceTypeRevisionsResponse:
+        type_id = id_of(request.name, "deviceTypes")
+        limit = page_limit(request.page_size, MAX_PAGE)
+        below = page_start(request.page_token, request.name) or _ANY_VERSION
+        page = await self._database.read(catalogue.type_versions, type_id, below, limit + 1)
+        token = next_token(page[limit - 1].version, request.name) if len(page) > limit else ""
+        revisions = map(revision_message, page[:limit])
+        return pb.ListDeviceTypeRevisionsResponse(device_types=revisions, next_page_token=token)
+
+    @answering
+    async def DeleteDeviceType(
+        self, request: pb.DeleteDeviceTypeRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DeleteDeviceTypeResponse:
+        await self._database.write(catalogue.delete_type, id_of(request.name, "deviceTypes"), request.etag)
+        return pb.DeleteDeviceTypeResponse()
+
+
+def revision_message(kind: DeviceType) -> pb.DeviceType:
+    """One version of a type; it never changes, so it has no etag, and can be applied whatever the type is by now."""
+    revision = message(kind)
+    revision.name += f"@{kind.version}"
+    revision.etag = ""
+    return revision
 
 
 def spec_of(given: pb.DeviceType) -> TypeSpec:
@@ -69,11 +100,21 @@ def spec_of(given: pb.DeviceType) -> TypeSpec:
                 entry.max_value if entry.HasField("max_value") else None,
                 entry.source,
                 entry.source_unit,
+                entry.resolution,
+                entry.expected_interval_s,
             )
             for entry in given.metrics
         ),
         decoder=decoder_of(given.decoder),
         vectors=tuple(map(vector_of, given.vectors)),
+        config_schema=given.config_schema,
+        commands=tuple(
+            CommandSchema(
+                entry.command, entry.description, entry.parameters_schema, entry.result_schema, entry.is_idempotent
+            )
+            for entry in given.commands
+        ),
+        hardware_revisions=tuple(given.hardware_revisions),
     )
 
 
@@ -95,11 +136,25 @@ def message(kind: DeviceType) -> pb.DeviceType:
                 max_value=entry.max_value,
                 source=entry.source,
                 source_unit=entry.source_unit,
+                resolution=entry.resolution,
+                expected_interval_s=entry.expected_interval_s,
             )
             for entry in spec.metrics
         ],
         decoder=decoder_message(spec.decoder),
         vectors=map(vector_message, spec.vectors),
+        config_schema=spec.config_schema,
+        commands=[
+            pb.CommandSchema(
+                command=entry.command,
+                description=entry.description,
+                parameters_schema=entry.parameters_schema,
+                result_schema=entry.result_schema,
+                is_idempotent=entry.is_idempotent,
+            )
+            for entry in spec.commands
+        ],
+        hardware_revisions=spec.hardware_revisions,
         version=kind.version,
         etag=etag(kind.revision) if is_stored else "",
         create_time=timestamp(kind.create_time_ms) if is_stored else None,

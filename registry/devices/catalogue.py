@@ -11,6 +11,7 @@ from registry.db import sequence
 from registry.devices.decoder_rules import check_decoder
 from registry.devices.model import DeviceType, Metric, TypeSpec
 from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_type, check_unit
+from registry.devices.schemas import check_schemas, compact
 from registry.devices.vectors import check_vectors
 from registry.errors import (
     AlreadyExistsError,
@@ -124,16 +125,19 @@ def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applie
 
     Raises: InvalidError, EtagMismatchError, PreconditionError.
     """
+    spec = _as_stored(spec)
     units = db.metric_units(connection)
-    found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec)]
+    found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec), *check_schemas(spec)]
     if found := found or list(check_vectors(spec, units)):
         raise InvalidError(found)
     current = db.find_type(connection, spec.type_id)
     if current is None:
-        if sequence.head_numbers(connection).type_num >= MAX_NUMBER:
-            raise PreconditionError(f"all {MAX_NUMBER} type numbers are taken", reason="TYPES_EXHAUSTED")
         if given_etag:
             check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
+        if former := db.find_type(connection, spec.type_id, is_deleted=True):
+            return Applied(msgspec.structs.replace(former, spec=spec, version=former.version + 1), "created")
+        if sequence.head_numbers(connection).type_num >= MAX_NUMBER:
+            raise PreconditionError(f"all {MAX_NUMBER} type numbers are taken", reason="TYPES_EXHAUSTED")
         return Applied(DeviceType(0, spec, 1, 0, 0, 0, 0), "created")
     check_etag(f"deviceTypes/{spec.type_id}", given_etag, current.revision)
     changed = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
@@ -141,6 +145,8 @@ def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applie
         return Applied(current, "unchanged")
     if "is_gateway" in changed:
         _check_gateway_change(connection, current, spec)
+    if "hardware_revisions" in changed:
+        _check_hardware_change(connection, current, spec)
     planned = msgspec.structs.replace(current, spec=spec, version=current.version + 1)
     return Applied(planned, "updated", changed)
 
@@ -148,11 +154,52 @@ def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applie
 def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
     """Create the type or bring it to `spec`. Raises as plan_type."""
     plan = plan_type(connection, spec, given_etag)
-    if plan.outcome == "created":
-        db.insert_type(connection, spec, sequence.now_ms())
-    elif plan.outcome == "updated":
-        db.update_type(connection, get_type(connection, spec.type_id), spec, sequence.now_ms())
+    if plan.outcome == "unchanged":
+        return plan
+    former = db.find_type(connection, spec.type_id, is_deleted=plan.outcome == "created")
+    if former is None:
+        db.insert_type(connection, plan.device_type.spec, sequence.now_ms())
+    else:
+        db.update_type(connection, former, plan.device_type.spec, sequence.now_ms())
     return msgspec.structs.replace(plan, device_type=get_type(connection, spec.type_id))
+
+
+def get_type_version(connection: Connection, type_id: str, version: int) -> DeviceType:
+    """The type as it was then. Raises: NotFoundError."""
+    found = type_versions(connection, type_id, version + 1, 1)
+    if not found or found[0].version != version:
+        raise NotFoundError(
+            f"{type_id} has no version {version}, or it was not kept; `cityfleet type revisions {type_id}` shows all",
+            reason="DEVICE_TYPE_REVISION_NOT_FOUND",
+            metadata={"device_type": type_id, "version": str(version)},
+        )
+    return found[0]
+
+
+def type_versions(connection: Connection, type_id: str, below: int, limit: int) -> list[DeviceType]:
+    """Versions below `below`, the newest first, with the present one; `update_time_ms`: when each began.
+
+    Raises: NotFoundError if there is no such type.
+    """
+    current = get_type(connection, type_id)
+    former = db.former_versions(connection, current, below, limit)
+    return [current, *former][:limit] if current.version < below else former
+
+
+def delete_type(connection: Connection, type_id: str, given_etag: str) -> None:
+    """Its number and its versions stay; applied again it is there again, as its next version.
+
+    Raises: NotFoundError, EtagMismatchError, PreconditionError while devices have it.
+    """
+    current = get_type(connection, type_id)
+    check_etag(f"deviceTypes/{type_id}", given_etag, current.revision)
+    if device_id := db.device_of_type(connection, current.type_num):
+        raise PreconditionError(
+            f"the device {device_id} is of the type {type_id}; give its devices another type or purge them first",
+            reason="DEVICE_TYPE_IN_USE",
+            metadata={"device_type": type_id, "device": device_id},
+        )
+    db.delete_type(connection, current.type_num)
 
 
 def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violation]:
@@ -167,11 +214,35 @@ def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violati
     return found
 
 
+def _as_stored(spec: TypeSpec) -> TypeSpec:
+    """The same schemas are the same text."""
+    commands = (
+        msgspec.structs.replace(
+            entry,
+            parameters_schema=compact(entry.parameters_schema),
+            result_schema=compact(entry.result_schema),
+        )
+        for entry in spec.commands
+    )
+    return msgspec.structs.replace(spec, config_schema=compact(spec.config_schema), commands=tuple(commands))
+
+
 def check_description(description: str) -> list[Violation]:
     if len(description) <= MAX_DESCRIPTION:
         return []
     text = f"at most {MAX_DESCRIPTION} characters, not {len(description)}"
     return [Violation("description", "TEXT_TOO_LONG", text)]
+
+
+def _check_hardware_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:
+    removed = set(current.spec.hardware_revisions) - set(spec.hardware_revisions)
+    if removed and (device_id := db.device_of_type(connection, current.type_num, removed)):
+        raise PreconditionError(
+            f"hardware_revisions of {spec.type_id}: the device {device_id} has one that would be taken away "
+            f"({', '.join(sorted(removed))}); change the device first",
+            reason="HARDWARE_REVISION_IN_USE",
+            metadata={"device_type": spec.type_id, "device": device_id},
+        )
 
 
 def _check_gateway_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:
