@@ -24,6 +24,7 @@ from cityfleet.registry.v1 import (
     operator_pb2_grpc,
 )
 from registry import metrics
+from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_type import DeviceTypeServicer
@@ -99,11 +100,13 @@ async def _serve(
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
-    server = grpc.aio.server(options=OPTIONS, compression=grpc.Compression.NoCompression)
-    metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(database), server)
-    device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(database), server)
-    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(database), server)
-    operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(database), server)
+    server = grpc.aio.server(
+        interceptors=[Frame(database)], options=OPTIONS, compression=grpc.Compression.NoCompression
+    )
+    metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
+    device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
+    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
+    operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
         DeviceIndexServicer(database, secret(data_dir, "internal")), server
     )

@@ -2,7 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-requests = Counter("cityfleet_registry_api_requests_total", "Unary calls answered.", ["method", "code"])
+requests = Counter(
+    "cityfleet_registry_api_requests_total", "Calls answered, streams when they end.", ["method", "code"]
+)
 request_seconds = Histogram("cityfleet_registry_api_request_seconds", "Time to answer a unary call.", ["method"])
 import_rows = Counter("cityfleet_registry_import_rows_total", "Rows of imports.", ["outcome"])
 devices = Gauge("cityfleet_registry_devices", "Registered devices.", ["state"])

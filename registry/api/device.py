@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator
 
-import grpc
-
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import device_import
+from registry.api.call import Call, called
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
-from registry.api.status import answering
 from registry.db import devices as db
-from registry.db.engine import Database
 from registry.devices import fleet
 from registry.devices.catalogue import etag
 from registry.devices.filter import parse_filter
@@ -22,61 +19,47 @@ MAX_PAGE = 5000
 
 
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @answering
-    async def CreateDevice(
-        self, request: pb.CreateDeviceRequest, context: grpc.aio.ServicerContext
-    ) -> pb.CreateDeviceResponse:
+    @called
+    async def CreateDevice(self, request: pb.CreateDeviceRequest, call: Call) -> pb.CreateDeviceResponse:
         device_id = created_id(request.device_id, request.device.name, "devices", "device_id")
-        created = await self._database.write(
-            fleet.create_device, spec_of(device_id, request.device), request.token, request.validate_only
-        )
-        return pb.CreateDeviceResponse(device=message(created.device), token=created.token)
+        spec = spec_of(device_id, request.device)
+        return await call.change(_created, fleet.create_device, spec, request.token, request.validate_only)
 
-    @answering
-    async def GetDevice(self, request: pb.GetDeviceRequest, context: grpc.aio.ServicerContext) -> pb.Device:
-        return message(await self._database.read(fleet.get_device, id_of(request.name, "devices")))
+    @called
+    async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
+        return message(await call.read(fleet.get_device, id_of(request.name, "devices")))
 
-    @answering
-    async def ListDevices(
-        self, request: pb.ListDevicesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListDevicesResponse:
+    @called
+    async def ListDevices(self, request: pb.ListDevicesRequest, call: Call) -> pb.ListDevicesResponse:
         limit, filters = page_limit(request.page_size, MAX_PAGE), parse_filter(request.filter)
         start = page_start(request.page_token, request.filter)
-        page = await self._database.read(db.list_devices, filters, start, limit + 1)
+        page = await call.read(db.list_devices, filters, start, limit + 1)
         token = next_token(page[limit - 1].device_num, request.filter) if len(page) > limit else ""
         return pb.ListDevicesResponse(devices=[message(device) for device in page[:limit]], next_page_token=token)
 
-    @answering
-    async def UpdateDevice(self, request: pb.UpdateDeviceRequest, context: grpc.aio.ServicerContext) -> pb.Device:
+    @called
+    async def UpdateDevice(self, request: pb.UpdateDeviceRequest, call: Call) -> pb.Device:
         given = request.device
         device_id = id_of(given.name, "devices", "device.name")
         fields, label_keys = _updated(given, list(request.update_mask.paths))
-        return message(
-            await self._database.write(fleet.update_device, spec_of(device_id, given), fields, label_keys, given.etag)
-        )
+        spec = spec_of(device_id, given)
+        return await call.change(message, fleet.update_device, spec, fields, label_keys, given.etag)
 
-    @answering
-    async def DecommissionDevice(
-        self, request: pb.DecommissionDeviceRequest, context: grpc.aio.ServicerContext
-    ) -> pb.Device:
+    @called
+    async def DecommissionDevice(self, request: pb.DecommissionDeviceRequest, call: Call) -> pb.Device:
         device_id = id_of(request.name, "devices")
-        return message(await self._database.write(fleet.decommission_device, device_id, request.etag))
+        return await call.change(message, fleet.decommission_device, device_id, request.etag)
 
-    @answering
-    async def RotateDeviceToken(
-        self, request: pb.RotateDeviceTokenRequest, context: grpc.aio.ServicerContext
-    ) -> pb.RotateDeviceTokenResponse:
+    @called
+    async def RotateDeviceToken(self, request: pb.RotateDeviceTokenRequest, call: Call) -> pb.RotateDeviceTokenResponse:
         device_id = id_of(request.name, "devices")
-        rotated = await self._database.write(fleet.rotate_token, device_id, request.token, request.keep_previous)
-        return pb.RotateDeviceTokenResponse(device=message(rotated.device), token=rotated.token)
+        return await call.change(_rotated, fleet.rotate_token, device_id, request.token, request.keep_previous)
 
+    @called
     async def ImportDevices(
-        self, requests: AsyncIterator[pb.ImportDevicesRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[pb.ImportDevicesRequest], call: Call
     ) -> AsyncIterator[pb.ImportDevicesResponse]:
-        async for response in device_import.serve(self._database, requests, context):
+        async for response in device_import.serve(requests, call):
             yield response
 
 
@@ -114,6 +97,14 @@ def message(device: Device) -> pb.Device:
         create_time=timestamp(device.create_time_ms),
         update_time=timestamp(device.update_time_ms),
     )
+
+
+def _created(created: fleet.Created) -> pb.CreateDeviceResponse:
+    return pb.CreateDeviceResponse(device=message(created.device), token=created.token)
+
+
+def _rotated(rotated: fleet.Created) -> pb.RotateDeviceTokenResponse:
+    return pb.RotateDeviceTokenResponse(device=message(rotated.device), token=rotated.token)
 
 
 def _updated(given: pb.Device, paths: list[str]) -> tuple[frozenset[str], frozenset[str]]:

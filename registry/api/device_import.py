@@ -3,12 +3,9 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import grpc
-
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
-from registry.api.status import abort
-from registry.db.engine import Database
+from registry.api.call import Call
 from registry.devices.importing import DryRun, Result, Row, import_rows
 from registry.devices.model import DeviceSpec
 from registry.errors import InvalidError, Violation
@@ -22,27 +19,24 @@ _OUTCOMES = {
 
 
 async def serve(
-    database: Database, requests: AsyncIterator[pb.ImportDevicesRequest], context: grpc.aio.ServicerContext
+    requests: AsyncIterator[pb.ImportDevicesRequest], call: Call
 ) -> AsyncIterator[pb.ImportDevicesResponse]:
     dry_run: DryRun | None = None
     is_first = True
-    try:
-        async for request in requests:
-            if is_first:
-                dry_run, is_first = DryRun(planned={}, external_ids={}) if request.validate_only else None, False
-            if len(request.rows) > MAX_ROWS:
-                text = f"at most {MAX_ROWS} rows a request, not {len(request.rows)}; send more requests"
-                raise InvalidError([Violation("rows", "TOO_MANY_ROWS", text)])
-            rows = [_row(row) for row in request.rows]
-            if dry_run is None:
-                results = await database.write(import_rows, rows, None)
-            else:
-                results = await database.read(import_rows, rows, dry_run)
-            for outcome, count in Counter(result.outcome for result in results).items():
-                metrics.import_rows.labels(f"dry_run_{outcome}" if dry_run else outcome).inc(count)
-            yield pb.ImportDevicesResponse(results=[_result(result) for result in results])
-    except Exception as exc:
-        await abort(context, exc)
+    async for request in requests:
+        if is_first:
+            dry_run, is_first = DryRun(planned={}, external_ids={}) if request.validate_only else None, False
+        if len(request.rows) > MAX_ROWS:
+            text = f"at most {MAX_ROWS} rows a request, not {len(request.rows)}; send more requests"
+            raise InvalidError([Violation("rows", "TOO_MANY_ROWS", text)])
+        rows = [_row(row) for row in request.rows]
+        if dry_run is None:
+            results = await call.write(import_rows, rows, None)
+        else:
+            results = await call.read(import_rows, rows, dry_run)
+        for outcome, count in Counter(result.outcome for result in results).items():
+            metrics.import_rows.labels(f"dry_run_{outcome}" if dry_run else outcome).inc(count)
+        yield pb.ImportDevicesResponse(results=[_result(result) for result in results])
 
 
 def _row(given: pb.ImportRow) -> Row:

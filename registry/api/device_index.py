@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 from cityfleet.registry.v1 import device_index_pb2 as pb
 from cityfleet.registry.v1 import device_index_pb2_grpc
 from registry import metrics
+from registry.api.call import Call, called
 from registry.api.decoder import decoder_message
-from registry.api.status import abort
 from registry.db import catalogue, index, operators, sequence
 from registry.db.engine import Database
 from registry.db.index import IndexRow
@@ -45,16 +45,13 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
         self._authorization = f"Bearer {internal_token}".encode()
         self._bookmark_s = bookmark_s
 
-    async def WatchDeviceIndex(
-        self, request: pb.WatchDeviceIndexRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[Response]:
+    @called
+    async def WatchDeviceIndex(self, request: pb.WatchDeviceIndexRequest, call: Call) -> AsyncIterator[Response]:
         metrics.index_watchers.inc()
         try:
-            self._authorise(context)
+            self._authorise(call.context)
             async for response in self._watch(request.resume_token):
                 yield response
-        except Exception as exc:
-            await abort(context, exc)
         finally:
             metrics.index_watchers.dec()
 

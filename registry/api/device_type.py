@@ -1,15 +1,12 @@
 """DeviceTypeService."""
 
-import grpc
-
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import device_type_pb2_grpc
+from registry.api.call import Call, called
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.api.names import id_of, timestamp, versioned
 from registry.api.paging import next_token, page_limit, page_start
-from registry.api.status import answering
 from registry.db import catalogue as db
-from registry.db.engine import Database
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
 from registry.devices.model import CommandSchema, DeviceType, TypeMetric, TypeSpec
@@ -24,56 +21,45 @@ _OUTCOMES = {
 
 
 class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @answering
-    async def ApplyDeviceType(
-        self, request: pb.ApplyDeviceTypeRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ApplyDeviceTypeResponse:
+    @called
+    async def ApplyDeviceType(self, request: pb.ApplyDeviceTypeRequest, call: Call) -> pb.ApplyDeviceTypeResponse:
         spec, given_etag = spec_of(request.device_type), request.device_type.etag
-        if request.validate_only:
-            applied = await self._database.read(catalogue.plan_type, spec, given_etag)
-        else:
-            applied = await self._database.write(catalogue.apply_type, spec, given_etag)
-        return pb.ApplyDeviceTypeResponse(
-            device_type=message(applied.device_type), outcome=_OUTCOMES[applied.outcome], changed_fields=applied.changed
-        )
+        return await call.change(_applied, catalogue.apply_type, spec, given_etag)
 
-    @answering
-    async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, context: grpc.aio.ServicerContext) -> pb.DeviceType:
+    @called
+    async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, call: Call) -> pb.DeviceType:
         type_id, version = versioned(request.name, "deviceTypes")
         if version is None:
-            return message(await self._database.read(catalogue.get_type, type_id))
-        return revision_message(await self._database.read(catalogue.get_type_version, type_id, version))
+            return message(await call.read(catalogue.get_type, type_id))
+        return revision_message(await call.read(catalogue.get_type_version, type_id, version))
 
-    @answering
-    async def ListDeviceTypes(
-        self, request: pb.ListDeviceTypesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListDeviceTypesResponse:
+    @called
+    async def ListDeviceTypes(self, request: pb.ListDeviceTypesRequest, call: Call) -> pb.ListDeviceTypesResponse:
         limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await self._database.read(db.list_types, start, limit + 1)
+        page = await call.read(db.list_types, start, limit + 1)
         token = next_token(page[limit - 1].type_num) if len(page) > limit else ""
         return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
 
-    @answering
+    @called
     async def ListDeviceTypeRevisions(
-        self, request: pb.ListDeviceTypeRevisionsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.ListDeviceTypeRevisionsRequest, call: Call
     ) -> pb.ListDeviceTypeRevisionsResponse:
         type_id = id_of(request.name, "deviceTypes")
         limit = page_limit(request.page_size, MAX_PAGE)
         below = page_start(request.page_token, request.name) or _ANY_VERSION
-        page = await self._database.read(catalogue.type_versions, type_id, below, limit + 1)
+        page = await call.read(catalogue.type_versions, type_id, below, limit + 1)
         token = next_token(page[limit - 1].version, request.name) if len(page) > limit else ""
         revisions = map(revision_message, page[:limit])
         return pb.ListDeviceTypeRevisionsResponse(device_types=revisions, next_page_token=token)
 
-    @answering
-    async def DeleteDeviceType(
-        self, request: pb.DeleteDeviceTypeRequest, context: grpc.aio.ServicerContext
-    ) -> pb.DeleteDeviceTypeResponse:
-        await self._database.write(catalogue.delete_type, id_of(request.name, "deviceTypes"), request.etag)
-        return pb.DeleteDeviceTypeResponse()
+    @called
+    async def DeleteDeviceType(self, request: pb.DeleteDeviceTypeRequest, call: Call) -> pb.DeleteDeviceTypeResponse:
+        type_id = id_of(request.name, "deviceTypes")
+        return await call.change(_deleted, catalogue.delete_type, type_id, request.etag)
+
+
+def _deleted(_: None) -> pb.DeleteDeviceTypeResponse:
+    return pb.DeleteDeviceTypeResponse()
 
 
 def revision_message(kind: DeviceType) -> pb.DeviceType:
@@ -82,6 +68,12 @@ def revision_message(kind: DeviceType) -> pb.DeviceType:
     revision.name += f"@{kind.version}"
     revision.etag = ""
     return revision
+
+
+def _applied(applied: catalogue.Applied) -> pb.ApplyDeviceTypeResponse:
+    return pb.ApplyDeviceTypeResponse(
+        device_type=message(applied.device_type), outcome=_OUTCOMES[applied.outcome], changed_fields=applied.changed
+    )
 
 
 def spec_of(given: pb.DeviceType) -> TypeSpec:

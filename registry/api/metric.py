@@ -1,14 +1,11 @@
 """MetricService."""
 
-import grpc
-
 from cityfleet.registry.v1 import metric_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2_grpc
+from registry.api.call import Call, called
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
-from registry.api.status import answering
 from registry.db import catalogue as db
-from registry.db.engine import Database
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
 from registry.devices.model import Metric
@@ -18,32 +15,25 @@ MAX_PAGE = 1000
 
 
 class MetricServicer(metric_pb2_grpc.MetricServiceServicer):
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @answering
-    async def CreateMetric(self, request: pb.CreateMetricRequest, context: grpc.aio.ServicerContext) -> pb.Metric:
+    @called
+    async def CreateMetric(self, request: pb.CreateMetricRequest, call: Call) -> pb.Metric:
         metric_id = created_id(request.metric_id, request.metric.name, "metrics", "metric_id")
-        metric = await self._database.write(
-            catalogue.create_metric, metric_id, request.metric.unit, request.metric.description
-        )
-        return message(metric)
+        given = request.metric
+        return await call.change(message, catalogue.create_metric, metric_id, given.unit, given.description)
 
-    @answering
-    async def GetMetric(self, request: pb.GetMetricRequest, context: grpc.aio.ServicerContext) -> pb.Metric:
-        return message(await self._database.read(catalogue.get_metric, id_of(request.name, "metrics")))
+    @called
+    async def GetMetric(self, request: pb.GetMetricRequest, call: Call) -> pb.Metric:
+        return message(await call.read(catalogue.get_metric, id_of(request.name, "metrics")))
 
-    @answering
-    async def ListMetrics(
-        self, request: pb.ListMetricsRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListMetricsResponse:
+    @called
+    async def ListMetrics(self, request: pb.ListMetricsRequest, call: Call) -> pb.ListMetricsResponse:
         limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await self._database.read(db.list_metrics, start, limit + 1)
+        page = await call.read(db.list_metrics, start, limit + 1)
         token = next_token(page[limit - 1].metric_num) if len(page) > limit else ""
         return pb.ListMetricsResponse(metrics=[message(metric) for metric in page[:limit]], next_page_token=token)
 
-    @answering
-    async def UpdateMetric(self, request: pb.UpdateMetricRequest, context: grpc.aio.ServicerContext) -> pb.Metric:
+    @called
+    async def UpdateMetric(self, request: pb.UpdateMetricRequest, call: Call) -> pb.Metric:
         given = request.metric
         metric_id = id_of(given.name, "metrics", "metric.name")
         paths = list(request.update_mask.paths)
@@ -51,12 +41,15 @@ class MetricServicer(metric_pb2_grpc.MetricServiceServicer):
             if path not in ("description", "*"):
                 text = f"`{path}` cannot be updated, only description can; for another unit create another metric"
                 raise InvalidError([Violation("update_mask", "FIELD_NOT_UPDATABLE", text)])
-        current = await self._database.read(catalogue.get_metric, metric_id)
-        if given.unit and given.unit != current.unit:
-            text = f"{metric_id} is stored in {current.unit} for ever; create another metric for {given.unit}"
-            raise InvalidError([Violation("metric.unit", "UNIT_IMMUTABLE", text)])
-        description = given.description if paths or given.description else current.description
-        return message(await self._database.write(catalogue.update_metric, metric_id, description, given.etag))
+        return await call.change(
+            message,
+            catalogue.update_metric,
+            metric_id,
+            given.unit,
+            given.description if paths or given.description else None,
+            given.etag,
+            allow_missing=request.allow_missing,
+        )
 
 
 def message(metric: Metric) -> pb.Metric:

@@ -1,14 +1,11 @@
 """OperatorService."""
 
-import grpc
-
 from cityfleet.registry.v1 import operator_pb2 as pb
 from cityfleet.registry.v1 import operator_pb2_grpc
+from registry.api.call import Call, called
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
-from registry.api.status import answering
 from registry.db import operators as db
-from registry.db.engine import Database
 from registry.devices import operators
 from registry.devices.catalogue import etag
 from registry.devices.model import Operator, OperatorSpec
@@ -18,34 +15,26 @@ MAX_PAGE = 1000
 
 
 class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @answering
-    async def CreateOperator(
-        self, request: pb.CreateOperatorRequest, context: grpc.aio.ServicerContext
-    ) -> pb.CreateOperatorResponse:
+    @called
+    async def CreateOperator(self, request: pb.CreateOperatorRequest, call: Call) -> pb.CreateOperatorResponse:
         operator_id = created_id(request.operator_id, request.operator.name, "operators", "operator_id")
-        created = await self._database.write(
-            operators.create_operator, _spec(operator_id, request.operator), request.token
+        return await call.change(
+            _created, operators.create_operator, _spec(operator_id, request.operator), request.token
         )
-        return pb.CreateOperatorResponse(operator=message(created.operator), token=created.token)
 
-    @answering
-    async def GetOperator(self, request: pb.GetOperatorRequest, context: grpc.aio.ServicerContext) -> pb.Operator:
-        return message(await self._database.read(operators.get_operator, id_of(request.name, "operators")))
+    @called
+    async def GetOperator(self, request: pb.GetOperatorRequest, call: Call) -> pb.Operator:
+        return message(await call.read(operators.get_operator, id_of(request.name, "operators")))
 
-    @answering
-    async def ListOperators(
-        self, request: pb.ListOperatorsRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListOperatorsResponse:
+    @called
+    async def ListOperators(self, request: pb.ListOperatorsRequest, call: Call) -> pb.ListOperatorsResponse:
         limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await self._database.read(db.list_operators, start, limit + 1)
+        page = await call.read(db.list_operators, start, limit + 1)
         token = next_token(page[limit - 1].operator_num) if len(page) > limit else ""
         return pb.ListOperatorsResponse(operators=[message(found) for found in page[:limit]], next_page_token=token)
 
-    @answering
-    async def UpdateOperator(self, request: pb.UpdateOperatorRequest, context: grpc.aio.ServicerContext) -> pb.Operator:
+    @called
+    async def UpdateOperator(self, request: pb.UpdateOperatorRequest, call: Call) -> pb.Operator:
         given = request.operator
         operator_id = id_of(given.name, "operators", "operator.name")
         paths = frozenset(request.update_mask.paths) or {field.name for field, _ in given.ListFields()}
@@ -55,22 +44,30 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
             text = f"`{min(unknown)}` cannot be updated; fields are {', '.join(operators.UPDATABLE)}, * for all"
             raise InvalidError([Violation("update_mask", "FIELD_NOT_UPDATABLE", text)])
         spec = _spec(operator_id, given)
-        return message(await self._database.write(operators.update_operator, spec, fields, given.etag))
+        return await call.change(message, operators.update_operator, spec, fields, given.etag)
 
-    @answering
-    async def DeleteOperator(
-        self, request: pb.DeleteOperatorRequest, context: grpc.aio.ServicerContext
-    ) -> pb.DeleteOperatorResponse:
-        await self._database.write(operators.delete_operator, id_of(request.name, "operators"))
-        return pb.DeleteOperatorResponse()
+    @called
+    async def DeleteOperator(self, request: pb.DeleteOperatorRequest, call: Call) -> pb.DeleteOperatorResponse:
+        return await call.change(_deleted, operators.delete_operator, id_of(request.name, "operators"))
 
-    @answering
+    @called
     async def RotateOperatorToken(
-        self, request: pb.RotateOperatorTokenRequest, context: grpc.aio.ServicerContext
+        self, request: pb.RotateOperatorTokenRequest, call: Call
     ) -> pb.RotateOperatorTokenResponse:
         operator_id = id_of(request.name, "operators")
-        rotated = await self._database.write(operators.rotate_token, operator_id, request.token)
-        return pb.RotateOperatorTokenResponse(operator=message(rotated.operator), token=rotated.token)
+        return await call.change(_rotated, operators.rotate_token, operator_id, request.token)
+
+
+def _created(created: operators.Created) -> pb.CreateOperatorResponse:
+    return pb.CreateOperatorResponse(operator=message(created.operator), token=created.token)
+
+
+def _deleted(_: None) -> pb.DeleteOperatorResponse:
+    return pb.DeleteOperatorResponse()
+
+
+def _rotated(rotated: operators.Created) -> pb.RotateOperatorTokenResponse:
+    return pb.RotateOperatorTokenResponse(operator=message(rotated.operator), token=rotated.token)
 
 
 def _spec(operator_id: str, given: pb.Operator) -> OperatorSpec:

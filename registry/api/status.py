@@ -1,17 +1,14 @@
 """Errors of the registry as google.rpc.Status (AIP-193): one table of codes, ErrorInfo always, field violations."""
 
 import asyncio
-import functools
-import time
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn
 
 import grpc
 import structlog
 from google.rpc import error_details_pb2, status_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry import errors, metrics
+from registry import errors
 
 DOMAIN = "registry.cityfleet"
 DETAILS_KEY = "grpc-status-details-bin"  # what grpc_status.rpc_status reads
@@ -28,29 +25,6 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
 }
 
 log = structlog.get_logger()
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Method: TypeAlias = Callable[[Any, Request, Any], Coroutine[Any, Any, Response]]
-
-
-def answering(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Wrap a unary method: count it, and turn what it raises into a status."""
-    name = method.__name__
-
-    @functools.wraps(method)
-    async def wrapped(self: Any, request: Request, context: Any) -> Response:
-        started = time.monotonic()
-        code = grpc.StatusCode.OK
-        try:
-            return await method(self, request, context)
-        except Exception as exc:
-            code = code_of(exc)
-            await abort(context, exc)
-        finally:
-            metrics.requests.labels(name, code.name).inc()
-            metrics.request_seconds.labels(name).observe(time.monotonic() - started)
-
-    return wrapped
 
 
 def code_of(exc: Exception) -> grpc.StatusCode:

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
+from registry.audit.record import changed
 from registry.db import catalogue as db
 from registry.db import sequence
 from registry.devices.decoder_rules import check_decoder
@@ -88,18 +89,37 @@ def create_metric(connection: Connection, metric_id: str, unit: str, description
     if sequence.head_numbers(connection).metric_num >= MAX_NUMBER:
         raise PreconditionError(f"all {MAX_NUMBER} metric numbers are taken", reason="METRICS_EXHAUSTED")
     db.insert_metrics(connection, [(metric_id, unit, description)], sequence.now_ms())
-    return get_metric(connection, metric_id)
+    metric = get_metric(connection, metric_id)
+    changed(f"metrics/{metric_id}", None, _plain(metric))
+    return metric
 
 
-def update_metric(connection: Connection, metric_id: str, description: str, given_etag: str) -> Metric:
-    """Raises: InvalidError, NotFoundError, EtagMismatchError."""
-    if found := check_description(description):
+def update_metric(
+    connection: Connection, metric_id: str, unit: str, description: str | None, given_etag: str, *, allow_missing: bool
+) -> Metric:
+    """Describe a metric anew, or create it.
+
+    Args:
+        unit: to create it with; of one that is there it cannot be another; empty: as it is.
+        description: None: as it is.
+    Raises: InvalidError, NotFoundError, EtagMismatchError, and what create_metric raises.
+    """
+    if allow_missing and db.find_metric(connection, metric_id) is None:
+        check_etag(f"metrics/{metric_id}", given_etag, 0)
+        return create_metric(connection, metric_id, unit, description or "")
+    if found := check_description(description or ""):
         raise InvalidError(found)
     metric = get_metric(connection, metric_id)
     check_etag(f"metrics/{metric_id}", given_etag, metric.revision)
-    if description != metric.description:
-        db.update_metric(connection, metric.metric_num, description, sequence.now_ms())
-    return get_metric(connection, metric_id)
+    if unit and unit != metric.unit:
+        text = f"{metric_id} is stored in {metric.unit} for ever; create another metric for {unit}"
+        raise InvalidError([Violation("metric.unit", "UNIT_IMMUTABLE", text)])
+    if description is None or description == metric.description:
+        return metric
+    db.update_metric(connection, metric.metric_num, description, sequence.now_ms())
+    updated = get_metric(connection, metric_id)
+    changed(f"metrics/{metric_id}", _plain(metric), _plain(updated))
+    return updated
 
 
 def get_metric(connection: Connection, metric_id: str) -> Metric:
@@ -120,11 +140,8 @@ def get_type(connection: Connection, type_id: str) -> DeviceType:
     return found
 
 
-def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
-    """What apply_type would do. A type to be created has number 0 in the answer.
-
-    Raises: InvalidError, EtagMismatchError, PreconditionError.
-    """
+def _plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
+    """What apply_type will do, with the specification as it will be stored."""
     spec = _as_stored(spec)
     units = db.metric_units(connection)
     found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec), *check_schemas(spec)]
@@ -132,28 +149,30 @@ def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applie
         raise InvalidError(found)
     current = db.find_type(connection, spec.type_id)
     if current is None:
-        if given_etag:
-            check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
+        check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
         if former := db.find_type(connection, spec.type_id, is_deleted=True):
             return Applied(msgspec.structs.replace(former, spec=spec, version=former.version + 1), "created")
         if sequence.head_numbers(connection).type_num >= MAX_NUMBER:
             raise PreconditionError(f"all {MAX_NUMBER} type numbers are taken", reason="TYPES_EXHAUSTED")
         return Applied(DeviceType(0, spec, 1, 0, 0, 0, 0), "created")
     check_etag(f"deviceTypes/{spec.type_id}", given_etag, current.revision)
-    changed = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
-    if not changed:
+    differing = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
+    if not differing:
         return Applied(current, "unchanged")
-    if "is_gateway" in changed:
+    if "is_gateway" in differing:
         _check_gateway_change(connection, current, spec)
-    if "hardware_revisions" in changed:
+    if "hardware_revisions" in differing:
         _check_hardware_change(connection, current, spec)
     planned = msgspec.structs.replace(current, spec=spec, version=current.version + 1)
-    return Applied(planned, "updated", changed)
+    return Applied(planned, "updated", differing)
 
 
 def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
-    """Create the type or bring it to `spec`. Raises as plan_type."""
-    plan = plan_type(connection, spec, given_etag)
+    """Create the type or bring it to `spec`; a deleted one comes back as its next version.
+
+    Raises: InvalidError, EtagMismatchError, PreconditionError.
+    """
+    plan = _plan_type(connection, spec, given_etag)
     if plan.outcome == "unchanged":
         return plan
     former = db.find_type(connection, spec.type_id, is_deleted=plan.outcome == "created")
@@ -161,6 +180,8 @@ def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Appli
         db.insert_type(connection, plan.device_type.spec, sequence.now_ms())
     else:
         db.update_type(connection, former, plan.device_type.spec, sequence.now_ms())
+    before = former.spec if former is not None and plan.outcome == "updated" else None
+    changed(f"deviceTypes/{spec.type_id}", before, plan.device_type.spec)
     return msgspec.structs.replace(plan, device_type=get_type(connection, spec.type_id))
 
 
@@ -200,6 +221,7 @@ def delete_type(connection: Connection, type_id: str, given_etag: str) -> None:
             metadata={"device_type": type_id, "device": device_id},
         )
     db.delete_type(connection, current.type_num)
+    changed(f"deviceTypes/{type_id}", current.spec, None)
 
 
 def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violation]:
@@ -225,6 +247,10 @@ def _as_stored(spec: TypeSpec) -> TypeSpec:
         for entry in spec.commands
     )
     return msgspec.structs.replace(spec, config_schema=compact(spec.config_schema), commands=tuple(commands))
+
+
+def _plain(metric: Metric) -> dict[str, str]:
+    return {"unit": metric.unit, "description": metric.description}
 
 
 def check_description(description: str) -> list[Violation]:

@@ -1,0 +1,195 @@
+"""The frame of every method: who is calling, may he, was this asked before, what did it change, how did it end.
+
+A servicer's method takes a `Call` where gRPC gives a context:
+
+    @called
+    async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:
+        return await call.change(message, sites.update_site, spec_of(request), ...)
+
+`call.read` and `call.change` run rules in one transaction each; there is no other way to the database, so nothing is
+read or changed that was not checked. What rules raise becomes a status here; they don't catch. `validate_only` is done
+here too: the rules run as ever, and their transaction is rolled back.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from registry import metrics
+from registry.access.caller import EVERYTHING, INTERNAL, Caller, Scope, acting_within
+from registry.api.status import abort, code_of
+from registry.audit.record import noting
+from registry.db.engine import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Self = TypeVar("Self")
+Request = TypeVar("Request")
+Answer = TypeVar("Answer", bound=Message)
+
+# Health and reflection tell nothing that is not public.
+OPEN = ("/grpc.health.", "/grpc.reflection.")
+
+
+class Call:
+    """One call of one method.
+
+    Attributes:
+        caller: who.
+        method: `cityfleet.registry.v1.SiteService/GetSite`.
+        peer: the caller's address.
+        scope: which devices and sites he may see or touch with this method; for lists, watches and exports.
+        request_id: as he gave it; empty: none.
+        context: gRPC's own.
+    """
+
+    def __init__(
+        self, database: Database, caller: Caller, method: str, context: Any, request: Message | None = None
+    ) -> None:
+        self.caller = caller
+        self.method = method
+        self.scope: Scope = EVERYTHING
+        self.context = context
+        self.peer: str = context.peer() if context is not None else ""
+        self.request_id: str = getattr(request, "request_id", "")
+        self.is_dry_run: bool = getattr(request, "validate_only", False)
+        self.bell = database.bell
+        self._database = database
+
+    async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` on one consistent view of the database."""
+
+        def run(connection: Connection) -> R:
+            with acting_within(self.scope):
+                return work(connection, *args, **kwargs)
+
+        return await self._database.read(run)
+
+    async def change(
+        self,
+        answer: Callable[[R], Answer],
+        work: Callable[Concatenate[Connection, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Answer:
+        """Run `work(connection, ...)` in one transaction and make the method's answer of what it returns.
+
+        With `validate_only` everything is rolled back; with a `request_id` that was answered before, `work` does not
+        run and the answer is that one.
+        """
+
+        def run(connection: Connection) -> Answer:
+            return answer(work(connection, *args, **kwargs))
+
+        return await self._in_transaction(run, is_dry_run=self.is_dry_run)
+
+    async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `change`, for a part of a method, such as one chunk of many: no request id, no `validate_only`."""
+
+        def run(connection: Connection) -> R:
+            return work(connection, *args, **kwargs)
+
+        return await self._in_transaction(run, is_dry_run=False)
+
+    async def _in_transaction(self, work: Callable[[Connection], R], *, is_dry_run: bool) -> R:
+        def run(connection: Connection) -> R:
+            with acting_within(self.scope), noting():
+                result = work(connection)
+                if is_dry_run:
+                    raise _DryRunDone(result)
+                return result
+
+        try:
+            return await self._database.write(run)
+        except _DryRunDone as done:
+            return cast(R, done.result)
+
+
+class _DryRunDone(Exception, Generic[R]):
+    """Rolls the transaction back and carries what it would have brought."""
+
+    def __init__(self, result: R) -> None:
+        super().__init__()
+        self.result = result
+
+
+def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Request, Any], R]:
+    """A method that takes a Call, as gRPC wants it. Unary or streaming."""
+    return cast(Callable[[Self, Request, Any], R], method)
+
+
+class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Gives every method of the server, but health and reflection, a Call instead of gRPC's context."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(OPEN):
+            return handler
+        method = details.method.removeprefix("/")
+        if handler.response_streaming:
+            function = handler.stream_stream or handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            return make(self._streaming(method, function), handler.request_deserializer, handler.response_serializer)
+        function = handler.stream_unary or handler.unary_unary
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(self._single(method, function), handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, method: str, function: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
+        name = method.rpartition("/")[2]
+
+        async def answer(request: Any, context: Any) -> Any:
+            started = time.monotonic()
+            code = grpc.StatusCode.OK
+            try:
+                return await function(request, self._call(method, request, context))
+            except Exception as exc:
+                code = code_of(exc)
+                await _refuse(context, exc)
+            finally:
+                metrics.requests.labels(name, code.name).inc()
+                metrics.request_seconds.labels(name).observe(time.monotonic() - started)
+
+        return answer
+
+    def _streaming(
+        self, method: str, function: Callable[[Any, Call], AsyncIterator[Any]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        name = method.rpartition("/")[2]
+
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            code = grpc.StatusCode.OK
+            try:
+                async for response in function(request, self._call(method, request, context)):
+                    yield response
+            except Exception as exc:
+                code = code_of(exc)
+                await _refuse(context, exc)
+            finally:
+                metrics.requests.labels(name, code.name).inc()
+
+        return answer
+
+    def _call(self, method: str, request: Any, context: Any) -> Call:
+        message = request if isinstance(request, Message) else None
+        return Call(self._database, INTERNAL, method, context, message)
+
+
+async def _refuse(context: Any, exc: Exception) -> NoReturn:
+    await abort(context, exc)
