@@ -130,6 +130,7 @@ async def _serve(
         keepers = [
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
+            tasks.create_task(database.listen(), name="listen"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)

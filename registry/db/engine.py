@@ -8,16 +8,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, IsolationLevel
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from registry.db import sequence
+from registry.db import notify, sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = 4
+# Of the lock under which one registry at a time brings the tables of a PostgreSQL up to date.
+MIGRATION_LOCK = 0x6366_7265_67
 
 
 class ChangeBell:
@@ -52,13 +54,19 @@ class ChangeBell:
 
 class Database:
     """Synchronous SQLAlchemy in threads of its own: for SQLite that is faster than any asynchronous driver, and bulk
-    inserts stay bulk. `write` runs one function in one transaction, all writes one after the other."""
+    inserts stay bulk. `write` runs one function in one transaction, all writes one after the other, also those of
+    several registries on one PostgreSQL: there `listen` has to run for the bell to ring for what the others write."""
 
     def __init__(self, url: str) -> None:
         """Raises: sqlalchemy.exc.ArgumentError for a URL that is none."""
-        is_sqlite = url.startswith("sqlite")
-        self._writer_engine = _engine(url, "BEGIN IMMEDIATE" if is_sqlite else "", 1)
-        self._reader_engine = _engine(url, "BEGIN" if is_sqlite else "", READERS)
+        self.is_postgresql = make_url(url).get_backend_name() == "postgresql"
+        if self.is_postgresql:
+            # A write sees what was committed before it had its turn; a read sees one state of all tables.
+            self._writer_engine = _postgresql_engine(url, 1, "READ COMMITTED")
+            self._reader_engine = _postgresql_engine(url, READERS, "REPEATABLE READ")
+        else:
+            self._writer_engine = _sqlite_engine(url, 1, "BEGIN IMMEDIATE")
+            self._reader_engine = _sqlite_engine(url, READERS, "BEGIN")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="registry-read")
         self.bell = ChangeBell()
@@ -68,6 +76,11 @@ class Database:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._writer, _migrate, self._writer_engine)
         self.bell.ring((await self.read(sequence.head)).revision)
+
+    async def listen(self) -> None:
+        """Ring for what other registries commit; until cancelled, or at once where there can be none."""
+        if self.is_postgresql:
+            await notify.listen(self._reader_engine, self.bell.ring)
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` on one consistent view of the database."""
@@ -89,6 +102,8 @@ class Database:
                 before = sequence.lock(connection)
                 answer = work(connection, *args, **kwargs)
                 after = sequence.head(connection).revision
+                if self.is_postgresql and after > before:
+                    notify.notify(connection, after)
             return answer, before, after
 
         loop = asyncio.get_running_loop()
@@ -117,26 +132,31 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def _engine(url: str, begin: str, pool_size: int) -> Engine:
-    engine = create_engine(url, pool_size=pool_size, max_overflow=0)
-    if begin:
-        # The driver's own idea of when a transaction begins is switched off: a reader needs a stable view and the
-        # writer its lock from the first statement on (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
-        @event.listens_for(engine, "connect")
-        def _connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-            connection.isolation_level = None
-            for pragma in (
-                "journal_mode = WAL",
-                "synchronous = FULL",  # a token that was shown must survive a power loss
-                "busy_timeout = 10000",
-                "foreign_keys = ON",
-                "cache_size = -65536",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
+def _postgresql_engine(url: str, pool_size: int, isolation_level: IsolationLevel) -> Engine:
+    # Asked before each use: after a restart of the server no call fails for a connection that was left from before.
+    return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, isolation_level=isolation_level)
 
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
+
+def _sqlite_engine(url: str, pool_size: int, begin: str) -> Engine:
+    engine = create_engine(url, pool_size=pool_size, max_overflow=0)
+
+    # The driver's own idea of when a transaction begins is switched off: a reader needs a stable view and the
+    # writer its lock from the first statement on (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
+    @event.listens_for(engine, "connect")
+    def _connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a token that was shown must survive a power loss
+            "busy_timeout = 10000",
+            "foreign_keys = ON",
+            "cache_size = -65536",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
 
     return engine
 
@@ -145,5 +165,7 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

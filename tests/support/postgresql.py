@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import create_engine, text
+
 from loadtest.platform import free_ports
 
 
@@ -43,3 +45,12 @@ def running_postgresql() -> Iterator[str]:
         stop = [bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"]
         subprocess.run(stop, user=user, cwd=folder, check=False, stdout=subprocess.DEVNULL)
         shutil.rmtree(folder)
+
+
+def create_database(server: str, name: str) -> str:
+    """The URL of a new, empty database of a server that `running_postgresql` gave."""
+    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server}/{name}"

@@ -131,8 +131,8 @@ def test_types_are_listed_in_pages(stubs):
     assert stubs.types.ListDeviceTypes(request).device_types[0].name == "deviceTypes/gauge"
 
 
-def test_a_metric_taken_into_use_survives_a_restart(tmp_path):
-    with running_registry(tmp_path) as registry:
+def test_a_metric_taken_into_use_survives_a_restart(tmp_path, new_database):
+    with running_registry(tmp_path, new_database()) as registry:
         with registry.channel() as channel:
             metrics = MetricServiceStub(channel)
             metrics.CreateMetric(pb.CreateMetricRequest(metric_id="tilt_deg", metric=pb.Metric(unit="deg")))

@@ -11,6 +11,11 @@ from tests.support.registry import ROOT
 
 
 @pytest.fixture(scope="module")
+def database_kind():
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
 def cf(registry, stubs):
     """Run `cityfleet ...`; gives exit code, standard output, standard error."""
 

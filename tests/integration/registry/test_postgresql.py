@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -11,22 +10,11 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from cityfleet.registry.v1 import device_pb2
-from tests.support.postgresql import binaries, running_postgresql
+from tests.support.postgresql import binaries, create_database
 from tests.support.provision import Provisioner
 from tests.support.registry import RunningRegistry
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running_postgresql() as url:
-        engine = create_engine(f"{url}/postgres", isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for name in ("one", "two"):
-                connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        yield url
 
 
 def cityfleet(url: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -52,8 +40,9 @@ def tokens(url: str) -> list[tuple[int, bytes]]:
     return [(num, bytes(token)) for num, token in rows]
 
 
-def test_a_registry_in_postgresql_comes_back_from_a_backup(tmp_path, server):
-    one, two, archive = f"{server}/one", f"{server}/two", tmp_path / "archive"
+def test_a_registry_in_postgresql_comes_back_from_a_backup(tmp_path, postgresql):
+    one, two = create_database(postgresql, "one"), create_database(postgresql, "two")
+    archive = tmp_path / "archive"
     data = tmp_path / "data"
     data.mkdir()
     running = RunningRegistry(data, {"CITYFLEET_REGISTRY__DATABASE_URL": one})
@@ -92,11 +81,11 @@ def test_a_registry_in_postgresql_comes_back_from_a_backup(tmp_path, server):
         running.stop()
 
 
-def test_a_database_that_is_not_there_is_an_error(tmp_path, server):
+def test_a_database_that_is_not_there_is_an_error(tmp_path, postgresql):
     (tmp_path / "data").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "backup", tmp_path / "archive", "--data", tmp_path / "data"],
-        env={**os.environ, "CITYFLEET_REGISTRY__DATABASE_URL": f"{server}/nowhere"},
+        env={**os.environ, "CITYFLEET_REGISTRY__DATABASE_URL": f"{postgresql}/nowhere"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,6 +5,7 @@ import subprocess
 import urllib.request
 
 import grpc
+import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -22,6 +23,11 @@ SERVICES = {
     "cityfleet.registry.v1.DeviceService",
     "cityfleet.registry.v1.DeviceIndexService",
 }
+
+
+@pytest.fixture(scope="module")
+def database_kind():
+    return "sqlite"
 
 
 def fetch(url: str) -> str:

@@ -1,0 +1,195 @@
+"""Lists of devices: any filter, any order, page by page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, String, and_, func, literal, select
+
+from registry.db import liveness
+from registry.db.conditions import (
+    Binding,
+    Caller,
+    Clause,
+    Labels,
+    Point,
+    Reference,
+    Text,
+    Word,
+    by_code_point,
+    clause_of,
+)
+from registry.db.keyset import SortKey, behind
+from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
+from registry.devices.model import State
+from registry.filter.condition import Call, Condition, tests_of
+from registry.filter.evaluate import EARTH_RADIUS_M, haversine_limit
+from registry.filter.fields import CONNECTIVITIES, HEALTHS
+from registry.filter.order import OrderKey
+
+_STATES = {"active": State.ACTIVE, "decommissioned": State.DECOMMISSIONED, "deleted": State.DELETED}
+_gateway = devices.alias("gateway_of")
+# Beyond this east to west says nothing: the box would hold a pole.
+_POLE_DEGREES = 89.0
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A device of a page, and its key in the list's order."""
+
+    device_num: int
+    key: tuple[int | str, ...]
+
+
+def find_page(
+    connection: Connection,
+    condition: Condition,
+    order: Sequence[OrderKey],
+    after: tuple[int | str, ...] | None,
+    limit: int,
+    now_ms: int,
+) -> list[Found]:
+    """Up to `limit` devices that match.
+
+    Args:
+        order: devices with equal keys come in the order of their numbers; empty: all in the order of their numbers.
+        after: key of the device after which to begin; None: from the beginning.
+        now_ms: what connectivity and health are judged by, UTC milliseconds.
+    """
+    view = _View(connection, now_ms)
+    keys = [SortKey(view.sort_column(key), key.descending) for key in order]
+    if not any(key.field.name == "device_num" for key in order):
+        # Backwards if all else is, so that one index serves the whole.
+        keys.append(SortKey(devices.c.device_num, bool(keys) and all(key.descending for key in keys)))
+    query = view.select([devices.c.device_num, *(key.column for key in keys)], condition, order)
+    if after is not None:
+        query = query.where(behind(keys, after))
+    rows = connection.execute(query.order_by(*(key.ordered() for key in keys)).limit(limit))
+    return [Found(row[0], tuple(row[1:])) for row in rows]
+
+
+def count(connection: Connection, condition: Condition, now_ms: int) -> int:
+    """How many devices match."""
+    found: int = connection.execute(_View(connection, now_ms).select([func.count()], condition)).scalar_one()
+    return found
+
+
+class _View:
+    """Where the fields of a device are found, at one time."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._dialect = connection.dialect.name
+        self._connectivity, self._health = liveness.connectivity(now_ms), liveness.health(now_ms)
+        self._bindings = self._all_bindings()
+
+    def select(self, columns: list[Any], condition: Condition, order: Sequence[OrderKey] = ()) -> Select[Any]:
+        tested = [test for test in tests_of(condition) if not isinstance(test, Call)]
+        names = {test.field.name for test in tested} | {key.field.name for key in order}
+        ordered = {key.field.name for key in order}
+        source: Any = devices
+        if names & {"connectivity", "health"} or "device_type" in ordered:
+            source = source.join(device_types, device_types.c.type_num == devices.c.type_num)
+        if any(name.startswith("reported.") or name in ("connectivity", "health") for name in names):
+            source = source.outerjoin(device_state, device_state.c.device_num == devices.c.device_num)
+        if "gateway" in ordered:
+            source = source.outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
+        if "site_id" in ordered:
+            source = source.outerjoin(sites, sites.c.site_num == devices.c.site_num)
+        clause = clause_of(condition, self._bindings, _CALLERS, self._dialect)
+        return select(*columns).select_from(source).where(clause)
+
+    def sort_column(self, key: OrderKey) -> ColumnElement[Any]:
+        """Never NULL: what is absent is the smallest."""
+        if key.field.name == "labels":
+            label = device_labels.alias()
+            found = select(label.c.value).where(label.c.device_num == devices.c.device_num, label.c.key == key.key)
+            return by_code_point(func.coalesce(found.scalar_subquery(), ""), self._dialect)
+        column: ColumnElement[Any] = {
+            "gateway": _gateway.c.device_id,
+            "site_id": sites.c.site_id,
+            "device_type": device_types.c.type_id,
+            "connectivity": self._connectivity,
+            "health": self._health,
+            **_COLUMNS,
+        }[key.field.name]
+        if key.kind is str:
+            text = column if not getattr(column, "nullable", True) and key.field.name in _COLUMNS else _or_empty(column)
+            return by_code_point(text, self._dialect)
+        if key.field.name.startswith("reported."):
+            return func.coalesce(column, literal(-1, BigInteger()))
+        return column
+
+    def _all_bindings(self) -> Mapping[str, Binding]:
+        state = device_state.c
+        return {
+            "device_num": Point(devices.c.device_num),
+            "device_id": Text(devices.c.device_id),
+            "display_name": Text(devices.c.display_name),
+            "device_type": Reference(devices.c.type_num, device_types.c.type_num, device_types.c.type_id),
+            "external_id": Text(devices.c.external_id),
+            "gateway": Reference(devices.c.gateway_num, _gateway.c.device_num, _gateway.c.device_id),
+            "site_id": Reference(devices.c.site_num, sites.c.site_num, sites.c.site_id),
+            "site": Text(devices.c.site),
+            "ward_code": Text(devices.c.ward_code),
+            "hardware_revision": Text(devices.c.hardware_revision),
+            "labels": Labels(device_labels, "device_num", devices.c.device_num),
+            "state": Word(devices.c.state, _STATES),
+            "create_time": Point(devices.c.create_time_ms),
+            "update_time": Point(devices.c.update_time_ms),
+            "connectivity": Word(self._connectivity, {word: at for at, word in enumerate(CONNECTIVITIES, 1)}),
+            "health": Word(self._health, {word: at for at, word in enumerate(HEALTHS, 1)}),
+            "reported.firmware_version": Text(_or_empty(state.firmware_version)),
+            "reported.config_version": Point(func.coalesce(state.config_version, 0), absent=0),
+            "reported.last_seen_time": Point(state.last_seen_ms),
+            "reported.last_reading_time": Point(state.last_reading_ms),
+        }
+
+
+_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "device_num": devices.c.device_num,
+    "device_id": devices.c.device_id,
+    "display_name": devices.c.display_name,
+    "external_id": devices.c.external_id,
+    "site": devices.c.site,
+    "ward_code": devices.c.ward_code,
+    "hardware_revision": devices.c.hardware_revision,
+    "state": devices.c.state,
+    "create_time": devices.c.create_time_ms,
+    "update_time": devices.c.update_time_ms,
+    "reported.firmware_version": device_state.c.firmware_version,
+    "reported.config_version": device_state.c.config_version,
+    "reported.last_seen_time": device_state.c.last_seen_ms,
+    "reported.last_reading_time": device_state.c.last_reading_ms,
+}
+
+
+def _or_empty(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(column, literal("", String()))
+
+
+def _near(latitude: float, longitude: float, radius_m: float) -> Clause:
+    """Within a box, which an index finds, and within the circle in it."""
+    at = devices.c
+    spread = math.degrees(radius_m / EARTH_RADIUS_M) + 1e-9
+    box = [
+        at.latitude.is_not(None),
+        at.longitude.is_not(None),
+        at.latitude.between(latitude - spread, latitude + spread),
+    ]
+    if abs(latitude) + spread < _POLE_DEGREES:
+        width = spread / math.cos(math.radians(abs(latitude) + spread))
+        if abs(longitude) + width < 180:
+            box.append(at.longitude.between(longitude - width, longitude + width))
+    here = func.radians(at.latitude)
+    half_lat = func.sin((here - math.radians(latitude)) / 2)
+    half_lon = func.sin(func.radians(at.longitude - longitude) / 2)
+    haversine = half_lat * half_lat + func.cos(here) * math.cos(math.radians(latitude)) * half_lon * half_lon
+    return and_(*box, haversine <= haversine_limit(radius_m))
+
+
+def _in_group(group_id: str) -> Clause:
+    members = select(group_members.c.device_num).join(groups, groups.c.group_num == group_members.c.group_num)
+    return devices.c.device_num.in_(members.where(groups.c.group_id == group_id))
+
+
+_CALLERS: dict[str, Caller] = {"near": _near, "in_group": _in_group}

@@ -1,0 +1,54 @@
+"""Registries on one PostgreSQL tell each other of their commits, by LISTEN and NOTIFY."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
+from sqlalchemy import Connection, Engine, func, select
+
+CHANNEL = "cityfleet_registry"
+# A server that is gone without a word is noticed by this, and a notification that was lost is made up for.
+CHECK_S = 10.0
+CONNECT_S = 10
+_BACKOFF_S = (0.2, 10.0)
+# registry_state has one row.
+_HEAD = "SELECT revision FROM registry_state"
+log = structlog.get_logger()
+
+
+def notify(connection: Connection, revision: int) -> None:
+    """Tell the others once this transaction commits."""
+    connection.execute(select(func.pg_notify(CHANNEL, str(revision))))
+
+
+async def listen(engine: Engine, ring: Callable[[int], None]) -> NoReturn:
+    """Call `ring` with each revision that anybody commits, until cancelled; a lost connection is made again."""
+    import psycopg  # an extra, which this database cannot be reached without
+
+    # As SQLAlchemy would connect: its URL may say more than a connection string can.
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    delay_s, is_well = _BACKOFF_S[0], True
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                *arguments, **options | {"autocommit": True, "connect_timeout": CONNECT_S}
+            ) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}")
+                while True:
+                    async with asyncio.timeout(CONNECT_S):
+                        row = await (await connection.execute(_HEAD)).fetchone()
+                    assert row is not None
+                    ring(row[0])
+                    if not is_well:
+                        log.info("database_heard_again")
+                    delay_s, is_well = _BACKOFF_S[0], True
+                    async for note in connection.notifies(timeout=CHECK_S):
+                        ring(int(note.payload))
+        except (psycopg.Error, OSError) as exc:  # TimeoutError is an OSError
+            if is_well:
+                log.warning("database_not_heard", reason=str(exc).strip()[:300])
+            is_well = False
+        await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+        delay_s = min(delay_s * 2, _BACKOFF_S[1])

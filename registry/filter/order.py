@@ -1,0 +1,57 @@
+"""order_by by AIP-132: `ward_code, update_time desc`."""
+
+import re
+from typing import NoReturn
+
+import msgspec
+
+from registry.errors import InvalidError, Violation
+from registry.filter.fields import Field, Resource, Type
+
+MAX_KEYS = 4
+_KEY = re.compile(r"\s*([^\s,]{1,200})(?:\s+(asc|desc))?\s*")
+
+
+class OrderKey(msgspec.Struct, frozen=True):
+    """`key` is that of a MAP. What is absent comes first, or last if `descending`."""
+
+    field: Field
+    key: str
+    descending: bool
+
+    @property
+    def kind(self) -> type[int] | type[str]:
+        """Of the value in a page token; an ENUM is ordered by the numbers of its words."""
+        return str if self.field.type in (Type.TEXT, Type.MAP) else int
+
+
+def order_of(text: str, resource: Resource) -> tuple[OrderKey, ...]:
+    """Empty for an empty text. Raises: InvalidError with reason ORDER_SYNTAX or ORDER_FIELD_UNKNOWN."""
+    if not text.strip():
+        return ()
+    given = text.split(",", MAX_KEYS)
+    if len(given) > MAX_KEYS:
+        _fail("ORDER_SYNTAX", f"more than {MAX_KEYS} fields")
+    keys = [_key(part, resource) for part in given]
+    if len({(key.field.name, key.key) for key in keys}) < len(keys):
+        _fail("ORDER_SYNTAX", "a field is named twice")
+    return tuple(keys)
+
+
+def _key(part: str, resource: Resource) -> OrderKey:
+    found = _KEY.fullmatch(part)
+    if found is None:
+        _fail("ORDER_SYNTAX", f"expected a field, with `desc` behind it or not, at `{part.strip()[:40]}`")
+    name, direction = found.groups()
+    field, key = resource.fields.get(name), ""
+    if field is None:
+        first, _, key = name.partition(".")
+        field = resource.fields.get(first)
+    if field is None or (field.type is Type.MAP) != bool(key):
+        names = [f"{each.name}.KEY" if each.type is Type.MAP else each.name for each in resource.fields.values()]
+        _fail("ORDER_FIELD_UNKNOWN", f"`{name[:80]}` is no field to order by; there are {', '.join(names)}")
+    return OrderKey(field, key, direction == "desc")
+
+
+def _fail(reason: str, text: str) -> NoReturn:
+    raise InvalidError([Violation("order_by", reason, text)])

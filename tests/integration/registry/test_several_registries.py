@@ -1,0 +1,125 @@
+"""Several registries on one PostgreSQL: numbers once, changes heard by all, connections that the server ends."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from cityfleet.registry.v1 import device_index_pb2, device_pb2
+from cityfleet.registry.v1.device_index_pb2_grpc import DeviceIndexServiceStub
+from registry.db import sequence
+from registry.db.engine import Database
+from registry.devices import catalogue
+from tests.support.postgresql import create_database
+from tests.support.provision import Provisioner
+from tests.support.registry import running_registry
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, postgresql):
+    """Two registries, started at once on an empty database."""
+    environ = {"CITYFLEET_REGISTRY__DATABASE_URL": create_database(postgresql, "pair")}
+    started = [running_registry(tmp_path_factory.mktemp("several") / str(at), environ) for at in range(2)]
+    with ThreadPoolExecutor(2) as starter:
+        # Both or none have to be ended.
+        waiting = [starter.submit(one.__enter__) for one in started]
+        try:
+            yield [one.result() for one in waiting]
+        finally:
+            for one, future in zip(started, waiting, strict=True):
+                if future.exception() is None:
+                    one.__exit__(None, None, None)
+
+
+@pytest.fixture
+async def databases(postgresql):
+    url = create_database(postgresql, f"direct_{next(_numbers)}")
+    opened = [Database(url), Database(url)]
+    await asyncio.gather(*(database.open() for database in opened))
+    for database in opened:
+        await database.write(catalogue.plant_starter_catalogue)
+    listening = [asyncio.create_task(database.listen()) for database in opened]
+    yield opened
+    for task in listening:
+        task.cancel()
+    await asyncio.gather(*listening, return_exceptions=True)
+    for database in opened:
+        database.close()
+
+
+_numbers = iter(range(100))
+
+
+def test_a_watcher_of_one_hears_what_the_other_writes(pair):
+    one, other = pair
+    with Provisioner(one.address) as fleet, other.channel() as channel:
+        fleet.type("gauge", {"rain_mm": None})
+        call = DeviceIndexServiceStub(channel).WatchDeviceIndex(
+            device_index_pb2.WatchDeviceIndexRequest(), metadata=other.metadata, timeout=60
+        )
+        while next(call).phase != device_index_pb2.WatchDeviceIndexResponse.PHASE_SNAPSHOT_COMPLETE:
+            pass
+        fleet.device("heard-1", "gauge")
+        # Before the next bookmark, which would show it too.
+        response = next(call)
+        assert response.phase == device_index_pb2.WatchDeviceIndexResponse.PHASE_CHANGES
+        assert [device.device_id for device in response.devices] == ["heard-1"]
+        call.cancel()
+
+
+def test_writers_at_once_take_each_number_once(pair):
+    with Provisioner(pair[0].address) as one, Provisioner(pair[1].address) as other:
+        one.type("gauge", {"rain_mm": None})
+
+        def create(number):
+            fleet = one if number % 2 else other
+            device = device_pb2.Device(device_type="gauge")
+            request = device_pb2.CreateDeviceRequest(device_id=f"at-once-{number}", device=device)
+            return fleet.devices.CreateDevice(request).device
+
+        with ThreadPoolExecutor(8) as callers:
+            made = list(callers.map(create, range(60)))
+        assert len({device.device_num for device in made}) == 60
+        assert len({device.etag for device in made}) == 60
+
+
+async def test_a_commit_rings_the_bell_of_the_other(databases):
+    one, other = databases
+    before = other.bell.revision
+    await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
+    assert await other.bell.wait(before, 20)
+    assert other.bell.revision == one.bell.revision
+
+
+async def test_a_reader_sees_one_state_while_another_process_writes(databases):
+    one, other = databases
+    loop = asyncio.get_running_loop()
+    between, go_on = asyncio.Event(), asyncio.Event()
+
+    def twice(connection):
+        first = sequence.head(connection).revision
+        loop.call_soon_threadsafe(between.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(timeout=20)
+        return first, sequence.head(connection).revision
+
+    reading = asyncio.create_task(other.read(twice))
+    await between.wait()
+    await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
+    go_on.set()
+    first, second = await reading
+    assert first == second < one.bell.revision
+
+
+async def test_connections_that_the_server_ends_are_made_again(databases):
+    one, other = databases
+
+    def end_all(connection):
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        connection.execute(text(f"{ended} AND pid <> pg_backend_pid()"))
+
+    await one.read(end_all)
+    before = other.bell.revision
+    await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
+    assert await other.bell.wait(before, 20)
+    assert (await other.read(sequence.head)).revision == one.bell.revision
