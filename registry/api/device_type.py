@@ -12,7 +12,7 @@ from registry.devices.catalogue import etag
 from registry.devices.model import CommandSchema, DeviceType, TypeMetric, TypeSpec
 
 MAX_PAGE = 1000
-_ANY_VERSION = 1 << 31
+_ANY_VERSION = (1 << 31) - 1
 _OUTCOMES = {
     "created": pb.ApplyDeviceTypeResponse.OUTCOME_CREATED,
     "updated": pb.ApplyDeviceTypeResponse.OUTCOME_UPDATED,
