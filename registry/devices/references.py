@@ -11,6 +11,7 @@ from registry.db import sites as db_sites
 from registry.db.devices import Gateway, Resolved
 from registry.devices.model import DeviceSpec, DeviceType
 from registry.devices.placements import placed
+from registry.devices.rules import check_hardware_revision
 from registry.errors import Violation
 from registry.sites.model import Site
 from registry.wards.locate import WardMap, ward_map
@@ -47,6 +48,10 @@ def check_references(spec: DeviceSpec, world: World, old: DeviceSpec | None = No
     found: list[Violation] = []
     if old is None or (spec.device_type, spec.gateway) != (old.device_type, old.gateway):
         found += check_type_and_gateway(spec, world.types, world.gateways)
+    kind = world.types.get(spec.device_type)
+    is_new_pair = old is None or (spec.device_type, spec.hardware_revision) != (old.device_type, old.hardware_revision)
+    if kind is not None and is_new_pair:
+        found += check_hardware_revision(spec.hardware_revision, kind.spec)
     if old is None or spec.site_id != old.site_id:
         found += check_site(spec.site_id, world.sites)
     holder = world.holders.get(spec.external_id, spec.device_id) if spec.external_id else spec.device_id
