@@ -53,6 +53,28 @@ def get(
     show([_row(found)], COLUMNS, output, name="metric")
 
 
+@app.command()
+def update(
+    metric: Annotated[str, typer.Argument(help="Its name.")],
+    description: Annotated[str, typer.Option("--description", help="What it is, in a sentence.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, but change nothing.")] = False,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Describe a metric anew. Its unit stays.
+
+    Example:
+        cityfleet metric update wind_speed_m_s --description "Mean wind speed over 2 minutes"
+    """
+    given = pb.Metric(name=f"metrics/{metric}", description=description)
+    with connect(registry, config, data) as client:
+        request = pb.UpdateMetricRequest(metric=given, update_mask={"paths": ["description"]}, validate_only=dry_run)
+        updated = client.metrics.UpdateMetric(request, timeout=CALL_S)
+    show([_row(updated)], COLUMNS, output, name="metric")
+
+
 @app.command("list")
 def list_metrics(
     output: OutputOption = OutputFormat.TABLE,

@@ -43,6 +43,8 @@ from registry.db.engine import Database, sqlite_url
 from registry.devices import lifecycle
 from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
+from registry.http.gateway import Gateway
+from registry.http.routes import routes_of
 from registry.settings import RegistrySettings
 from registry.sites import sites
 from registry.state.reports import forget_lost_nodes, has_lost_nodes
@@ -55,8 +57,8 @@ GRACE_S = 5.0
 GAUGE_PERIOD_S = 15.0
 PURGE_PERIOD_S = 600.0
 NODES_PERIOD_S = 15.0
-SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name].full_name
+_SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name]
     for file, name in (
         (metric_pb2, "MetricService"),
         (device_type_pb2, "DeviceTypeService"),
@@ -68,6 +70,7 @@ SERVICES = tuple(
         (site_pb2, "WardService"),
     )
 )
+SERVICES = tuple(service.full_name for service in _SERVICES)
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
@@ -144,7 +147,12 @@ async def _serve(
     def degraded() -> dict[str, str]:
         return {"dimensions in the store": sync.problem} if sync.problem else {}
 
-    async with Endpoint(settings.http, dict, degraded=degraded) as endpoint, asyncio.TaskGroup() as tasks:
+    gateway = Gateway(f"{host}:{port}", routes_of(_SERVICES))
+    async with (
+        contextlib.aclosing(gateway),
+        Endpoint(settings.http, dict, degraded=degraded, routes=gateway.routes()) as endpoint,
+        asyncio.TaskGroup() as tasks,
+    ):
         await server.start()
         for name in ("", *SERVICES):
             await checker.set(name, health_pb2.HealthCheckResponse.SERVING)

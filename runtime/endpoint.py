@@ -1,6 +1,6 @@
 """The HTTP endpoint of every role: /healthz (it lives), /readyz (it can do its job), /metrics (Prometheus)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from aiohttp import web
@@ -21,8 +21,12 @@ class Endpoint:
         readiness: Readiness,
         registry: CollectorRegistry = REGISTRY,
         degraded: Readiness = dict,
+        routes: Iterable[web.AbstractRouteDef] = (),
     ) -> None:
-        """Args: degraded: as `readiness`, for what is wrong but does not keep the role from its job."""
+        """Args:
+        degraded: as `readiness`, for what is wrong but does not keep the role from its job.
+        routes: what else is answered at this address.
+        """
         self._listen = listen
         self._readiness = readiness
         self._degraded = degraded
@@ -31,6 +35,7 @@ class Endpoint:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_routes(routes)
         self._runner = web.AppRunner(app, access_log=None)
         self.port = listen.port
 

@@ -24,7 +24,8 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
     @called
     async def ApplyDeviceType(self, request: pb.ApplyDeviceTypeRequest, call: Call) -> pb.ApplyDeviceTypeResponse:
         spec, given_etag = spec_of(request.device_type), request.device_type.etag
-        return await call.change(_applied, catalogue.apply_type, spec, given_etag)
+        answer = _planned if request.validate_only else _applied
+        return await call.change(answer, catalogue.apply_type, spec, given_etag)
 
     @called
     async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, call: Call) -> pb.DeviceType:
@@ -56,6 +57,15 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
     async def DeleteDeviceType(self, request: pb.DeleteDeviceTypeRequest, call: Call) -> pb.DeleteDeviceTypeResponse:
         type_id = id_of(request.name, "deviceTypes")
         return await call.change(_deleted, catalogue.delete_type, type_id, request.etag)
+
+
+def _planned(applied: catalogue.Applied) -> pb.ApplyDeviceTypeResponse:
+    """Without what only a real change brings."""
+    answer = _applied(applied)
+    if applied.outcome != "unchanged":
+        for field in ("etag", "update_time", *(("create_time", "type_num") if applied.outcome == "created" else ())):
+            answer.device_type.ClearField(field)
+    return answer
 
 
 def _deleted(_: None) -> pb.DeleteDeviceTypeResponse:

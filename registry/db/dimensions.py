@@ -1,12 +1,13 @@
-"""What the device dimension in ClickHouse holds, read in pieces, and how far it has been brought."""
+"""What the dimensions in ClickHouse hold, read in pieces, and how far they have been brought."""
 
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
-from registry.db.schema import device_types, devices, metrics, sync_positions
-from registry.devices.model import State
+from registry.db import catalogue
+from registry.db.schema import device_types, devices, metrics, sites, sync_positions
+from registry.devices.model import DeviceType, State
 
 CONSUMER = "clickhouse"
 _gateway = devices.alias("gateway")
@@ -17,9 +18,11 @@ _SELECT = (
         device_types.c.expected_interval_s,
         device_types.c.dimension_revision,
         func.coalesce(_gateway.c.device_id, "").label("gateway_id"),
+        func.coalesce(sites.c.site_id, "").label("site_id"),
     )
     .join(device_types, device_types.c.type_num == devices.c.type_num)
     .outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
+    .outerjoin(sites, sites.c.site_num == devices.c.site_num)
 )
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 
@@ -33,15 +36,32 @@ class DimensionRow(msgspec.Struct, frozen=True):
     display_name: str
     ward_code: str
     site: str
+    site_id: str
     gateway_id: str
     latitude: float | None
     longitude: float | None
     labels: dict[str, str]
-    is_active: bool
+    hardware_revision: str
+    state: str
     expected_interval_s: int
     create_time_ms: int
     update_time_ms: int
     version: int
+    revision: int
+
+
+class SiteRow(msgspec.Struct, frozen=True):
+    site_num: int
+    site_id: str
+    display_name: str
+    kind: str
+    latitude: float | None
+    longitude: float | None
+    ward_code: str
+    labels: dict[str, str]
+    state: str
+    create_time_ms: int
+    update_time_ms: int
     revision: int
 
 
@@ -50,6 +70,8 @@ class Expected(msgspec.Struct, frozen=True):
 
     devices: int
     metrics: int
+    types: int
+    sites: int
 
 
 def rows_between(connection: Connection, after: int, until: int, limit: int) -> list[DimensionRow]:
@@ -66,6 +88,34 @@ def rows_of_changed_types(connection: Connection, revision: int, after_num: int,
     return _rows(connection, query.order_by(devices.c.device_num).limit(limit))
 
 
+def sites_between(connection: Connection, after: int, until: int, limit: int) -> list[SiteRow]:
+    """Sites changed after the revision `after`, up to and with `until`, in the order of their change."""
+    query = select(sites).where(sites.c.revision > after, sites.c.revision <= until)
+    rows = connection.execute(query.order_by(sites.c.revision).limit(limit))
+    return [
+        SiteRow(
+            site_num=row.site_num,
+            site_id=row.site_id,
+            display_name=row.display_name,
+            kind=row.kind,
+            latitude=row.latitude,
+            longitude=row.longitude,
+            ward_code=row.ward_code,
+            labels=_labels_of(row.labels),
+            state="active" if row.delete_time_ms is None else "deleted",
+            create_time_ms=row.create_time_ms,
+            update_time_ms=row.update_time_ms,
+            revision=row.revision,
+        )
+        for row in rows
+    ]
+
+
+def types_since(connection: Connection, revision: int) -> tuple[list[DeviceType], dict[str, int]]:
+    """Types changed after `revision`, and the numbers of all metrics by name."""
+    return catalogue.types_since(connection, revision), catalogue.metric_nums(connection)
+
+
 def position(connection: Connection) -> int:
     """The revision up to which ClickHouse has everything; 0 at the beginning."""
     query = select(sync_positions.c.revision).where(sync_positions.c.consumer == CONSUMER)
@@ -77,7 +127,7 @@ def expected(connection: Connection, revision: int) -> Expected:
     return Expected(
         *(
             connection.execute(select(func.count()).where(column <= revision)).scalar_one()
-            for column in (devices.c.revision, metrics.c.revision)
+            for column in (devices.c.revision, metrics.c.revision, device_types.c.revision, sites.c.revision)
         )
     )
 
@@ -91,6 +141,10 @@ def _rows(connection: Connection, query: Select[Any]) -> list[DimensionRow]:
     return [_row(row) for row in connection.execute(query)]
 
 
+def _labels_of(text: str) -> dict[str, str]:
+    return {} if text == "{}" else _labels_decoder.decode(text)
+
+
 def _row(row: Row[Any]) -> DimensionRow:
     return DimensionRow(
         device_num=row.device_num,
@@ -99,11 +153,13 @@ def _row(row: Row[Any]) -> DimensionRow:
         display_name=row.display_name,
         ward_code=row.ward_code,
         site=row.site,
+        site_id=row.site_id,
         gateway_id=row.gateway_id,
         latitude=row.latitude,
         longitude=row.longitude,
-        labels={} if row.labels == "{}" else _labels_decoder.decode(row.labels),
-        is_active=row.state == State.ACTIVE,
+        labels=_labels_of(row.labels),
+        hardware_revision=row.hardware_revision,
+        state=State(row.state).name.lower(),
         expected_interval_s=row.expected_interval_s,
         create_time_ms=row.create_time_ms,
         update_time_ms=row.update_time_ms,

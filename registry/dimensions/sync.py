@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import structlog
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -21,7 +22,7 @@ from registry.db import catalogue, sequence
 from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
-from registry.dimensions.tables import DEVICES, METRICS, WARDS, Table
+from registry.dimensions.tables import DEVICES, METRICS, SITES, TYPES, WARDS, Table
 from runtime.settings import SettingsError
 from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
@@ -36,9 +37,11 @@ _BACKOFF_S = (0.5, 15.0)
 # A wrong store.url is among them: it must be mended, but devices can be registered meanwhile.
 _UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError)
 _HELD = (
-    "SELECT devices, metrics, greatest(device_version, metric_version) FROM "
-    "(SELECT uniqExact(device_num) AS devices, max(version) AS device_version FROM cityfleet.devices) AS d, "
-    "(SELECT uniqExact(metric_num) AS metrics, max(version) AS metric_version FROM cityfleet.metrics) AS m"
+    "SELECT d.held, m.held, t.held, s.held, greatest(d.newest, m.newest, t.newest, s.newest) FROM "
+    "(SELECT uniqExact(device_num) AS held, max(version) AS newest FROM cityfleet.devices) AS d, "
+    "(SELECT uniqExact(metric_num) AS held, max(version) AS newest FROM cityfleet.metrics) AS m, "
+    "(SELECT uniqExact(type_num) AS held, max(version) AS newest FROM cityfleet.device_types) AS t, "
+    "(SELECT uniqExact(site_num) AS held, max(version) AS newest FROM cityfleet.sites) AS s"
 )
 log = structlog.get_logger()
 
@@ -99,10 +102,10 @@ class DimensionSync:
 
         Rows are counted, because a newer version may have been written after the loss.
         """
-        devices, kinds, newest = (await client.query(_HELD)).result_rows[0]
-        expected = await self._database.read(db.expected, self._position)
-        if devices < expected.devices or kinds < expected.metrics:
-            log.warning("dimensions_lost", store_has=devices + kinds, expected=expected.devices + expected.metrics)
+        *held, newest = (await client.query(_HELD)).result_rows[0]
+        expected = msgspec.structs.astuple(await self._database.read(db.expected, self._position))
+        if any(has < wanted for has, wanted in zip(held, expected, strict=True)):
+            log.warning("dimensions_lost", store_has=sum(held), expected=sum(expected))
             self._position = 0
             await self._insert(client, WARDS, list(wards().values()))
         if newest > self._database.bell.revision:
@@ -118,6 +121,12 @@ class DimensionSync:
         if head == self._position:
             return
         await self._insert(client, METRICS, await self._database.read(catalogue.metrics_since, self._position))
+        types, numbers = await self._database.read(db.types_since, self._position)
+        await self._insert(client, TYPES, [(kind, numbers) for kind in types])
+        after = self._position
+        while sites := await self._database.read(db.sites_between, after, head, CHUNK_ROWS):
+            await self._insert(client, SITES, sites)
+            after = sites[-1].revision
         last_num = 0
         while rows := await self._database.read(db.rows_of_changed_types, self._position, last_num, CHUNK_ROWS):
             await self._insert(client, DEVICES, rows)

@@ -1,14 +1,14 @@
 """The dimension tables as ClickHouse has them: columns, types and how a row is made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from vietnam_provinces import __data_version__ as WARDS_DATE
 
-from registry.db.dimensions import DimensionRow
-from registry.devices.model import Metric
+from registry.db.dimensions import DimensionRow, SiteRow
+from registry.devices.model import DeviceType, Metric
 from registry.devices.wards import PROVINCE_CODE, Ward
 
 _TIME = "DateTime64(3, 'UTC')"
@@ -30,15 +30,53 @@ def _device(device: DimensionRow) -> Sequence[object]:
         device.display_name,
         device.ward_code,
         device.site,
+        device.site_id,
         device.gateway_id,
         device.latitude,
         device.longitude,
         device.labels,
-        "active" if device.is_active else "decommissioned",
+        device.hardware_revision,
+        device.state,
         device.expected_interval_s,
         _time(device.create_time_ms),
         _time(device.update_time_ms),
         device.version,
+    )
+
+
+def _site(site: SiteRow) -> Sequence[object]:
+    return (
+        site.site_num,
+        site.site_id,
+        site.display_name,
+        site.kind,
+        site.latitude,
+        site.longitude,
+        site.ward_code,
+        site.labels,
+        site.state,
+        _time(site.create_time_ms),
+        _time(site.update_time_ms),
+        site.revision,
+    )
+
+
+def _type(given: tuple[DeviceType, Mapping[str, int]]) -> Sequence[object]:
+    """Args: given: a type, and the numbers of metrics by name."""
+    kind, numbers = given
+    spec, entries = kind.spec, kind.spec.metrics
+    return (
+        kind.type_num,
+        spec.type_id,
+        spec.display_name,
+        spec.is_gateway,
+        spec.expected_interval_s,
+        [numbers[entry.metric] for entry in entries],
+        [entry.expected_interval_s for entry in entries],
+        [entry.min_value for entry in entries],
+        [entry.max_value for entry in entries],
+        [entry.resolution for entry in entries],
+        kind.revision,
     )
 
 
@@ -64,10 +102,12 @@ DEVICES = Table(
         ("display_name", "String"),
         ("ward_code", "String"),
         ("site", "String"),
+        ("site_id", "String"),
         ("gateway_id", "String"),
         ("latitude", "Nullable(Float64)"),
         ("longitude", "Nullable(Float64)"),
         ("labels", "Map(String, String)"),
+        ("hardware_revision", "String"),
         ("state", "LowCardinality(String)"),
         ("expected_interval_s", "UInt32"),
         ("create_time", _TIME),
@@ -75,6 +115,41 @@ DEVICES = Table(
         ("version", "UInt64"),
     ),
     _device,
+)
+SITES = Table(
+    "sites",
+    (
+        ("site_num", "UInt32"),
+        ("site_id", "String"),
+        ("display_name", "String"),
+        ("kind", "LowCardinality(String)"),
+        ("latitude", "Nullable(Float64)"),
+        ("longitude", "Nullable(Float64)"),
+        ("ward_code", "String"),
+        ("labels", "Map(String, String)"),
+        ("state", "LowCardinality(String)"),
+        ("create_time", _TIME),
+        ("update_time", _TIME),
+        ("version", "UInt64"),
+    ),
+    _site,
+)
+TYPES = Table(
+    "device_types",
+    (
+        ("type_num", "UInt16"),
+        ("device_type", "String"),
+        ("display_name", "String"),
+        ("is_gateway", "Bool"),
+        ("expected_interval_s", "UInt32"),
+        ("metric_nums", "Array(UInt16)"),
+        ("metric_intervals_s", "Array(UInt32)"),
+        ("metric_min_values", "Array(Nullable(Float64))"),
+        ("metric_max_values", "Array(Nullable(Float64))"),
+        ("metric_resolutions", "Array(Float64)"),
+        ("version", "UInt64"),
+    ),
+    _type,
 )
 METRICS = Table(
     "metrics",

@@ -90,6 +90,39 @@ def test_a_types_interval_reaches_its_devices(store, tmp_path):
         store.wait_for("SELECT expected_interval_s FROM cityfleet.devices FINAL", "7")
 
 
+def test_what_a_device_measures_and_how_often_reaches_the_store(store, tmp_path):
+    text = """
+device_type: gauge
+expected_interval_s: 60
+hardware_revisions: [B2]
+metrics:
+  - {metric: water_level_m, min_value: -5, resolution: 0.001}
+  - {metric: battery_pct, max_value: 100, expected_interval_s: 3600}
+"""
+    columns = "metric, unit, expected_interval_s, min_value, max_value, resolution"
+    asked = f"SELECT {columns} FROM ioc.device_metrics WHERE device_id = 'wl-1' ORDER BY metric"
+    store.start()
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        assert registry.run_cli("type", "apply", "-f", "-", stdin=text).returncode == 0
+        fleet.device("wl-1", "gauge")
+        store.wait_for(asked, "battery_pct\t%\t3600\t\\N\t100\t0\nwater_level_m\tm\t60\t-5\t\\N\t0.001")
+        registry.run_cli("type", "apply", "-f", "-", stdin="{device_type: gauge, metrics: [rain_mm]}")
+        store.wait_for(asked, "rain_mm\tmm\t0\t\\N\t\\N\t0")
+
+
+def test_tables_that_an_upgrade_made_are_filled(store, tmp_path):
+    """As after an upgrade, whose tables begin empty while the registry thinks that all was written."""
+    store.start()
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+        fleet.type("gauge", {"rain_mm": None})
+        fleet.device("wl-1", "gauge")
+        store.wait_for("SELECT count() FROM ioc.device_metrics", "1")
+        registry.stop()
+        store.query("TRUNCATE TABLE cityfleet.device_types", "admin")
+        registry.start()
+        store.wait_for("SELECT count() FROM ioc.device_metrics", "1")
+
+
 def test_the_registry_goes_on_without_a_store_and_catches_up(store, tmp_path):
     with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
         fleet.type("gauge", {"rain_mm": None})

@@ -156,6 +156,7 @@ def test_a_dry_run_of_a_deleted_type_leaves_it_deleted(stubs):
     request = pb.ApplyDeviceTypeRequest(device_type=pb.DeviceType(name="deviceTypes/undecided"), validate_only=True)
     planned = stubs.types.ApplyDeviceType(request)
     assert (planned.outcome, planned.device_type.version) == (Outcome.OUTCOME_CREATED, 2)
+    assert not planned.device_type.etag
     with fails(StatusCode.NOT_FOUND, "DEVICE_TYPE_NOT_FOUND"):
         get(stubs, "undecided")
 

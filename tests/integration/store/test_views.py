@@ -28,7 +28,18 @@ COLUMNS = {
         "device_num UInt32", "device_id String", "device_type String", "display_name String", "state String",
         "ward_code String", "ward_name String", "site String", "gateway_id String", "latitude Nullable(Float64)",
         "longitude Nullable(Float64)", "labels Map(String, String)", "expected_interval_s UInt32",
+        "create_time DateTime64(3, 'UTC')", "update_time DateTime64(3, 'UTC')", "site_id String", "site_name String",
+        "hardware_revision String",
+    ],
+    "sites": [
+        "site_id String", "display_name String", "kind String", "state String", "ward_code String", "ward_name String",
+        "latitude Nullable(Float64)", "longitude Nullable(Float64)", "labels Map(String, String)",
         "create_time DateTime64(3, 'UTC')", "update_time DateTime64(3, 'UTC')",
+    ],
+    "device_metrics": [
+        "device_id String", "device_type String", "metric String", "unit String", "expected_interval_s UInt32",
+        "min_value Nullable(Float64)", "max_value Nullable(Float64)", "resolution Float64", "ward_code String",
+        "state String", "device_num UInt32",
     ],
 }  # fmt: skip
 

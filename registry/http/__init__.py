@@ -1,0 +1,1 @@
+"""The API as REST and JSON, beside gRPC."""
