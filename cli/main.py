@@ -1,10 +1,12 @@
 """The command's root: gathers the nouns and turns every error into a sentence and an exit code."""
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
-from cli import device, import_, metric, operator_, quarantine, store, type_
+from cli import context, device, import_, metric, operator_, quarantine, store, type_
 from cli.backup import backup
 from cli.demo import demo
 from cli.doctor import doctor
@@ -36,6 +38,7 @@ app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")
+app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
 app.add_typer(quarantine.app, name="quarantine")
@@ -43,8 +46,17 @@ app.command(hidden=True)(demo)
 
 
 @app.callback()
-def root() -> None:
+def root(
+    context_name: Annotated[
+        str,
+        typer.Option(
+            "--context", metavar="NAME", envvar="CITYFLEET_CONTEXT", help="Deployment to speak to; see `context`."
+        ),
+    ] = "",
+) -> None:
     """Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse."""
+    if context_name:  # the environment carries it to whoever connects
+        os.environ["CITYFLEET_CONTEXT"] = context_name
 
 
 def main() -> None:
