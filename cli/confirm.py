@@ -21,7 +21,8 @@ def confirm(what: str, count: int, noun: str, *, yes: bool, is_final: bool = Fal
     """
     if yes or not count or (count <= UNASKED and not is_final):
         return
-    things = f"{count:,} {noun}{'s' if count != 1 else ''}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    things = f"{count:,} {noun if count == 1 else plural}"
     if not sys.stdin.isatty():
         raise CommandError(f"{what} {things}? Nobody to ask here", ExitCode.USAGE, "--yes, if you mean it")
     typer.confirm(f"{what} {things}{' for good' if is_final else ''}?", abort=True, err=True)

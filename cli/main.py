@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import context, device, import_, metric, operator_, quarantine, store, type_
+from cli import context, device, group, import_, metric, operator_, quarantine, savedquery, site, store, type_, ward
 from cli.backup import backup
 from cli.demo import demo
 from cli.doctor import doctor
@@ -38,6 +38,10 @@ app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")
+app.add_typer(site.app, name="site")
+app.add_typer(ward.app, name="ward")
+app.add_typer(group.app, name="group")
+app.add_typer(savedquery.app, name="savedquery")
 app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
