@@ -1,39 +1,42 @@
 """`cityfleet device`: sensors and gateways."""
 
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from cityfleet.registry.v1 import device_pb2 as pb
+from cli import device_end, device_many
+from cli.confirm import confirm
+from cli.device_many import IdsArgument, show_done
+from cli.device_rows import COLUMNS, WIDE, show_device, show_devices
+from cli.device_watch import watch as watch_devices
 from cli.errors import CommandError, ExitCode
-from cli.output import OutputFormat, OutputOption, show
+from cli.options import (
+    DeletedOption,
+    DryRunOption,
+    EtagOption,
+    FilterOption,
+    LabelOption,
+    LimitOption,
+    NameOption,
+    OrderOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+    YesOption,
+    joined,
+    labels_of,
+    request_id_of,
+)
+from cli.output import OutputFormat, OutputOption, show, show_one
+from cli.paging import pages
+from cli.record import row_of
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="Devices: identity, place and token of every sensor and gateway.", no_args_is_help=True)
-COLUMNS = ("device_id", "device_type", "state", "ward_code", "gateway", "site", "labels")
-CSV_COLUMNS = (
-    "device_id",
-    "device_num",
-    "device_type",
-    "display_name",
-    "state",
-    "gateway",
-    "ward_code",
-    "site",
-    "latitude",
-    "longitude",
-    "external_id",
-    "labels",
-    "create_time",
-    "update_time",
-)
-PAGE = 1000
-
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="Display name.")]
 TypeOption = Annotated[str | None, typer.Option("--type", "-t", help="Device type.")]
 WardOption = Annotated[str | None, typer.Option("--ward", "-w", help="5-digit ward code, as in 00070.")]
 GatewayOption = Annotated[str | None, typer.Option("--gateway", "-g", help="Id of the gateway that speaks for it.")]
@@ -46,7 +49,21 @@ ExternalOption = Annotated[
         "--external-id", "-x", help="What others call it: a DevEUI in lowercase, GROUP/EDGE/DEVICE of Sparkplug."
     ),
 ]
-LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")]
+SiteIdOption = Annotated[str | None, typer.Option("--site-id", help="Id of the site it is mounted at.")]
+HardwareOption = Annotated[str | None, typer.Option("--hardware", help="Hardware revision, one of its type's.")]
+# In the order of a device's fields that can be set by name.
+SETTABLE = (
+    "display_name",
+    "device_type",
+    "gateway",
+    "ward_code",
+    "site",
+    "site_id",
+    "latitude",
+    "longitude",
+    "external_id",
+    "hardware_revision",
+)
 
 
 @app.command()
@@ -55,13 +72,16 @@ def create(
     device_type: Annotated[str, typer.Option("--type", "-t", help="Device type.")],
     ward: WardOption = None,
     gateway: GatewayOption = None,
+    site_id: SiteIdOption = None,
     site: SiteOption = None,
     lat: LatOption = None,
     lon: LonOption = None,
     external_id: ExternalOption = None,
+    hardware: HardwareOption = None,
     label: LabelOption = None,
     name: NameOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, but create nothing.")] = False,
+    dry_run: DryRunOption = False,
+    request_id: RequestIdOption = "",
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -71,12 +91,15 @@ def create(
 
     Examples:
         cityfleet device create wl-long-bien-01 --type gauge-river --ward 00097 --site "Cầu Long Biên"
-        cityfleet device create rain-07 -t gauge-rain -w 00070 -g bts-0042 --lat 21.0287 --lon 105.8525 -l owner=tnmt
-        cityfleet device create aq-12 -t air-monitor --external-id 0004a30b001c0530
+        cityfleet device create rain-07 -t gauge-rain --site-id bts-0042 -g gw-0042 -l owner=tnmt
+        cityfleet device create aq-12 -t air-monitor --lat 21.0287 --lon 105.8525 --external-id 0004a30b001c0530
     """
-    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, external_id, _labels(label))
+    values = (name, device_type, gateway, ward, site, site_id, lat, lon, external_id, hardware)
+    device = _message(dict(zip(SETTABLE, values, strict=True)), labels_of(label))
+    request = pb.CreateDeviceRequest(
+        device_id=device_id, device=device, validate_only=dry_run, request_id=request_id_of(request_id)
+    )
     with connect(registry, config, data) as client:
-        request = pb.CreateDeviceRequest(device_id=device_id, device=device, validate_only=dry_run)
         created = client.devices.CreateDevice(request, timeout=CALL_S)
     _show_with_token(created.device, created.token, output)
 
@@ -96,19 +119,23 @@ def get(
     """
     with connect(registry, config, data) as client:
         found = client.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{device_id}"), timeout=CALL_S)
-    _show([_row(found)], output)
+    show_device(found, output)
 
 
 @app.command("list")
 def list_devices(
-    filter_text: Annotated[str, typer.Option("--filter", help="Exact matches joined by AND; see the example.")] = "",
+    filter_text: FilterOption = "",
     device_type: TypeOption = None,
     ward: WardOption = None,
     gateway: GatewayOption = None,
+    site_id: SiteIdOption = None,
     external_id: ExternalOption = None,
-    state: Annotated[str | None, typer.Option("--state", help="active or decommissioned.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="active, decommissioned or deleted.")] = None,
     label: LabelOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="At most this many; 0: all.")] = 0,
+    order_by: OrderOption = "",
+    limit: LimitOption = 0,
+    show_deleted: DeletedOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Then every change as it happens, until Ctrl-C.")] = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -118,92 +145,162 @@ def list_devices(
 
     Examples:
         cityfleet device list --ward 00070 --state active
-        cityfleet device list --filter 'device_type = "gauge-river" AND labels.owner = "tnmt"' -o csv
-        cityfleet device list -g bts-0042 -o name
+        cityfleet device list --filter 'health = bad OR connectivity = offline' --order-by ward_code -o wide
+        cityfleet device list --filter 'labels.owner = "tnmt" AND NOT device_id = "test-*"' -o csv > mine.csv
+        cityfleet device list --filter 'near(21.0287, 105.8525, 500)' -o name
+        cityfleet device list -g bts-0042 --watch -o ndjson
+
+    Fields: device_id device_num display_name device_type external_id gateway site_id site ward_code hardware_revision
+    labels.KEY state create_time update_time connectivity health reported.firmware_version reported.config_version
+    reported.last_seen_time reported.last_reading_time; in_group("id"), in_query("id"), near(lat, lon, radius_m),
+    ago("1h").
     """
-    given = {"device_type": device_type, "ward_code": ward, "gateway": gateway, "state": state}
-    given["external_id"] = external_id
-    given |= {f"labels.{key}": value for key, value in _labels(label).items()}
-    terms = [f"{field} = {_quoted(value)}" for field, value in given.items() if value is not None]
-    text = " AND ".join(([filter_text] if filter_text.strip() else []) + terms)
+    given = {"device_type": device_type, "ward_code": ward, "gateway": gateway, "site_id": site_id}
+    given |= {"external_id": external_id, "state": state}
+    text = joined(filter_text, given | {f"labels.{key}": value for key, value in labels_of(label).items()})
     with connect(registry, config, data) as client:
-        _show([_row(device) for device in _pages(client, text, limit)], output)
+        if watch:
+            _watch(client, text, order_by, limit, output)
+            return
+        request = pb.ListDevicesRequest(filter=text, order_by=order_by, show_deleted=show_deleted)
+        found = pages(client.devices.ListDevices, request, "devices", limit)
+        show_devices(found, output)
 
 
 @app.command()
 def update(
-    device_id: IdArgument,
+    device_ids: IdsArgument = None,
+    filter_text: FilterOption = "",
     device_type: TypeOption = None,
     ward: WardOption = None,
     gateway: GatewayOption = None,
+    site_id: SiteIdOption = None,
     site: SiteOption = None,
     lat: LatOption = None,
     lon: LonOption = None,
     external_id: ExternalOption = None,
+    hardware: HardwareOption = None,
     label: LabelOption = None,
     remove_label: Annotated[list[str] | None, typer.Option("--remove-label", metavar="KEY")] = None,
     name: NameOption = None,
-    etag: Annotated[str, typer.Option("--etag", help="Only if it is still this version.")] = "",
+    etag: EtagOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 0,
+    request_id: RequestIdOption = "",
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Change what is named and nothing else; an empty text clears a field.
+    """Change what is named and nothing else; an empty text clears a field. Devices named one by one: all or none.
 
     Examples:
         cityfleet device update rain-07 --ward 00004 --lat 21.03 --lon 105.84
-        cityfleet device update rain-07 --gateway "" --label owner=cepa --remove-label pilot
+        cityfleet device update rain-07 rain-08 --gateway "" --label owner=cepa --remove-label pilot
+        cityfleet device update --filter 'ward_code = "00070" AND device_type = "gauge-rain"' --label season=wet
     """
-    labels = _labels(label)
-    device = _message(device_id, name, device_type, ward, gateway, site, lat, lon, external_id, labels)
-    device.etag = etag
-    given = {
-        "display_name": name,
-        "device_type": device_type,
-        "ward_code": ward,
-        "gateway": gateway,
-        "site": site,
-        "latitude": lat,
-        "longitude": lon,
-        "external_id": external_id,
-    }
+    device_many.ids_or_filter(device_ids, filter_text)
+    values = (name, device_type, gateway, ward, site, site_id, lat, lon, external_id, hardware)
+    given, labels = dict(zip(SETTABLE, values, strict=True)), labels_of(label)
     paths = [field for field, value in given.items() if value is not None]
     paths += [f"labels.{key}" for key in (*labels, *(remove_label or ()))]
     if not paths:
         raise CommandError("nothing to change", ExitCode.USAGE, "name a field, as in --ward 00070")
-    request = pb.UpdateDeviceRequest(device=device)
-    request.update_mask.paths.extend(paths)
+    if etag and len(device_ids or ()) != 1:
+        raise CommandError("an etag is of one device", ExitCode.USAGE, "name that device alone")
+    device, made_id = _message(given, labels), request_id_of(request_id)
     with connect(registry, config, data) as client:
-        updated = client.devices.UpdateDevice(request, timeout=CALL_S)
-    _show([_row(updated)], output)
+        if filter_text:
+            bulk = pb.BulkUpdateDevicesRequest(
+                filter=filter_text, device=device, validate_only=dry_run, request_id=made_id
+            )
+            bulk.update_mask.paths.extend(paths)
+
+            def start(expected: int) -> Any:
+                bulk.expected_count = expected
+                return client.devices.BulkUpdateDevices(bulk, timeout=CALL_S)
+
+            done = device_many.run_by_filter(
+                client, start, filter_text, "Change", yes=yes, dry_run=dry_run, wait=wait, timeout_s=timeout
+            )
+            show_done(done, output)
+            return
+        ids = device_ids or []
+        if not dry_run:
+            confirm("Change", len(ids), "device", yes=yes)
+        batch = pb.BatchUpdateDevicesRequest(validate_only=dry_run, request_id=made_id)
+        for device_id in ids:
+            one = batch.requests.add(device=device)
+            one.device.name, one.device.etag = f"devices/{device_id}", etag
+            one.update_mask.paths.extend(paths)
+        if len(ids) == 1:
+            batch.requests[0].validate_only, batch.requests[0].request_id = dry_run, made_id
+            show_device(client.devices.UpdateDevice(batch.requests[0], timeout=CALL_S), output)
+            return
+        updated = client.devices.BatchUpdateDevices(batch, timeout=CALL_S)
+    show_devices(updated.devices, output)
+
+
+app.command()(device_end.decommission)
+app.command()(device_end.delete)
+app.command()(device_end.undelete)
+app.command()(device_end.purge)
 
 
 @app.command()
-def decommission(
-    device_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The devices.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+def count(
+    group_by: Annotated[
+        list[str] | None, typer.Option("--by", metavar="FIELD", help="Count for each value; up to 3.")
+    ] = None,
+    filter_text: FilterOption = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="The largest this many; 0: 1000.")] = 0,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Take devices out of service: their tokens end for good, their ids stay taken, their readings stay stored.
+    """Count devices: all that match, or for each value of some fields, the most frequent first.
+
+    Examples:
+        cityfleet device count --filter 'health = bad'
+        cityfleet device count --by ward_code --by health
+        cityfleet device count --by reported.firmware_version --filter 'device_type = "gauge-rain"' -o csv
+    """
+    fields = tuple(group_by or ())
+    request = pb.AggregateDevicesRequest(filter=filter_text, group_by=fields, max_groups=limit)
+    with connect(registry, config, data) as client:
+        counted = client.devices.AggregateDevices(request, timeout=CALL_S)
+    if not fields:
+        show_one({"devices": counted.total_devices}, ("devices",), output, name="devices")
+        return
+    rows = (dict(zip(fields, group.values, strict=True)) | {"devices": group.devices} for group in counted.groups)
+    shown = show(rows, (*fields, "devices"), output, name=fields[0])
+    if shown < counted.total_groups:
+        typer.echo(f"{counted.total_groups - shown} smaller groups are not shown; --limit shows more", err=True)
+
+
+@app.command()
+def history(
+    device_id: IdArgument,
+    limit: LimitOption = 0,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Where a device was, from when to when, the newest first.
 
     Example:
-        cityfleet device decommission wl-long-bien-01 rain-07
+        cityfleet device history rain-07
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise CommandError("nobody to ask here", ExitCode.USAGE, "--yes, if you mean it")
-        count = f"{len(device_ids)} devices" if len(device_ids) > 1 else device_ids[0]
-        typer.confirm(f"Decommission {count} for good?", abort=True)
-    rows = []
+    request = pb.ListDevicePlacementsRequest(parent=f"devices/{device_id}")
     with connect(registry, config, data) as client:
-        for device_id in device_ids:
-            request = pb.DecommissionDeviceRequest(name=f"devices/{device_id}")
-            rows.append(_row(client.devices.DecommissionDevice(request, timeout=CALL_S)))
-    _show(rows, output)
+        found = pages(client.devices.ListDevicePlacements, request, "placements", limit)
+        rows = (row_of(placement, "device_id") | {"device_id": device_id} for placement in found)
+        columns = ("start_time", "end_time", "gateway", "site_id", "ward_code", "latitude", "longitude")
+        show(rows, columns, output, name="start_time")
 
 
 @app.command("rotate-token")
@@ -222,94 +319,44 @@ def rotate_token(
     Example:
         cityfleet device rotate-token wl-long-bien-01 --keep-previous
     """
-    request = pb.RotateDeviceTokenRequest(name=f"devices/{device_id}", keep_previous=keep_previous)
+    request = pb.RotateDeviceTokenRequest(
+        name=f"devices/{device_id}", keep_previous=keep_previous, request_id=request_id_of("")
+    )
     with connect(registry, config, data) as client:
         rotated = client.devices.RotateDeviceToken(request, timeout=CALL_S)
     _show_with_token(rotated.device, rotated.token, output)
 
 
-def _message(
-    device_id: str,
-    name: str | None,
-    device_type: str | None,
-    ward: str | None,
-    gateway: str | None,
-    site: str | None,
-    lat: float | None,
-    lon: float | None,
-    external_id: str | None,
-    labels: dict[str, str],
-) -> pb.Device:
-    return pb.Device(
-        name=f"devices/{device_id}",
-        display_name=name or "",
-        device_type=device_type or "",
-        ward_code=ward or "",
-        gateway=gateway or "",
-        site=site or "",
-        latitude=lat,
-        longitude=lon,
-        external_id=external_id or "",
-        labels=labels,
-    )
+def _message(given: dict[str, Any], labels: dict[str, str]) -> pb.Device:
+    return pb.Device(**{field: value for field, value in given.items() if value is not None}, labels=labels)
 
 
-def _labels(pairs: list[str] | None) -> dict[str, str]:
-    labels = {}
-    for pair in pairs or ():
-        key, separator, value = pair.partition("=")
-        if not key or not separator:
-            raise CommandError(f"`{pair}` is not KEY=VALUE", ExitCode.USAGE, "as in --label owner=tnmt")
-        labels[key] = value
-    return labels
+def _watch(client: RegistryClient, filter_text: str, order_by: str, limit: int, output: OutputFormat) -> None:
+    if order_by or limit:
+        raise CommandError("a watch has no order and no end", ExitCode.USAGE, "leave --order-by and --limit out")
+    if output in (OutputFormat.JSON, OutputFormat.YAML):
+        raise CommandError("a watch prints line by line", ExitCode.USAGE, "-o ndjson")
+    changes: Iterator[dict[str, Any]] = watch_devices(client, pb.WatchDevicesRequest(filter=filter_text))
+    try:
+        for row in changes:
+            _show_change(row, output)
+    except KeyboardInterrupt:
+        return
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _pages(client: RegistryClient, filter_text: str, limit: int) -> Iterator[pb.Device]:
-    request = pb.ListDevicesRequest(page_size=min(limit or PAGE, PAGE), filter=filter_text)
-    left = limit
-    while True:
-        page = client.devices.ListDevices(request, timeout=CALL_S)
-        yield from page.devices[:left] if limit else page.devices
-        left -= len(page.devices)
-        if not page.next_page_token or (limit and left <= 0):
-            return
-        request.page_token = page.next_page_token
+def _show_change(row: dict[str, Any], output: OutputFormat) -> None:
+    if output in (OutputFormat.TABLE, OutputFormat.WIDE):
+        columns = COLUMNS[:-1] if output is OutputFormat.TABLE else (*COLUMNS[:-1], *WIDE)
+        print("  ".join(str(row[column] or "-") for column in ("change", *columns)), flush=True)
+    elif output is OutputFormat.CSV:
+        raise CommandError("a watch has no csv", ExitCode.USAGE, "-o ndjson")
+    else:
+        show([row], (), output, name="device_id")
 
 
 def _show_with_token(device: pb.Device, token: str, output: OutputFormat) -> None:
-    row = _row(device) | ({"token": token} if token else {})
-    _show([row], output, ("token",))
-    if token and output is OutputFormat.TABLE:
+    show_device(device, output, {"token": token} if token else None)
+    if token and output in (OutputFormat.TABLE, OutputFormat.WIDE):
         print(f"\ntoken: {token}\nIt is shown this once: put it on the device now.")
     elif token and output is OutputFormat.NAME:
-        print(f"token: {token}", file=sys.stderr)
-
-
-def _show(rows: list[dict[str, Any]], output: OutputFormat, more_csv: tuple[str, ...] = ()) -> None:
-    columns = (*CSV_COLUMNS, *more_csv) if output is OutputFormat.CSV else COLUMNS
-    show(rows, columns, output, name="device_id")
-
-
-def _row(device: pb.Device) -> dict[str, Any]:
-    return {
-        "device_id": device.name.removeprefix("devices/"),
-        "device_num": device.device_num,
-        "device_type": device.device_type,
-        "state": pb.Device.State.Name(device.state).removeprefix("STATE_").lower(),
-        "ward_code": device.ward_code,
-        "gateway": device.gateway,
-        "site": device.site,
-        "display_name": device.display_name,
-        "latitude": device.latitude if device.HasField("latitude") else None,
-        "longitude": device.longitude if device.HasField("longitude") else None,
-        "external_id": device.external_id,
-        "labels": dict(sorted(device.labels.items())),
-        "etag": device.etag,
-        "create_time": device.create_time.ToJsonString(),
-        "update_time": device.update_time.ToJsonString(),
-    }
+        typer.echo(f"token: {token}", err=True)

@@ -1,6 +1,7 @@
 """Errors as a person reads them: one line of reason, one of remedy, and the exit code of DESIGN's contract."""
 
 import sys
+from collections.abc import Sequence
 from enum import IntEnum
 
 import grpc
@@ -28,6 +29,21 @@ class CommandError(Exception):
         self.remedy = remedy
 
 
+# What to do about a code whose message cannot know how the caller came here.
+_CODE_REMEDIES = {
+    grpc.StatusCode.UNAVAILABLE: "is the registry running? `cityfleet up` starts one, --registry HOST:PORT names one, "
+    "`cityfleet context list` shows those you know",
+    grpc.StatusCode.UNAUTHENTICATED: "say who you are: a token by `cityfleet context set NAME --token-file FILE`, or "
+    "CITYFLEET_TOKEN_FILE=FILE; on the registry's machine --data FOLDER is enough",
+    grpc.StatusCode.PERMISSION_DENIED: "an administrator grants roles: `cityfleet account update`",
+    grpc.StatusCode.UNIMPLEMENTED: "the registry is older than this command: upgrade it, or use its own `cityfleet`",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "what was asked for may have been done: look, then try again",
+}
+_REASON_REMEDIES = {
+    "ETAG_MISMATCH": "read it again (`get -o yaml`), look at what changed, then repeat with its etag",
+    "REQUEST_ID_REUSED": "take a new request id for another request",
+    "RESUME_TOKEN_UNUSABLE": "begin the watch anew, without a resume token",
+}
 _GRPC_CODES = {
     grpc.StatusCode.NOT_FOUND: ExitCode.NOT_FOUND,
     grpc.StatusCode.PERMISSION_DENIED: ExitCode.PERMISSION,
@@ -51,28 +67,30 @@ def exit_code_of(exc: Exception) -> int:
 
 
 def _say_status(exc: grpc.Call) -> None:
-    """A call's error: the sentence, code and reason, then each wrong field if there are several."""
-    reason, violations = "", []
+    """A call's error: the sentence with its code and reason, each wrong field if there are several, and the remedy."""
+    reason, violations, links = "", [], []
     try:
         status = rpc_status.from_call(exc)
     except ValueError:  # details that contradict the status
         status = None
     for detail in status.details if status is not None else ():
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        info, bad, link = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.Help()
         if detail.Unpack(info):
             reason = info.reason
         elif detail.Unpack(bad):
             violations = list(bad.field_violations)
+        elif detail.Unpack(link):
+            links = [f"{entry.description} {entry.url}".strip() for entry in link.links]
     code = exc.code().name
-    remedy = ""
-    if exc.code() is grpc.StatusCode.UNAVAILABLE and not reason:
-        remedy = "is the registry running? `cityfleet up` starts it; --registry HOST:PORT names another"
-    _say(f"{exc.details()} [{code}{f' {reason}' if reason and reason != code else ''}]", remedy)
-    for violation in violations if len(violations) > 1 else ():
-        print(f"  {violation.field}: {violation.description} [{violation.reason}]", file=sys.stderr)
+    remedy = _REASON_REMEDIES.get(reason, "") or "; ".join(links)
+    if not remedy and reason in ("", code):
+        remedy = _CODE_REMEDIES.get(exc.code(), "")
+    fields = violations if len(violations) > 1 else ()
+    said = [f"  {entry.field}: {entry.description} [{entry.reason}]" for entry in fields]
+    _say(f"{exc.details()} [{code}{f' {reason}' if reason and reason != code else ''}]", remedy, said)
 
 
-def _say(message: str, remedy: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _say(message: str, remedy: str, more: Sequence[str] = ()) -> None:
+    print("\n".join([f"error: {message}", *more]), file=sys.stderr)
     if remedy:
         print(f"  try: {remedy}", file=sys.stderr)

@@ -1,10 +1,12 @@
 """The command's root: gathers the nouns and turns every error into a sentence and an exit code."""
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
-from cli import device, import_, metric, operator_, quarantine, store, type_
+from cli import context, device, group, import_, metric, operator_, quarantine, savedquery, site, store, type_, ward
 from cli.backup import backup
 from cli.demo import demo
 from cli.doctor import doctor
@@ -36,6 +38,11 @@ app.add_typer(store.app, name="store")
 app.add_typer(metric.app, name="metric")
 app.add_typer(type_.app, name="type")
 app.add_typer(device.app, name="device")
+app.add_typer(site.app, name="site")
+app.add_typer(ward.app, name="ward")
+app.add_typer(group.app, name="group")
+app.add_typer(savedquery.app, name="savedquery")
+app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
 app.add_typer(quarantine.app, name="quarantine")
@@ -43,8 +50,17 @@ app.command(hidden=True)(demo)
 
 
 @app.callback()
-def root() -> None:
+def root(
+    context_name: Annotated[
+        str,
+        typer.Option(
+            "--context", metavar="NAME", envvar="CITYFLEET_CONTEXT", help="Deployment to speak to; see `context`."
+        ),
+    ] = "",
+) -> None:
     """Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse."""
+    if context_name:  # the environment carries it to whoever connects
+        os.environ["CITYFLEET_CONTEXT"] = context_name
 
 
 def main() -> None:

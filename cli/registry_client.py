@@ -1,18 +1,24 @@
-"""The registry as the commands see it: its typed stubs on one channel."""
+"""The registry as the commands see it: its typed stubs on one channel, which says who is calling."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import grpc
 import typer
+from google.longrunning import operations_pb2_grpc
 
+from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub, AuditServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from cityfleet.registry.v1.device_type_pb2_grpc import DeviceTypeServiceStub
+from cityfleet.registry.v1.group_pb2_grpc import GroupServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
 from cityfleet.registry.v1.operator_pb2_grpc import OperatorServiceStub
+from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub, WardServiceStub
+from cli.contexts import chosen_context
+from cli.errors import CommandError, ExitCode
 from cli.settings import load_settings
 from runtime import runfile
 
@@ -21,42 +27,124 @@ RegistryOption = Annotated[
     typer.Option(
         "--registry",
         metavar="HOST:PORT",
-        help="Registry to talk to. Default: the one on the data folder, else `registry.listen` of the settings.",
+        help="Registry to talk to. Default: the context's, else the one on the data folder, else `registry.listen`.",
     ),
 ]
-# Deadline of every call but the import.
+# Deadline of every call but streams.
 CALL_S = 30.0
+# The token of the deployment's first administrator, made by the registry in its data folder.
+ADMIN_SECRET = "registry-admin"  # noqa: S105 - a file name
 
 
-@dataclass(frozen=True)
 class RegistryClient:
-    metrics: MetricServiceStub
-    types: DeviceTypeServiceStub
-    devices: DeviceServiceStub
-    operators: OperatorServiceStub
+    """The registry's services on one channel."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.metrics = MetricServiceStub(channel)
+        self.types = DeviceTypeServiceStub(channel)
+        self.devices = DeviceServiceStub(channel)
+        self.sites = SiteServiceStub(channel)
+        self.wards = WardServiceStub(channel)
+        self.groups = GroupServiceStub(channel)
+        self.access = AccessServiceStub(channel)
+        self.audit = AuditServiceStub(channel)
+        self.operators = OperatorServiceStub(channel)
+        self.operations = operations_pb2_grpc.OperationsStub(channel)
 
 
 @contextmanager
 def connect(address: str, config: Path | None, data: Path | None) -> Iterator[RegistryClient]:
-    """Open a channel; `address` is HOST:PORT, empty for the one that the settings lead to."""
+    """Open a channel; `address` is HOST:PORT, empty for the one that the context or the settings lead to.
+
+    Raises: CommandError for a context that is not there, or a token that cannot be read.
+    """
+    target, token = endpoint(address, config, data, os.environ)
     options = [("grpc.max_receive_message_length", 64 << 20)]
-    with grpc.insecure_channel(address or _default_address(config, data), options=options) as channel:
-        yield RegistryClient(
-            MetricServiceStub(channel),
-            DeviceTypeServiceStub(channel),
-            DeviceServiceStub(channel),
-            OperatorServiceStub(channel),
-        )
+    with grpc.insecure_channel(target, options=options) as channel:
+        yield RegistryClient(grpc.intercept_channel(channel, _Bearer(token)) if token else channel)
 
 
 def address_of(address: str, config: Path | None, data: Path | None) -> str:
     """HOST:PORT that `connect` goes to."""
-    return address or _default_address(config, data)
+    return endpoint(address, config, data, os.environ)[0]
 
 
-def _default_address(config: Path | None, data: Path | None) -> str:
-    settings = load_settings(config, data)
-    running = runfile.read(settings.data_path, "registry")
-    if running is not None and "grpc" in running.addresses:
-        return running.addresses["grpc"]
-    return f"{settings.registry.listen.host}:{settings.registry.listen.port}"
+def endpoint(address: str, config: Path | None, data: Path | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The registry's HOST:PORT and the caller's token, empty if he has none.
+
+    The token: CITYFLEET_TOKEN_FILE, else the context's, else the administrator's on the data folder. That one goes
+    only to the registry of that folder or where --data is given beside --registry, never to an address alone.
+    """
+    token_file = environ.get("CITYFLEET_TOKEN_FILE", "")
+    # What is named on the command line comes before any context.
+    context = None if address or config or data else chosen_context(environ)
+    if context is not None and context.registry:
+        target, folder = context.registry, None
+    else:
+        settings = load_settings(config, data)
+        folder = None if address and not (data or environ.get("CITYFLEET_DATA_DIR")) else settings.data_path
+        target = address or _running_address(settings.data_path)
+        target = target or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
+    if token_file or (context is not None and context.token_file):
+        return target, _token(Path(token_file or (context.token_file if context else "")).expanduser())
+    return target, _admin_token(folder) if folder is not None else ""
+
+
+def _running_address(data_path: Path) -> str:
+    running = runfile.read(data_path, "registry")
+    return running.addresses.get("grpc", "") if running is not None else ""
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandError(f"cannot read the token in {path}: {exc}", ExitCode.PERMISSION) from exc
+    if not token or not token.isascii() or not token.isprintable():
+        raise CommandError(f"{path} holds no token: one line of printable characters", ExitCode.PERMISSION)
+    return token
+
+
+def _admin_token(data_path: Path) -> str:
+    """Empty if there is none, or it is not ours to read: then the registry says what it thinks of that."""
+    try:
+        return (data_path / "secrets" / ADMIN_SECRET).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+):
+    """Puts `authorization: Bearer TOKEN` on every call."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = ("authorization", f"Bearer {token}")
+
+    def _call(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:
+        given = _Details(
+            details.method,
+            details.timeout,
+            (*(details.metadata or ()), self._entry),
+            details.credentials,
+            details.wait_for_ready,
+            details.compression,
+        )
+        return continuation(given, request)
+
+    intercept_unary_unary = _call
+    intercept_unary_stream = _call
+    intercept_stream_unary = _call
+    intercept_stream_stream = _call

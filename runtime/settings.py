@@ -10,8 +10,10 @@ import msgspec
 T = TypeVar("T", bound=msgspec.Struct)
 
 ENV_PREFIX = "CITYFLEET_"
-# Variables of the same prefix that are not settings: where the tests find recorded data, where the CLI finds its file.
-NOT_SETTINGS = frozenset({"CITYFLEET_DATA", "CITYFLEET_CONFIG", "CITYFLEET_SUPERVISOR_PID"})
+# Variables of the same prefix that are not settings: where the tests find recorded data, where the CLI finds its files.
+NOT_SETTINGS = frozenset(
+    {"CITYFLEET_DATA", "CITYFLEET_CONFIG", "CITYFLEET_CONTEXT", "CITYFLEET_TOKEN_FILE", "CITYFLEET_SUPERVISOR_PID"}
+)
 
 
 class SettingsError(Exception):

@@ -108,9 +108,9 @@ def test_a_device_lives_from_create_to_decommission(cf):
         *("--lat", "21.0437", "--lon", "105.85885", "-l", "owner=tnmt", "-l", "pilot=yes", "-o", "json"),
     )
     assert code == 0, err
-    (created,) = json.loads(out)
+    created = json.loads(out)
     assert len(created["token"]) == 43
-    (device,) = json.loads(cf("device", "get", "wl-1", "-o", "json")[1])
+    device = json.loads(cf("device", "get", "wl-1", "-o", "json")[1])
     assert device == {key: value for key, value in created.items() if key != "token"}
     assert device["labels"] == {"owner": "tnmt", "pilot": "yes"}
 
@@ -118,7 +118,7 @@ def test_a_device_lives_from_create_to_decommission(cf):
         "device", "update", "wl-1", "--ward", "", "--remove-label", "pilot", "-l", "owner=a b", "-o", "json"
     )
     assert code == 0, err
-    (updated,) = json.loads(out)
+    updated = json.loads(out)
     assert (updated["ward_code"], updated["labels"], updated["site"]) == ("", {"owner": "a b"}, "Cầu Long Biên")
     assert cf("device", "update", "wl-1", "--site", "x", "--etag", device["etag"])[0] == 1
     assert cf("device", "list", "--label", "owner=a b", "--type", "gauge", "-o", "name")[1] == "wl-1\n"

@@ -1,0 +1,77 @@
+"""Contexts: the deployments that a person works with, by name, in one file of his own (mode 0600)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from cli.errors import CommandError, ExitCode
+
+
+class DeploymentContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where one deployment is. Empty: as the settings say."""
+
+    # HOST:PORT.
+    registry: str = ""
+    # A file that holds the caller's token and nothing else.
+    token_file: str = ""
+    # http://HOST:PORT of the store, for `cityfleet query`.
+    store_url: str = ""
+
+
+class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    current: str = ""
+    contexts: dict[str, DeploymentContext] = {}
+
+
+def contexts_path(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".config"
+    return Path(base) / "cityfleet" / "contexts.yaml"
+
+
+def read_contexts(path: Path) -> Contexts:
+    """What the file says; none: no contexts. Raises: CommandError."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=Contexts)
+    except FileNotFoundError:
+        return Contexts()
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as exc:
+        raise CommandError(f"cannot read {path}: {exc}", ExitCode.USAGE, "mend the file, or delete it") from exc
+
+
+def write_contexts(path: Path, contexts: Contexts) -> None:
+    """Replace the file as a whole; other users cannot read it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(msgspec.yaml.encode(contexts))
+        draft.replace(path)
+    except OSError as exc:
+        raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def chosen_context(environ: Mapping[str, str]) -> DeploymentContext | None:
+    """The one that CITYFLEET_CONTEXT names, else the current one; None if there is none. Raises: CommandError.
+
+    A deployment that is named outright (CITYFLEET_DATA_DIR, CITYFLEET_CONFIG) comes before the current context, not
+    before a named one.
+    """
+    stored = read_contexts(contexts_path(environ))
+    name = environ.get("CITYFLEET_CONTEXT", "")
+    if not name:
+        if environ.get("CITYFLEET_DATA_DIR") or environ.get("CITYFLEET_CONFIG"):
+            return None
+        name = stored.current
+    if not name:
+        return None
+    if name not in stored.contexts:
+        known = ", ".join(sorted(stored.contexts)) or "none yet"
+        raise CommandError(
+            f"there is no context `{name}`; known: {known}",
+            ExitCode.USAGE,
+            f"cityfleet context set {name} --registry HOST:PORT",
+        )
+    return stored.contexts[name]

@@ -1,0 +1,190 @@
+"""Devices out of service and back: decommission, delete, undelete, purge; one by one or all that match."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cityfleet.registry.v1 import device_pb2 as pb
+from cli.confirm import confirm
+from cli.device_many import IdsArgument, ids_or_filter, run_by_filter, show_done
+from cli.device_rows import show_devices
+from cli.errors import CommandError, ExitCode
+from cli.options import DryRunOption, FilterOption, TimeoutOption, WaitOption, YesOption, request_id_of
+from cli.output import OutputFormat, OutputOption
+from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
+from cli.settings import ConfigOption, DataOption
+
+
+def decommission(
+    device_ids: IdsArgument = None,
+    filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Take devices out of service: their tokens end for good, their ids stay taken, their readings stay stored.
+
+    Examples:
+        cityfleet device decommission wl-long-bien-01 rain-07
+        cityfleet device decommission --filter 'site_id = "bts-0042"' --dry-run
+    """
+    with connect(registry, config, data) as client:
+        _end(
+            client,
+            (device_ids, filter_text),
+            "Decommission",
+            pb.BulkDeleteDevicesRequest.ACTION_DECOMMISSION,
+            lambda name: client.devices.DecommissionDevice(
+                pb.DecommissionDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")),
+                timeout=CALL_S,
+            ),
+            (yes, dry_run, wait, timeout),
+            output,
+        )
+
+
+def delete(
+    device_ids: IdsArgument = None,
+    filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Decommission devices and hide them; for 30 days `undelete` brings them back, without their tokens.
+
+    Examples:
+        cityfleet device delete rain-07
+        cityfleet device delete --filter 'labels.pilot = "2024"'
+    """
+    with connect(registry, config, data) as client:
+        _end(
+            client,
+            (device_ids, filter_text),
+            "Delete",
+            pb.BulkDeleteDevicesRequest.ACTION_DELETE,
+            lambda name: client.devices.DeleteDevice(
+                pb.DeleteDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")), timeout=CALL_S
+            ),
+            (yes, dry_run, wait, timeout),
+            output,
+        )
+
+
+def undelete(
+    device_ids: IdsArgument = None,
+    filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Bring deleted devices back; each needs a new token then (`device rotate-token`).
+
+    Examples:
+        cityfleet device list --state deleted
+        cityfleet device undelete rain-07
+    """
+    if dry_run and not filter_text:
+        raise CommandError(
+            "--dry-run goes with --filter here", ExitCode.USAGE, "device list --state deleted shows them"
+        )
+    with connect(registry, config, data) as client:
+        _end(
+            client,
+            (device_ids, _deleted(filter_text)),
+            "Undelete",
+            pb.BulkDeleteDevicesRequest.ACTION_UNDELETE,
+            lambda name: client.devices.UndeleteDevice(
+                pb.UndeleteDeviceRequest(name=name, request_id=request_id_of("")), timeout=CALL_S
+            ),
+            (yes, dry_run, wait, timeout),
+            output,
+        )
+
+
+def purge(
+    filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 0,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Take deleted devices away for good, before their 30 days are over. Their ids and numbers stay taken.
+
+    Example:
+        cityfleet device purge --filter 'device_id = "test-*"' --dry-run
+    """
+    with connect(registry, config, data) as client:
+        _end(
+            client,
+            (None, _deleted(filter_text)),
+            "Purge",
+            pb.BulkDeleteDevicesRequest.ACTION_PURGE,
+            None,
+            (yes, dry_run, wait, timeout),
+            output,
+        )
+
+
+def _deleted(filter_text: str) -> str:
+    """The filter, of deleted devices alone."""
+    if not filter_text.strip():
+        return ""
+    return "state = deleted" if filter_text.strip() == "*" else f"state = deleted AND ({filter_text})"
+
+
+def _end(
+    client: RegistryClient,
+    which: tuple[list[str] | None, str],
+    what: str,
+    action: "pb.BulkDeleteDevicesRequest.Action.ValueType",
+    one: Callable[[str], pb.Device] | None,
+    how: tuple[bool, bool, bool, float],
+    output: OutputFormat,
+) -> None:
+    """Decommission, delete and their like: one call a device, or an operation for a filter."""
+    (device_ids, filter_text), (yes, dry_run, wait, timeout_s) = which, how
+    ids_or_filter(device_ids, filter_text)
+    is_final = what in ("Decommission", "Purge")
+    if device_ids and one is not None:
+        if not dry_run:
+            confirm(what, len(device_ids), "device", yes=yes, is_final=is_final)
+        show_devices([one(f"devices/{device_id}") for device_id in device_ids], output)
+        return
+    request = pb.BulkDeleteDevicesRequest(
+        filter=filter_text, action=action, validate_only=dry_run, request_id=request_id_of("")
+    )
+
+    def start(expected: int) -> Any:
+        request.expected_count = expected
+        return client.devices.BulkDeleteDevices(request, timeout=CALL_S)
+
+    done = run_by_filter(
+        client,
+        start,
+        filter_text,
+        what,
+        yes=yes,
+        dry_run=dry_run,
+        wait=wait,
+        timeout_s=timeout_s,
+        is_final=is_final,
+    )
+    show_done(done, output)
