@@ -15,7 +15,6 @@ from loadtest.bench.catalogue import ENTRIES, Entry, chosen, is_there
 from loadtest.bench.reports import figures_of
 
 Line = dict[str, Any]
-_LIMIT_S = 600.0
 
 
 def run(entry: Entry, duration_s: float | None) -> list[Line]:
@@ -33,7 +32,7 @@ def run(entry: Entry, duration_s: float | None) -> list[Line]:
                 lines += figures_of(json.loads(line))
             else:
                 print(line, end="", flush=True)
-            if time.monotonic() - started > _LIMIT_S:
+            if time.monotonic() - started > entry.limit_s:
                 process.kill()
     if process.returncode:
         print(f"== {entry.module} failed with status {process.returncode}", flush=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 class Entry(NamedTuple):
     """`arguments`: of `python -m loadtest.bench.{module}`; entries with the same ones share a run.
 
-    `has_duration`: it takes `--duration`, seconds of load.
+    `has_duration`: it takes `--duration`, seconds of load. `limit_s`: it is ended when it takes longer.
     """
 
     id: str
@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     aim: float
     less_is_better: bool = True
     has_duration: bool = False
+    limit_s: float = 600.0
 
     def judge(self, value: float) -> str:
         for word, limit in (("aim", self.aim), ("goal", self.goal)):
@@ -28,6 +29,10 @@ class Entry(NamedTuple):
 
 def _rate(id_: str, module: str, goal: float, aim: float) -> Entry:
     return Entry(id_, "ingest", module, (id_,), goal, aim, less_is_better=False, has_duration=True)
+
+
+def _registry(id_: str, goal: float, aim: float, *, less_is_better: bool = True) -> Entry:
+    return Entry(id_, "registry", "registry", (), goal, aim, less_is_better, limit_s=3600.0)
 
 
 ENTRIES = (
@@ -50,6 +55,13 @@ ENTRIES = (
         Entry(f"durability_{name}", "ingest", "durability_cost", (name,), 0.9, 0.95, False, has_duration=True)
         for name in ("packed_64", "single_64_batch", "single_64_senml_json", "thin_12000")
     ),
+    _registry("registry_import_per_s", 10_000, 20_000, less_is_better=False),
+    _registry("registry_get_p99_ms", 5, 2),
+    _registry("registry_list_p99_ms", 50, 20),
+    _registry("registry_count_by_ward_ms", 200, 100),
+    _registry("registry_snapshot_s", 10, 5),
+    _registry("registry_change_visible_s", 1, 0.2),
+    _registry("registry_rss_mb", 500, 300),
 )
 GROUPS = ("ingest", "registry", "ioc")
 

@@ -1,0 +1,127 @@
+"""The registry of a city, on SQLite and on PostgreSQL: import, get, list, count, the snapshot to ingest, memory.
+
+`python -m loadtest.bench.registry [--devices N] [--database sqlite|postgresql]`. Of two databases a figure is the worse
+one; `by_database` has both. Environment: DEVICES, in place of --devices.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from loadtest.bench import registry_queries as queries
+from loadtest.bench.registry_city import import_devices, put_sites, put_types
+from loadtest.bench.registry_stage import DATABASES, RegistryStage, running_stage
+from loadtest.bench.registry_watch import Node
+from loadtest.bench.result import say
+from loadtest.fleet.registered import RegisteredCity
+
+DEVICES = 1_000_000
+_GETS = 3_000
+_ROUNDS = 5
+_CHANGES = 50
+_UNITS = {
+    "registry_import_per_s": ("devices/s", False),
+    "registry_get_p99_ms": ("ms", True),
+    "registry_list_p99_ms": ("ms", True),
+    "registry_count_by_ward_ms": ("ms", True),
+    "registry_snapshot_s": ("s", True),
+    "registry_change_visible_s": ("s", True),
+    "registry_rss_mb": ("MB", True),
+}
+Measured = dict[str, Any]
+
+
+def measure(database: str, city: RegisteredCity, file: Path, folder: Path) -> Measured:
+    """All figures of one database, and under `detail` what they are made of."""
+    with running_stage(database, folder) as stage:
+        with asyncio.Runner() as runner:  # one loop: gRPC's threads live on after a loop and miss it
+            runner.run(put_types(stage))
+            sites_per_s = runner.run(put_sites(stage, city))
+            imported = import_devices(stage, file, city.devices)
+            found = runner.run(_ask(stage, city))
+        found["registry_import_per_s"] = imported["per_s"]
+        found["registry_rss_mb"] = stage.rss_bytes(peak=True) / 1e6
+        found["detail"] |= {"import": imported, "sites_per_s": sites_per_s, "rss_now_mb": stage.rss_bytes() / 1e6}
+        return found
+
+
+async def _ask(stage: RegistryStage, city: RegisteredCity) -> Measured:
+    gets = await queries.time_gets(stage, city, _GETS)
+    pages = await queries.time_pages(stage, city, _ROUNDS)
+    by_question = {name: queries.p99(seconds) * 1e3 for name, seconds in pages.items()}
+    counts = await queries.time_counts(stage, "ward_code", 2 * _ROUNDS)
+    async with Node(stage) as node:
+        if len(node) != city.devices:
+            raise RuntimeError(f"the index has {len(node)} of {city.devices} devices")
+        changes = [await node.time_change(city, number) for number in range(_CHANGES)]
+    return {
+        "registry_get_p99_ms": queries.p99(gets) * 1e3,
+        # The slowest kind of question: any list is to be fast.
+        "registry_list_p99_ms": max(by_question.values()),
+        "registry_count_by_ward_ms": statistics.median(counts) * 1e3,
+        "registry_snapshot_s": node.snapshot_s,
+        "registry_change_visible_s": queries.p99(changes),
+        "detail": {
+            "get_median_ms": statistics.median(gets) * 1e3,
+            "list_p99_ms": dict(sorted(by_question.items(), key=lambda item: -item[1])),
+            "count_max_ms": max(counts) * 1e3,
+            "change_median_s": statistics.median(changes),
+        },
+    }
+
+
+def lines(found: dict[str, Measured], devices: int) -> list[Measured]:
+    """Lines of build/bench.json. Args: found: what `measure` gave, by database."""
+    made = []
+    for id_, (unit, less_is_better) in _UNITS.items():
+        values = {database: measured[id_] for database, measured in found.items()}
+        value = (max if less_is_better else min)(values.values())
+        made.append(
+            {
+                "id": id_,
+                "value": value,
+                "unit": unit,
+                "baseline": None,
+                "ratio": None,
+                "runs": list(values.values()),
+                "spread": (max(values.values()) - min(values.values())) / value if value else 0.0,
+                "devices": devices,
+                "by_database": values,
+            }
+        )
+    made[0]["detail"] = {database: measured["detail"] for database, measured in found.items()}
+    return made
+
+
+def _show(found: dict[str, Measured]) -> None:
+    for database, measured in found.items():
+        print(f"-- {database}")
+        for id_, (unit, _) in _UNITS.items():
+            print(f"{id_:28}{measured[id_]:>12,.3f} {unit}")
+        slow = list(measured["detail"]["list_p99_ms"].items())[:8]
+        print("slowest lists, ms:", ", ".join(f"{name} {ms:.1f}" for name, ms in slow))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", type=int, default=int(os.environ.get("DEVICES") or DEVICES))
+    parser.add_argument("--database", choices=DATABASES, action="append", help="default: each of them")
+    options = parser.parse_args()
+    city = RegisteredCity(options.devices)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "city.csv"
+        city.write_csv(file)
+        for database in options.database or DATABASES:
+            found[database] = measure(database, city, file, Path(folder) / database)
+    _show(found)
+    for line in lines(found, options.devices):
+        say(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The city put into a registry, as an engineer does it: types, sites by the API, devices by `cityfleet import`."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from cityfleet.registry.v1 import device_type_pb2, device_type_pb2_grpc, site_pb2, site_pb2_grpc
+from loadtest.bench.processes import cpu_s, family
+from loadtest.bench.registry_stage import RegistryStage
+from loadtest.fleet.devices import GATEWAY, METRICS
+from loadtest.fleet.registered import CitySite, RegisteredCity
+
+_CALLS_AT_ONCE = 16
+_INTERVAL_S = 300
+T = TypeVar("T")
+
+
+async def put_types(stage: RegistryStage) -> None:
+    async with stage.channel() as channel:
+        types = device_type_pb2_grpc.DeviceTypeServiceStub(channel)
+        for name, metrics in METRICS.items():
+            kind = device_type_pb2.DeviceType(
+                name=f"deviceTypes/{name}",
+                is_gateway=name == GATEWAY,
+                expected_interval_s=_INTERVAL_S,
+                metrics=[device_type_pb2.DeviceTypeMetric(metric=metric) for metric in metrics],
+            )
+            await types.ApplyDeviceType(
+                device_type_pb2.ApplyDeviceTypeRequest(device_type=kind), metadata=stage.metadata
+            )
+
+
+async def put_sites(stage: RegistryStage, city: RegisteredCity) -> float:
+    """Create every site by a call of its own; returns sites a second."""
+    started = time.monotonic()
+    async with stage.channel() as channel:
+        sites = site_pb2_grpc.SiteServiceStub(channel)
+
+        async def create(site: CitySite) -> None:
+            request = site_pb2.CreateSiteRequest(site_id=site.site_id, site=_message(site))
+            await sites.CreateSite(request, metadata=stage.metadata)
+
+        await at_once(_CALLS_AT_ONCE, city.all_sites(), create)
+    return city.sites / (time.monotonic() - started)
+
+
+def import_devices(stage: RegistryStage, path: Path, devices: int) -> dict[str, float]:
+    """Import the file; devices a second from the command's start to its end, CPU of both sides, sampled at the end."""
+    before_s, started = stage.cpu_s(), time.monotonic()
+    process = stage.start_cli("import", "devices", str(path), "-o", "json")
+    cli_cpu_s = 0.0
+    while process.poll() is None:
+        cli_cpu_s = max(cli_cpu_s, sum(map(cpu_s, family(process.pid))))
+        time.sleep(0.2)
+    took_s = time.monotonic() - started
+    printed, complaint = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the import failed with {process.returncode}\n{printed}\n{complaint}")
+    (summary,) = json.loads(printed)
+    if summary["created"] != devices:
+        raise RuntimeError(f"{summary['created']} of {devices} devices were created")
+    return {
+        "per_s": devices / took_s,
+        "registry_cpu_us": (stage.cpu_s() - before_s) / devices * 1e6,
+        "cli_cpu_us": cli_cpu_s / devices * 1e6,
+    }
+
+
+async def at_once(limit: int, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do `work` for every item, `limit` of them at a time."""
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(limit):
+            tasks.create_task(worker())
+
+
+def _message(site: CitySite) -> site_pb2.Site:
+    return site_pb2.Site(
+        display_name=site.display_name,
+        kind=site.kind,
+        ward_code=site.ward_code,
+        latitude=site.latitude,
+        longitude=site.longitude,
+        labels={"owner": site.owner},
+    )
