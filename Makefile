@@ -49,8 +49,8 @@ servers:  ## what the tests run beside the project: from Debian where we may ins
 demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and checks the ledger
 	$(BIN)/cityfleet demo $(if $(EXIT),--exit)
 
-test: build servers  ## all tests; ARGS="-k spool" for some
-	$(BIN)/python -m pytest $(ARGS)
+test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(ARGS)
 
 SECONDS ?= 60
 

@@ -65,6 +65,8 @@ class Stage:
         """
         trial, roles = self.trial, self.roles
         trial.history.append("finish")
+        # Whom the faults kept out so far gets in now.
+        await self.fleet.everybody(60)
         self.fleet.stop()
         found = list(problems)
         if not await self.fleet.drain(settle_s):
