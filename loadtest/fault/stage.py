@@ -65,7 +65,7 @@ class Stage:
         """
         trial, roles = self.trial, self.roles
         trial.history.append("finish")
-        # Whom the faults kept out so far gets in now.
+        # Who has not had a turn yet, or was kept out by the faults, sends something now.
         await self.fleet.everybody(60)
         self.fleet.stop()
         found = list(problems)
