@@ -79,7 +79,7 @@ soak: build servers  ## 70 % of the load that it can take, for long: is anything
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools
 	$(STAMP)/lockenv/bin/pip-compile -q --extra dev --generate-hashes --allow-unsafe --strip-extras \
-	  --no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf build dist $(STAMP) $(VENV) proto/gen *.egg-info
