@@ -51,8 +51,8 @@ servers:  ## what the tests run beside the project: from Debian where we may ins
 demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and checks the ledger
 	$(BIN)/cityfleet demo $(if $(EXIT),--exit)
 
-test: build servers  ## all tests; ARGS="-k spool" for some
-	$(BIN)/python -m pytest $(ARGS)
+test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(ARGS)
 
 SECONDS ?= 60
 
@@ -81,7 +81,7 @@ soak: build servers  ## 70 % of the load that it can take, for long: is anything
 lock:  ## resolve pyproject.toml to pinned versions with hashes
 	$(PYTHON) -m venv $(STAMP)/lockenv && $(STAMP)/lockenv/bin/pip install -q pip-tools
 	$(STAMP)/lockenv/bin/pip-compile -q --extra dev --generate-hashes --allow-unsafe --strip-extras \
-	  --no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf build dist $(STAMP) $(VENV) proto/gen *.egg-info

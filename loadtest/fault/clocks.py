@@ -63,8 +63,7 @@ async def _devices(trial: Trial) -> Outcome:
                         outside += 1
                 await asyncio.sleep(0.05)
         problems = []
-        stage.fleet.stop()
-        await stage.fleet.drain(60)
+        await stage.quiet(60)
         await checker.settle(stage.roles, 60)
         wanted = f"SELECT toUnixTimestamp64Milli(ts) FROM ioc.readings WHERE device_id = '{name}' AND ts > '2024-06-01'"
         found = {int(ts) for (ts,) in await asyncio.to_thread(stage.roles.query, wanted)}

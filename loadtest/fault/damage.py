@@ -76,9 +76,18 @@ async def _readings_of_a_record(stage: Stage) -> float:
     return stage.fleet.acknowledged / count if count else 0.0
 
 
+def _number(path: Path) -> int:
+    last = path.stem.rpartition("-")[2]
+    return int(last) if last.isdecimal() else 0
+
+
 def _damage(folder: Path, chance: random.Random) -> list[str]:
-    """Returns what was done, for the history."""
-    files = sorted(path for path in folder.glob("*.seg") if path.stat().st_size)
+    """Returns what was done, for the history.
+
+    The newest segment stays as it is: nothing tells how far one that was not closed went, so nobody could say what is
+    missing at its end.
+    """
+    files = sorted((path for path in folder.glob("*.seg") if path.stat().st_size), key=_number)[:-1]
     done = []
     for path in chance.sample(files, min(len(files), chance.randint(2, 4))):
         size = path.stat().st_size

@@ -39,8 +39,7 @@ async def run(trial: Trial) -> Outcome:
         if not good:
             problems.append("no good message was acknowledged meanwhile")
         sent = each * _SENDERS
-        fleet.stop()
-        await fleet.drain(120)
+        await stage.quiet(120)
         await checker.settle(stage.roles, 300)
         ledger = await asyncio.to_thread(checker.ledger_entries, stage.roles)
         if ledger["quarantined"] != sent:

@@ -123,6 +123,10 @@ class Fleet:
         """Wait until everything sent is acknowledged; whether it was in time."""
         return await self._until(lambda: not any(link.owes for link in self._links), seconds)
 
+    async def everybody(self, seconds: float) -> bool:
+        """Wait until something of each device was acknowledged; whether it was in time."""
+        return await self._until(lambda: all(device.newest_acked >= 0 for device in self.devices), seconds)
+
     async def acknowledges(self, more: int = 1, seconds: float = 60.0) -> float:
         """Wait for so many more acknowledged messages; returns the seconds that took. Raises: TimeoutError."""
         began, wanted = time.monotonic(), self.acked_messages + more

@@ -47,6 +47,15 @@ class Stage:
         except OSError:
             return -1.0
 
+    async def quiet(self, seconds: float) -> bool:
+        """End publishing, and wait until all is acknowledged; whether it was in time.
+
+        Who has not had a turn yet, or was kept out by the faults, sends something before that.
+        """
+        await self.fleet.everybody(60)
+        self.fleet.stop()
+        return await self.fleet.drain(seconds)
+
     async def finish(
         self,
         *,
@@ -65,9 +74,8 @@ class Stage:
         """
         trial, roles = self.trial, self.roles
         trial.history.append("finish")
-        self.fleet.stop()
         found = list(problems)
-        if not await self.fleet.drain(settle_s):
+        if not await self.quiet(settle_s):
             found.append("messages without acknowledgement at the end")
         silent = [device.id for device in self.fleet.devices if device.newest_acked < 0]
         if silent:

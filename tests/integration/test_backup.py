@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+from aiomqtt.exceptions import MqttConnectError
 
 from loadtest.platform import ROLES, Platform, running_platform
 from tests.support.provision import Provisioner
@@ -47,7 +48,7 @@ class Publisher:
         while True:
             try:
                 return await self._publish()
-            except aiomqtt.MqttConnectError:  # strangers are told to come back until the registry has answered
+            except MqttConnectError:  # strangers are told to come back until the registry has answered
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
 

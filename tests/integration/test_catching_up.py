@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from loadtest.fault.devices import provision
 from loadtest.fault.processes import Roles
 from loadtest.fault.proxy import PASS, Fault, Proxy
@@ -38,6 +40,7 @@ async def at_an_insert(roles):
     return done, done + roles.metric("ingest", "cityfleet_ingest_spool_readings")
 
 
+@pytest.mark.slow
 async def test_a_slow_store_catches_up_twice_as_fast_as_devices_at_full_rate_fill_the_spool(tmp_path):
     sequence = Sequence("catching up", PER_MESSAGE, "water_level_m")
     async with contextlib.AsyncExitStack() as stack:

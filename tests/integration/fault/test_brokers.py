@@ -5,7 +5,11 @@ import pytest
 from loadtest.fault.mosquitto import IS_THERE
 from tests.support.fault import hold
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(not IS_THERE, reason="mosquitto is not installed")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not IS_THERE, reason="mosquitto is not installed"),
+]
 
 
 def test_a_restart_of_the_broker_loses_nothing():

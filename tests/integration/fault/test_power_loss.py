@@ -11,6 +11,7 @@ def test_ingest_loses_nothing_acknowledged_by_a_power_loss():
     hold("power_ingest")
 
 
+@pytest.mark.slow
 def test_a_device_that_the_registry_has_created_survives_a_power_loss():
     hold("power_registry")
 

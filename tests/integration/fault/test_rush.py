@@ -7,10 +7,12 @@ from tests.support.fault import hold
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.slow
 def test_everybody_gets_in_when_all_come_again_at_once():
     hold("reconnect_storm")
 
 
+@pytest.mark.slow
 def test_clients_that_never_finish_their_connect_keep_nobody_out():
     hold("slow_loris")
 

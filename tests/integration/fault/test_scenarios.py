@@ -11,7 +11,8 @@ from loadtest.fault.trial import again, perform
 SCALE = 0.1  # twenty kills of ingest
 SHORT = 0.05
 # store_slow is left to `make fault`: a full rate is no load for a machine that runs other tests.
-QUICK = ("kill_workers", "kill_store", "kill_all", "store_500", "store_cut", "store_stopped", "registry_away", "chaos")
+SLOW = ("kill_all", "kill_workers", "store_cut", "store_stopped", "registry_away", "chaos")
+QUICK = ("kill_store", "store_500", *(pytest.param(id_, marks=pytest.mark.slow) for id_ in SLOW))
 
 
 @pytest.mark.timeout(300)

@@ -16,6 +16,7 @@ def test_impossible_times_of_devices_are_in_quarantine_and_odd_ones_stored():
     hold("clock_of_devices")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_library() is None, reason="libfaketime is not installed")
 def test_ingest_does_not_mind_steps_of_its_own_clock():
     hold("clock_of_host")

@@ -54,6 +54,7 @@ def test_copies_are_there_and_cost_something() -> None:
     assert line["copies"] == 25_000
 
 
+@pytest.mark.slow
 def test_durability_is_compared_with_memory_mode() -> None:
     (line,) = lines("durability_cost", "packed_64", "--duration", "0.3", "--rounds", "1")
     assert set(line) >= KEYS
