@@ -3,7 +3,7 @@ those of the enums of the same names in device.proto."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_
+from sqlalchemy import BigInteger, ColumnElement, and_, case, literal, or_
 
 from registry.db.schema import device_state, device_types
 
@@ -16,11 +16,11 @@ _LONGEST_MS = 15 * 60 * 1000
 def connectivity(now_ms: int) -> ColumnElement[Any]:
     """Of rows of devices, with device_types and (outer) device_state joined."""
     state, interval_s = device_state.c, device_types.c.expected_interval_s
-    quiet_ms = case((interval_s == 0, _LONGEST_MS), else_=interval_s * 5000)
+    quiet_ms = case((interval_s == 0, _wide(_LONGEST_MS)), else_=interval_s * _wide(5000))
     return case(
         (state.last_seen_ms.is_(None), NEVER_SEEN),
         (state.is_connected.is_(True), ONLINE),
-        (and_(state.connect_time_ms.is_(None), state.last_seen_ms >= now_ms - quiet_ms), ONLINE),
+        (and_(state.connect_time_ms.is_(None), state.last_seen_ms >= _wide(now_ms) - quiet_ms), ONLINE),
         else_=OFFLINE,
     )
 
@@ -30,7 +30,12 @@ def health(now_ms: int) -> ColumnElement[Any]:
     state, interval_s = device_state.c, device_types.c.expected_interval_s
     return case(
         (or_(interval_s == 0, state.last_seen_ms.is_(None)), UNKNOWN),
-        (or_(state.last_reading_ms.is_(None), state.last_reading_ms < now_ms - interval_s * 5000), BAD),
-        (state.last_reading_ms < now_ms - interval_s * 1500, DEGRADED),
+        (or_(state.last_reading_ms.is_(None), state.last_reading_ms < _wide(now_ms) - interval_s * _wide(5000)), BAD),
+        (state.last_reading_ms < _wide(now_ms) - interval_s * _wide(1500), DEGRADED),
         else_=GOOD,
     )
+
+
+def _wide(number: int) -> ColumnElement[Any]:
+    """As 64 bits: milliseconds do not fit into what PostgreSQL takes a number for."""
+    return literal(number, BigInteger())
