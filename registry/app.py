@@ -18,6 +18,8 @@ from cityfleet.registry.v1 import (
     device_pb2_grpc,
     device_type_pb2,
     device_type_pb2_grpc,
+    group_pb2,
+    group_pb2_grpc,
     metric_pb2,
     metric_pb2_grpc,
     operator_pb2,
@@ -28,6 +30,7 @@ from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_type import DeviceTypeServicer
+from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
 from registry.api.operator import OperatorServicer
 from registry.db import devices as db_devices
@@ -49,6 +52,7 @@ SERVICES = tuple(
         (device_type_pb2, "DeviceTypeService"),
         (device_pb2, "DeviceService"),
         (device_index_pb2, "DeviceIndexService"),
+        (group_pb2, "GroupService"),
         (operator_pb2, "OperatorService"),
     )
 )
@@ -106,6 +110,7 @@ async def _serve(
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
+    group_pb2_grpc.add_GroupServiceServicer_to_server(GroupServicer(), server)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
         DeviceIndexServicer(database, secret(data_dir, "internal")), server

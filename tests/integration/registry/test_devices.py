@@ -139,7 +139,9 @@ def test_filters_find_exactly_what_matches(stubs):
 def test_a_wrong_filter_lists_the_fields_there_are(stubs):
     with fails(StatusCode.INVALID_ARGUMENT, "FILTER_FIELD_UNKNOWN") as failure:
         stubs.devices.ListDevices(pb.ListDevicesRequest(filter="colour = red"))
-    assert "device_type, external_id, gateway, site_id, site, ward_code, hardware_revision, labels.KEY" in failure.message
+    assert (
+        "device_type, external_id, gateway, site_id, site, ward_code, hardware_revision, labels.KEY" in failure.message
+    )
 
 
 def test_a_page_token_belongs_to_its_filter(stubs):
