@@ -1,6 +1,7 @@
 """The registry role: the database, the gRPC services, the copy to ClickHouse."""
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from cityfleet.registry.v1 import (
     device_index_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
+    device_state_pb2,
+    device_state_pb2_grpc,
     device_type_pb2,
     device_type_pb2_grpc,
     group_pb2,
@@ -29,6 +32,7 @@ from registry import metrics
 from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
+from registry.api.device_state import DeviceStateServicer
 from registry.api.device_type import DeviceTypeServicer
 from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
@@ -38,6 +42,7 @@ from registry.db.engine import Database, sqlite_url
 from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
 from registry.settings import RegistrySettings
+from registry.state.reports import forget_lost_nodes, has_lost_nodes
 from runtime.endpoint import Endpoint
 from runtime.secrets import secret
 from runtime.settings import SettingsError
@@ -45,6 +50,7 @@ from store.settings import StoreSettings
 
 GRACE_S = 5.0
 GAUGE_PERIOD_S = 15.0
+NODES_PERIOD_S = 15.0
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
@@ -53,6 +59,7 @@ SERVICES = tuple(
         (device_pb2, "DeviceService"),
         (device_index_pb2, "DeviceIndexService"),
         (group_pb2, "GroupService"),
+        (device_state_pb2, "DeviceStateService"),
         (operator_pb2, "OperatorService"),
     )
 )
@@ -115,6 +122,9 @@ async def _serve(
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
         DeviceIndexServicer(database, secret(data_dir, "internal")), server
     )
+    device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(
+        DeviceStateServicer(database, secret(data_dir, "internal")), server
+    )
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -136,6 +146,7 @@ async def _serve(
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
             tasks.create_task(database.listen(), name="listen"),
+            tasks.create_task(_forget_lost_nodes(database), name="nodes"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)
@@ -151,6 +162,17 @@ async def _serve(
 async def _keep_gauges(database: Database) -> None:
     while True:
         metrics.revision.set(database.bell.revision)
-        for state, count in (await database.read(db_devices.count_by_state)).items():
-            metrics.devices.labels(state).set(count)
+        with contextlib.suppress(DBAPIError):  # each request says so
+            for state, count in (await database.read(db_devices.count_by_state)).items():
+                metrics.devices.labels(state).set(count)
         await asyncio.sleep(GAUGE_PERIOD_S)
+
+
+async def _forget_lost_nodes(database: Database) -> None:
+    """End the connections of ingest processes that are gone and do not come back."""
+    while True:
+        await asyncio.sleep(NODES_PERIOD_S)
+        with contextlib.suppress(DBAPIError):
+            if await database.read(has_lost_nodes):
+                for node in await database.write(forget_lost_nodes):
+                    log.warning("ingest_node_lost", node=node)

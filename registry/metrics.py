@@ -11,6 +11,10 @@ devices = Gauge("cityfleet_registry_devices", "Registered devices.", ["state"])
 revision = Gauge("cityfleet_registry_revision", "Newest committed revision: grows with every change of any row.")
 index_watchers = Gauge("cityfleet_registry_index_watchers", "Ingest nodes that watch the device index now.")
 index_rows = Counter("cityfleet_registry_index_rows_total", "Rows sent to watchers of the device index.", ["phase"])
+state_reports = Counter("cityfleet_registry_state_reports_total", "States of devices that ingest reported.")
+state_documents_refused = Counter(
+    "cityfleet_registry_state_documents_refused_total", "Documents of devices that are no JSON objects or too large."
+)
 dimension_rows = Counter("cityfleet_registry_dimension_rows_total", "Rows written to ClickHouse.", ["table"])
 dimension_failures = Counter("cityfleet_registry_dimension_failures_total", "Attempts to reach ClickHouse that failed.")
 dimension_lag_revisions = Gauge(

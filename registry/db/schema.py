@@ -257,16 +257,15 @@ device_state = Table(
     Column("connect_time_ms", BigInteger),
     Column("disconnect_time_ms", BigInteger),
     Column("disconnect_reason", String(63), nullable=False),
-    # The ingest process that it is connected to, and which run of it.
+    # The ingest process that it was last connected to.
     Column("node", String(63), nullable=False),
-    Column("run", String(20), nullable=False),
     Column("last_seen_ms", BigInteger),
     Column("last_reading_ms", BigInteger),
     # From the document.
     Column("firmware_version", String(63), nullable=False),
     Column("config_version", BigInteger, nullable=False),
     Column("hardware_revision", String(63), nullable=False),
-    # Of the flush that wrote it: many rows have the same.
+    # Of the flush that changed more than the times of the last message and reading: many rows have the same.
     Column("revision", BigInteger, nullable=False),
     Index("ix_device_state_seen", "last_seen_ms", "device_num"),
     Index("ix_device_state_reading", "last_reading_ms", "device_num"),
@@ -282,6 +281,16 @@ device_state_documents = Table(
     Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
     Column("document", Text, nullable=False),
     Column("document_time_ms", BigInteger, nullable=False),
+)
+
+# Ingest processes that report states; what one of them says is connected is so only as long as it is heard.
+ingest_nodes = Table(
+    "ingest_nodes",
+    metadata,
+    Column("node", String(63), primary_key=True),
+    # Another number: it has started again.
+    Column("run", String(20), nullable=False),
+    Column("heard_time_ms", BigInteger, nullable=False),
 )
 
 groups = Table(

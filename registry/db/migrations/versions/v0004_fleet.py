@@ -68,6 +68,7 @@ _CREATED = (
     "purged_devices",
     "device_state",
     "device_state_documents",
+    "ingest_nodes",
     "groups",
     "group_members",
     "saved_queries",
@@ -184,7 +185,6 @@ def _create_tables() -> None:
         sa.Column("disconnect_time_ms", sa.BigInteger),
         sa.Column("disconnect_reason", sa.String(63), nullable=False),
         sa.Column("node", sa.String(63), nullable=False),
-        sa.Column("run", sa.String(20), nullable=False),
         sa.Column("last_seen_ms", sa.BigInteger),
         sa.Column("last_reading_ms", sa.BigInteger),
         sa.Column("firmware_version", sa.String(63), nullable=False),
@@ -202,6 +202,12 @@ def _create_tables() -> None:
         sa.Column("device_num", number, primary_key=True, autoincrement=False),
         sa.Column("document", sa.Text, nullable=False),
         sa.Column("document_time_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "ingest_nodes",
+        sa.Column("node", sa.String(63), primary_key=True),
+        sa.Column("run", sa.String(20), nullable=False),
+        sa.Column("heard_time_ms", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "groups",

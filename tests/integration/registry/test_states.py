@@ -1,0 +1,171 @@
+"""States of devices: what ingest reports is what is read, whatever the order and however often it is sent."""
+
+import pytest
+from grpc import StatusCode
+
+from cityfleet.registry.v1 import device_pb2
+from cityfleet.registry.v1 import device_state_pb2 as pb
+from cityfleet.registry.v1.device_state_pb2_grpc import DeviceStateServiceStub
+from registry.api.device_state import fill
+from registry.db import sequence, states
+from registry.db.engine import Database, sqlite_url
+from registry.devices import catalogue, fleet
+from registry.devices.model import DeviceSpec, TypeSpec
+from registry.state.model import Connection, Document, Report
+from registry.state.reports import NotAnObjectError, read_document, take_reports
+from tests.support.status import fails
+
+T = 1_790_000_000_000
+Row = pb.DeviceStateReport
+
+
+@pytest.fixture
+async def database(tmp_path, new_database):
+    url = new_database().get("CITYFLEET_REGISTRY__DATABASE_URL") or sqlite_url(tmp_path / "registry.db")
+    opened = Database(url)
+    await opened.open()
+    await opened.write(catalogue.apply_type, TypeSpec("gauge", expected_interval_s=60), "")
+    for number in (1, 2, 3):
+        await opened.write(fleet.create_device, DeviceSpec(f"d-{number}", "gauge"), "", False)
+    yield opened
+    opened.close()
+
+
+async def report(database, *reports, node="a", run="1"):
+    await database.write(take_reports, node, run, reports)
+
+
+async def reported(database, number=1):
+    return (await database.read(states.known_of, [number], T))[number].reported
+
+
+async def test_a_device_that_was_never_heard_has_no_state(database):
+    known = (await database.read(states.known_of, [1], T))[1]
+    assert known.reported is None
+    device = device_pb2.Device()
+    fill(device, known, T)
+    assert device.connectivity == device_pb2.CONNECTIVITY_NEVER_SEEN
+    assert not device.HasField("reported")
+
+
+async def test_times_only_go_forward(database):
+    await report(database, Report(1, last_seen_ms=T, last_reading_ms=T - 5), Report(2, last_seen_ms=T))
+    await report(database, Report(1, last_seen_ms=T - 100, last_reading_ms=T - 100), Report(3, last_seen_ms=T))
+    state = await reported(database)
+    assert (state.last_seen_ms, state.last_reading_ms) == (T, T - 5)
+    assert (await reported(database, 3)).last_reading_ms is None
+
+
+async def test_a_device_that_is_not_there_is_left_out(database):
+    await report(database, Report(77, last_seen_ms=T, document=Document("{}", T)), Report(1, last_seen_ms=T))
+    assert await database.read(states.known_of, [77], T) == {}
+    assert (await reported(database)).last_seen_ms == T
+
+
+async def test_a_connection_is_opened_and_closed_with_its_reason(database):
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T))
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms, state.last_seen_ms) == (True, T, T)
+    await report(database, Report(1, connection=Connection.CLOSED, connection_ms=T + 9, disconnect_reason="timeout"))
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms, state.disconnect_time_ms) == (False, T, T + 9)
+    assert state.disconnect_reason == "timeout"
+
+
+async def test_a_device_that_went_to_another_node_stays_connected(database):
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T), node="a")
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T + 10), node="b")
+    # The first node's clock is ahead, and it tells late.
+    await report(database, Report(1, connection=Connection.CLOSED, connection_ms=T + 12), node="a")
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T), node="a")
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms) == (True, T + 10)
+
+
+async def test_a_node_that_starts_again_has_nobody_connected(database):
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T), node="a", run="1")
+    await report(database, Report(2, connection=Connection.OPEN, connection_ms=T), node="b", run="1")
+    await report(database, node="a", run="2")
+    state = await reported(database, 1)
+    assert (state.is_connected, state.disconnect_reason) == (False, "ingest_restarted")
+    assert (await reported(database, 2)).is_connected
+
+
+async def test_a_node_that_is_not_heard_any_more_has_nobody_connected(database):
+    await report(database, Report(1, connection=Connection.OPEN, connection_ms=T), node="a")
+    now = sequence.now_ms()
+    assert await database.write(states.forget_unheard, now - 60_000, now) == []
+    assert await database.write(states.forget_unheard, now + 60_000, now) == ["a"]
+    state = await reported(database, 1)
+    assert (state.is_connected, state.disconnect_reason) == (False, "ingest_lost")
+    assert await database.read(states.unheard_nodes, now + 60_000) == []
+
+
+async def test_only_what_is_worth_telling_takes_a_revision(database):
+    async def grows(*reports):
+        before = (await database.read(sequence.head)).revision
+        await report(database, *reports)
+        return (await database.read(sequence.head)).revision - before
+
+    assert await grows(Report(1, last_seen_ms=T, last_reading_ms=T), Report(2, last_seen_ms=T)) == 1
+    assert await grows(Report(1, last_seen_ms=T + 60_000, last_reading_ms=T + 60_000)) == 0
+    assert await grows(Report(2, last_seen_ms=T + 60_000, last_reading_ms=T + 60_000)) == 1  # its first
+    assert await grows(Report(1, last_seen_ms=T + 600_000, last_reading_ms=T + 600_000)) == 1  # it was silent
+    assert await grows(Report(1, last_seen_ms=T + 601_000, document=Document("{}", T))) == 1
+    assert await grows() == 0
+
+
+async def test_the_newest_document_stays(database):
+    newer = Document('{"firmware_version":"2.1"}', T, "2.1", 7, "b")
+    await report(database, Report(1, last_seen_ms=T, document=newer))
+    await report(database, Report(1, last_seen_ms=T, document=Document("{}", T - 1)))
+    state = await reported(database)
+    assert (state.firmware_version, state.config_version, state.hardware_revision) == ("2.1", 7, "b")
+    assert await database.read(states.documents_of, [1, 2]) == {1: (newer.text, T)}
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"1", b"{", b'{"a":"\xff"}', b'{"a":"' + b"x" * 16_384 + b'"}', b'{"a":' * 5000, b"\x00"]
+)
+def test_what_is_no_object_is_refused(raw):
+    with pytest.raises(NotAnObjectError):
+        read_document(raw, T)
+
+
+def test_facts_of_another_type_are_left_out():
+    found = read_document(b'{"firmware_version":7,"config_version":"x","hardware_revision":null,"battery":[1]}', T)
+    assert (found.firmware_version, found.config_version, found.hardware_revision) == ("", 0, "")
+    assert read_document(b'{"config_version":9223372036854775808}', T).config_version == 0
+    assert read_document(b'{"config_version":true}', T).config_version == 0
+    assert read_document(b'{"config_version":12}', T).config_version == 12
+
+
+def test_ingest_reports_by_a_stream(registry, stubs):
+    made = stubs.devices.CreateDevice(
+        device_pb2.CreateDeviceRequest(device_id="state-1", device=device_pb2.Device(device_type="gauge"))
+    )
+    num = made.device.device_num
+    rows = [Row(device_num=num, last_seen_ms=T, document=b"[]", document_ms=T), Row(device_num=num, last_seen_ms=T)]
+    requests = [pb.ReportDeviceStatesRequest(node="a", run=(1 << 64) - 1, reports=rows)] * 2
+    answers = list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter(requests), metadata=registry.metadata))
+    assert [(answer.accepted, answer.refused_documents) for answer in answers] == [(1, 1)] * 2
+
+
+def test_only_ingest_may_report(registry, stubs):
+    for metadata in ((), (("authorization", "Bearer nonsense"),)):
+        with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter([]), metadata=metadata))
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (pb.ReportDeviceStatesRequest(), "NODE_INVALID"),
+        (pb.ReportDeviceStatesRequest(node="a", reports=[Row(last_seen_ms=-1)]), "TIME_INVALID"),
+        (pb.ReportDeviceStatesRequest(node="a", reports=[Row(last_seen_ms=1 << 60)]), "TIME_INVALID"),
+        (pb.ReportDeviceStatesRequest(node="a", reports=[Row(connection=9)]), "CONNECTION_UNKNOWN"),
+    ],
+)
+def test_a_report_that_is_wrong_is_refused(registry, stubs, request_, reason):
+    with fails(StatusCode.INVALID_ARGUMENT, reason):
+        list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter([request_]), metadata=registry.metadata))
