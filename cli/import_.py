@@ -3,28 +3,30 @@
 import csv
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, BinaryIO
 
+import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cityfleet.registry.v1 import device_pb2 as pb
 from cli.errors import CommandError, ExitCode
-from cli.import_file import RowError, open_source, read_rows
-from cli.import_stream import ImportStream
+from cli.import_file import DeviceRows, RowError, open_source
+from cli.import_state import LateRows, StateFile, claimed, new_state
+from cli.import_stream import Answered, ImportStream, Options, Verdict
 from cli.output import OutputFormat, OutputOption, show
-from cli.registry_client import RegistryOption, connect
+from cli.registry_client import RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="Import from files.", no_args_is_help=True)
-COLUMNS = ("rows", "created", "unchanged", "failed", "seconds", "rows_per_s")
+COLUMNS = ("rows", "created", "updated", "unchanged", "failed", "seconds", "rows_per_s")
 ERRORS_SHOWN = 20
+CHECKPOINT_S = 1.0
 
 
 @app.callback()
@@ -42,6 +44,12 @@ def import_devices(
     errors_out: Annotated[
         Path | None, typer.Option(help="Where to write the rows that failed, with field and reason (CSV).")
     ] = None,
+    update_existing: Annotated[
+        bool, typer.Option("--update-existing", help="Bring devices that are there to the state of their rows.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, although an import of the file was interrupted.")
+    ] = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -49,61 +57,161 @@ def import_devices(
 ) -> None:
     """Register the devices of a file: bad rows are reported, the good ones are created.
 
-    It may be run again: a device that is there already and the same counts as unchanged. Gateways and the devices
-    behind them may come in any order. Exit code 5 if any row failed.
+    It may be run again: a device that is there already and the same counts as unchanged. An import that was
+    interrupted goes on where it stopped when the same command is given again (FILE.import-state remembers). Gateways
+    and the devices behind them may come in any order. Exit code 5 if any row failed.
 
     Examples:
         cityfleet import devices fleet.csv --dry-run
         cityfleet import devices fleet.csv --tokens-out tokens.csv --errors-out bad.csv
+        cityfleet import devices moved.csv --update-existing
         jq -c '.[]' fleet.json | cityfleet import devices - --tokens-out tokens.csv
 
-    CSV has a head: device_id and device_type, then any of display_name, gateway, ward_code, site, latitude, longitude,
-    external_id, token, labels.KEY. NDJSON has the same keys, and `labels` as an object. Rows without a token get one,
+    CSV has a head: device_id and device_type, then any of display_name, gateway, ward_code, site_id, site, latitude,
+    longitude, hardware_revision, external_id, token, labels.KEY. NDJSON has the same keys, and `labels` as an object.
+    Only the columns that are there are compared with a device that exists. New devices without a token get one,
     written to --tokens-out.
     """
-    started = time.monotonic()
-    counts: Counter[str] = Counter()
-    shown = 0
     with ExitStack() as stack:
         file, kind = stack.enter_context(open_source(source))
-        rows = read_rows(file, kind)
-        if not dry_run and tokens_out is None:
-            rows = _with_own_token(rows)
-        tokens = stack.enter_context(_open_tokens(tokens_out)) if tokens_out and not dry_run else None
-        errors = stack.enter_context(_open_report(errors_out)) if errors_out else None
-        write_token = csv.writer(tokens, lineterminator="\n").writerow if tokens else None
-        write_error = csv.writer(errors, lineterminator="\n").writerow if errors else None
-        if write_error:
-            write_error(RowError.__struct_fields__)
-        client = stack.enter_context(connect(registry, config, data))
+        rows = DeviceRows(file, kind)
+        address = address_of(registry, config, data)
+        is_resumable = source != "-" and not dry_run
+        if is_resumable:
+            stack.enter_context(claimed(file, source))
+        run = _Run(stack, address, Path(source) if is_resumable else None, rows, restart=restart)
+        run.open_outputs(None if dry_run else tokens_out, errors_out)
+        options = Options(dry_run, update_existing, run.state.token if tokens_out and not dry_run else None)
+        stream = ImportStream(rows, run.late, options, run.state.late_done if run.state.is_file_done else None)
         progress = stack.enter_context(_progress())
-        task = progress.add_task("devices", total=_count_lines(source, kind))
-        for verdict in ImportStream(rows, dry_run).run(client):
-            counts[verdict.outcome] += 1
-            progress.advance(task)
-            if verdict.token and write_token:
-                write_token((verdict.device_id, verdict.token))
-            for error in verdict.errors:
-                if write_error:
-                    write_error([getattr(error, name) for name in RowError.__struct_fields__])
-                elif shown < ERRORS_SHOWN:
-                    shown += 1
-                    progress.console.print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
-    _show_summary(counts, time.monotonic() - started, dry_run, output)
-    if counts["failed"]:
+        task = progress.add_task("devices", total=_size(file), completed=run.state.position.offset)
+        client = stack.enter_context(connect(registry, config, data))
+        for answered in stream.run(client):
+            for verdict in answered.verdicts:
+                run.take(verdict)
+            run.checkpoint(answered)
+            if answered.position is not None:
+                progress.update(task, completed=answered.position.offset)
+        run.finish()
+    _show_summary(run.counts, time.monotonic() - run.started, run.rows_now, dry_run, output)
+    if run.counts["failed"]:
         remedy = f"see {errors_out}" if errors_out else "mend them and run it again; --errors-out FILE lists them all"
-        raise CommandError(f"{counts['failed']} of {counts.total()} rows failed", ExitCode.PARTIAL, remedy)
+        raise CommandError(f"{run.counts['failed']} of {run.counts.total()} rows failed", ExitCode.PARTIAL, remedy)
 
 
-def _with_own_token(rows: Iterator[pb.ImportRow | RowError]) -> Iterator[pb.ImportRow | RowError]:
-    """Refuse rows without a token: the one that would be made for them would be lost."""
-    for row in rows:
-        if isinstance(row, RowError) or row.token:
-            yield row
+class _Run:
+    """What an import keeps on disk while it runs: its state, its late rows, the tokens and the errors."""
+
+    def __init__(self, stack: ExitStack, address: str, source: Path | None, rows: DeviceRows, *, restart: bool) -> None:
+        """Raises: CommandError if the state is of another registry, or of a file that has changed since."""
+        self._stack = stack
+        self._file: StateFile | None = None
+        self._late_path: Path | None = None
+        self.state = new_state(address)
+        if source is not None:
+            self._file = StateFile(source.with_name(source.name + ".import-state"))
+            self._late_path = source.with_name(source.name + ".import-late")
+            self._resume(source, rows, address, restart=restart)
+        self.late = self._open_late()
+        self.counts: Counter[str] = Counter(self.state.counts)
+        self.rows_now = 0
+        self.started = self._saved = time.monotonic()
+        self._shown = 0
+        self._tokens: IO[str] | None = None
+        self._written: set[str] = set()
+        self._errors: IO[str] | None = None
+
+    def _resume(self, source: Path, rows: DeviceRows, address: str, *, restart: bool) -> None:
+        assert self._file is not None
+        earlier = None if restart else self._file.load()
+        if earlier is not None:
+            remedy = "--restart begins anew: rows that are there already count as unchanged"
+            if earlier.registry != address:
+                text = f"{source}: the import that stopped was into {earlier.registry}, this one is into {address}"
+                raise CommandError(text, ExitCode.USAGE, remedy)
+            if not rows.skip_to(earlier.position):
+                text = f"{source} has changed since the import that stopped at row {earlier.position.row}"
+                raise CommandError(text, ExitCode.USAGE, remedy)
+            self.state = earlier
+            if earlier.position.row:
+                print(f"goes on after row {earlier.position.row}", file=sys.stderr)
+            return
+        try:
+            self._file.save(self.state)  # before the first row: its secret makes the tokens
+        except OSError as exc:
+            self._file = self._late_path = None
+            print(f"note: cannot write beside {source} ({exc.strerror}): interrupted, it begins anew", file=sys.stderr)
+
+    def _open_late(self) -> LateRows:
+        if self._late_path is None:
+            return LateRows(self._stack.enter_context(tempfile.TemporaryFile()), 0)
+        descriptor = os.open(self._late_path, os.O_RDWR | os.O_CREAT, 0o600)
+        return LateRows(self._stack.enter_context(os.fdopen(descriptor, "r+b")), self.state.late_bytes)
+
+    def open_outputs(self, tokens_out: Path | None, errors_out: Path | None) -> None:
+        """Raises: CommandError."""
+        if tokens_out:
+            self._written = _written_ids(tokens_out) if self.state.position.offset else set()
+            self._tokens = self._stack.enter_context(_open_tokens(tokens_out))
+        if errors_out:
+            self._errors = self._stack.enter_context(_open_report(errors_out, self.state.errors_bytes))
+            if not self.state.errors_bytes:
+                csv.writer(self._errors, lineterminator="\n").writerow(RowError.__struct_fields__)
+
+    def take(self, verdict: Verdict) -> None:
+        self.counts[verdict.outcome] += 1
+        self.rows_now += 1
+        if verdict.token and self._tokens and verdict.device_id not in self._written:
+            csv.writer(self._tokens, lineterminator="\n").writerow((verdict.device_id, verdict.token))
+        for error in verdict.errors:
+            if self._errors:
+                cells = [getattr(error, name) for name in RowError.__struct_fields__]
+                csv.writer(self._errors, lineterminator="\n").writerow(cells)
+            elif self._shown < ERRORS_SHOWN:
+                self._shown += 1
+                Console(stderr=True).print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
+
+    def checkpoint(self, answered: Answered) -> None:
+        state = msgspec.structs.replace(self.state, is_file_done=answered.position is None)
+        if answered.position is not None:
+            state = msgspec.structs.replace(state, position=answered.position)
         else:
-            device_id = row.device.name.removeprefix("devices/")
-            text = "no token, and nowhere to write a new one; name a file: --tokens-out FILE"
-            yield RowError(row.row, device_id, "token", "TOKEN_WOULD_BE_LOST", text)
+            state = msgspec.structs.replace(state, late_done=answered.late_done)
+        self.state = state
+        if self._file is None or time.monotonic() < self._saved + CHECKPOINT_S:
+            return
+        self._saved = time.monotonic()
+        if self._tokens:
+            self._tokens.flush()
+            os.fsync(self._tokens.fileno())
+        if self._errors:
+            self._errors.flush()
+        self.state = msgspec.structs.replace(
+            state,
+            late_bytes=self.late.flush(),
+            counts=dict(self.counts),
+            errors_bytes=self._errors.tell() if self._errors else 0,
+        )
+        self._file.save(self.state)
+
+    def finish(self) -> None:
+        """The import is through: what was needed to go on is not needed any more."""
+        if self._tokens:
+            self._tokens.flush()
+            os.fsync(self._tokens.fileno())
+        if self._file is not None:
+            self._file.remove()
+        if self._late_path is not None:
+            self._late_path.unlink(missing_ok=True)
+
+
+def _written_ids(path: Path) -> set[str]:
+    """Whose tokens an earlier run has written: a row that is sent again is not written again."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row[0] for row in csv.reader(file) if row}
+    except FileNotFoundError:
+        return set()
 
 
 def _open_tokens(path: Path) -> IO[str]:
@@ -119,20 +227,21 @@ def _open_tokens(path: Path) -> IO[str]:
     return file
 
 
-def _open_report(path: Path) -> IO[str]:
+def _open_report(path: Path, size_bytes: int) -> IO[str]:
+    """Args: size_bytes: what an earlier run has written for good; 0: begin it anew."""
     try:
-        return path.open("w", encoding="utf-8", newline="")
+        file = path.open("r+" if size_bytes and path.exists() else "w", encoding="utf-8", newline="")
+        file.truncate(size_bytes)
+        file.seek(0, os.SEEK_END)
     except OSError as exc:
         raise CommandError(f"cannot write {path}: {exc.strerror}", ExitCode.USAGE) from exc
+    return file
 
 
-def _count_lines(source: str, kind: str) -> int | None:
-    """About how many rows there are; None if that is not known before the end."""
-    if source == "-":
-        return None
-    with Path(source).open("rb") as file:
-        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    return lines - 1 if kind == "csv" else lines
+def _size(file: BinaryIO) -> int | None:
+    """In bytes; None for a pipe."""
+    found = os.fstat(file.fileno())
+    return found.st_size or None
 
 
 def _progress() -> Progress:
@@ -140,7 +249,7 @@ def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn(),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -154,14 +263,16 @@ def _sentence(error: RowError) -> str:
     return f"row {error.row}{device}: {field}{error.description} [{error.reason}]"
 
 
-def _show_summary(counts: Counter[str], seconds: float, dry_run: bool, output: OutputFormat) -> None:
+def _show_summary(counts: Counter[str], seconds: float, rows_now: int, dry_run: bool, output: OutputFormat) -> None:
+    """Args: rows_now: without those of an earlier run that this one went on with."""
     row = {
         "rows": counts.total(),
         "created": counts["created"],
+        "updated": counts["updated"],
         "unchanged": counts["unchanged"],
         "failed": counts["failed"],
         "seconds": round(seconds, 2),
-        "rows_per_s": round(counts.total() / seconds) if seconds else 0,
+        "rows_per_s": round(rows_now / seconds) if seconds else 0,
         "dry_run": dry_run,
     }
     if output is OutputFormat.NAME:

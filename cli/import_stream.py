@@ -1,10 +1,15 @@
 """The import as a stream: batches out, verdicts in; rows whose gateway comes later in the file are sent again."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
 
 from cityfleet.registry.v1 import device_pb2 as pb
-from cli.import_file import RowError
+from cli.import_file import DeviceRows, FileRow, RowError
+from cli.import_lines import Position
+from cli.import_state import LateRows
 from cli.registry_client import RegistryClient
 
 BATCH_ROWS = 1000
@@ -12,20 +17,45 @@ MAX_BATCHES_IN_FLIGHT = 4
 _WAITS_FOR_GATEWAY = "GATEWAY_UNKNOWN"
 
 
-class Verdict:
-    """What became of one row: `outcome` is created, unchanged or failed; `token` is a new device's, made for it."""
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of one row: `outcome` is created, updated, unchanged or failed; `token` is one made for it."""
 
-    __slots__ = ("device_id", "errors", "outcome", "token")
+    device_id: str
+    outcome: str
+    token: str = ""
+    errors: tuple[RowError, ...] = ()
 
-    def __init__(self, device_id: str, outcome: str, token: str = "", errors: Iterable[RowError] = ()) -> None:
-        self.device_id = device_id
-        self.outcome = outcome
-        self.token = token
-        self.errors = list(errors)
+
+class Options(msgspec.Struct, frozen=True):
+    """`token_of` makes the token of a new device that brings none; without it such a device is refused."""
+
+    dry_run: bool = False
+    update_existing: bool = False
+    token_of: Callable[[str], str] | None = None
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A batch whose rows are settled: durable, or refused, or put off until the others are through.
+
+    `position` or, in the last round, `late_done` is where an import that stops after it goes on.
+    """
+
+    verdicts: list[Verdict]
+    position: Position | None = None
+    late_done: int = 0
+
+
+class _Batch(msgspec.Struct):
+    request: pb.ImportDevicesRequest
+    refused: list[RowError]
+    masks: dict[tuple[str, ...], int]
+    position: Position | None = None
+    late_done: int = 0
 
 
 _OUTCOMES = {
     pb.ImportRowResult.OUTCOME_CREATED: "created",
+    pb.ImportRowResult.OUTCOME_UPDATED: "updated",
     pb.ImportRowResult.OUTCOME_UNCHANGED: "unchanged",
     pb.ImportRowResult.OUTCOME_FAILED: "failed",
 }
@@ -34,90 +64,128 @@ _OUTCOMES = {
 class ImportStream:
     """One import. The requests are made in a thread of gRPC, the answers are read in ours."""
 
-    def __init__(self, rows: Iterator[pb.ImportRow | RowError], dry_run: bool) -> None:
+    def __init__(self, rows: DeviceRows, late: LateRows, options: Options, late_done: int | None = None) -> None:
+        """Args: late_done: an earlier run has sent the whole file, and the late rows up to this byte."""
         self._rows = rows
-        self._dry_run = dry_run
+        self._late = late
+        self._options = options
+        self._late_done = late_done
         self._lock = threading.Condition()
-        self._in_flight: dict[int, pb.ImportRow] = {}
-        self._batches = 0
-        self._late: list[pb.ImportRow] = []
-        self._refused: list[RowError] = []
-        self._is_last_round = False
+        self._in_flight: deque[_Batch] = deque()
         self._over = False
         self._failure: Exception | None = None
 
-    def run(self, client: RegistryClient) -> Iterator[Verdict]:
-        """Verdicts as they come. Raises: grpc.RpcError, and whatever reading the rows raises."""
+    def run(self, client: RegistryClient) -> Iterator[Answered]:
+        """Batches as they are answered, in order. Raises: grpc.RpcError, and whatever reading the rows raises."""
         try:
             for response in client.devices.ImportDevices(self._requests()):
-                verdicts = [self._verdict(result) for result in response.results]
-                yield from (verdict for verdict in verdicts if verdict is not None)
+                batch = self._in_flight[0]
+                verdicts = [Verdict(error.device_id, "failed", "", (error,)) for error in batch.refused]
+                for row, result in zip(batch.request.rows, response.results, strict=True):
+                    verdict = self._verdict(row, result, batch)
+                    if verdict is not None:
+                        verdicts.append(verdict)
+                yield Answered(verdicts, batch.position, batch.late_done)
                 with self._lock:
-                    self._batches -= 1
+                    self._in_flight.popleft()
                     self._lock.notify_all()
-                yield from self._refusals()
         finally:
             with self._lock:
                 self._over = True
                 self._lock.notify_all()
-        yield from self._refusals()
         if self._failure is not None:
             raise self._failure
 
     def _requests(self) -> Iterator[pb.ImportDevicesRequest]:
         try:
-            for batch in _batched(self._accepted(self._rows)):
+            batches = self._batches() if self._late_done is None else iter(())
+            for batch in batches:
                 if not self._may_send(batch):
                     return
-                yield pb.ImportDevicesRequest(rows=batch, validate_only=self._dry_run)
+                yield batch.request
             with self._lock:
-                self._lock.wait_for(lambda: self._batches == 0 or self._over)
-                self._is_last_round = True
-            for batch in _batched(iter(self._late)):
+                self._lock.wait_for(lambda: not self._in_flight or self._over)
+            for batch in self._late_batches(self._late_done or 0):
                 if not self._may_send(batch):
                     return
-                yield pb.ImportDevicesRequest(rows=batch, validate_only=self._dry_run)
+                yield batch.request
         except Exception as exc:  # in gRPC's thread it would only be logged
             self._failure = exc
 
-    def _accepted(self, rows: Iterator[pb.ImportRow | RowError]) -> Iterator[pb.ImportRow]:
-        for row in rows:
+    def _batches(self) -> Iterator[_Batch]:
+        batch = self._new_batch()
+        for row in self._rows:
             if isinstance(row, RowError):
-                with self._lock:
-                    self._refused.append(row)
+                batch.refused.append(row)
             else:
-                yield row
+                self._add(batch, row)
+            if len(batch.request.rows) + len(batch.refused) == BATCH_ROWS:
+                batch.position = self._rows.position()
+                yield batch
+                batch = self._new_batch()
+        if batch.request.rows or batch.refused:
+            batch.position = self._rows.position()
+            yield batch
 
-    def _may_send(self, batch: list[pb.ImportRow]) -> bool:
+    def _late_batches(self, start: int) -> Iterator[_Batch]:
+        batch = self._new_batch()
+        for late, at in self._late.read(start):
+            (row,) = late.rows
+            row.field_mask = _mask(batch, tuple(late.field_masks[0].paths))
+            batch.request.rows.append(row)
+            batch.late_done = at
+            if len(batch.request.rows) == BATCH_ROWS:
+                yield batch
+                batch = self._new_batch()
+        if batch.request.rows:
+            yield batch
+
+    def _new_batch(self) -> _Batch:
+        request = pb.ImportDevicesRequest(
+            validate_only=self._options.dry_run,
+            update_existing=self._options.update_existing,
+            own_tokens_only=self._options.token_of is None and not self._options.dry_run,
+        )
+        return _Batch(request, [], {})
+
+    def _add(self, batch: _Batch, row: FileRow) -> None:
+        is_made = not row.token and self._options.token_of is not None
+        token = self._options.token_of(row.device_id) if is_made and self._options.token_of else row.token
+        try:
+            sent = pb.ImportRow(row=row.row, device=pb.Device(**row.device), token=token)
+        except (UnicodeEncodeError, ValueError):
+            shown = row.device_id.encode("ascii", "replace").decode()
+            batch.refused.append(RowError(row.row, shown, "", "NOT_UTF8", "not UTF-8 text; convert the file to UTF-8"))
+            return
+        sent.field_mask = _mask(batch, row.fields)
+        sent.is_token_for_new = is_made
+        batch.request.rows.append(sent)
+
+    def _may_send(self, batch: _Batch) -> bool:
         with self._lock:
-            self._lock.wait_for(lambda: self._batches < MAX_BATCHES_IN_FLIGHT or self._over)
-            self._batches += 1
-            self._in_flight.update((row.row, row) for row in batch)
+            self._lock.wait_for(lambda: len(self._in_flight) < MAX_BATCHES_IN_FLIGHT or self._over)
+            self._in_flight.append(batch)
             return not self._over
 
-    def _verdict(self, result: pb.ImportRowResult) -> Verdict | None:
-        sent = self._in_flight.pop(result.row)
-        if not self._is_last_round and [error.reason for error in result.errors] == [_WAITS_FOR_GATEWAY]:
-            self._late.append(sent)
+    def _verdict(self, row: pb.ImportRow, result: pb.ImportRowResult, batch: _Batch) -> Verdict | None:
+        """None: it is put off."""
+        reasons = [error.reason for error in result.errors]
+        if batch.position is not None and _WAITS_FOR_GATEWAY in reasons:
+            mask = batch.request.field_masks[row.field_mask - 1]
+            self._late.add(pb.ImportDevicesRequest(rows=[row], field_masks=[mask]))
             return None
-        device_id = sent.device.name.removeprefix("devices/")
-        errors = [
-            RowError(result.row, device_id, error.field, error.reason, error.description) for error in result.errors
-        ]
-        return Verdict(device_id, _OUTCOMES[result.outcome], result.token, errors)
-
-    def _refusals(self) -> Iterator[Verdict]:
-        with self._lock:
-            refused, self._refused = self._refused, []
-        yield from (Verdict(error.device_id, "failed", "", [error]) for error in refused)
+        device_id = row.device.name.removeprefix("devices/")
+        return Verdict(device_id, _OUTCOMES[result.outcome], result.token, _errors(result, device_id))
 
 
-def _batched(rows: Iterator[pb.ImportRow]) -> Iterator[list[pb.ImportRow]]:
-    batch: list[pb.ImportRow] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _mask(batch: _Batch, fields: tuple[str, ...]) -> int:
+    mask = batch.masks.get(fields)
+    if mask is None:
+        batch.request.field_masks.add(paths=fields)
+        mask = batch.masks[fields] = len(batch.masks) + 1
+    return mask
+
+
+def _errors(result: pb.ImportRowResult, device_id: str) -> tuple[RowError, ...]:
+    found: Iterable[pb.ImportRowError] = result.errors
+    return tuple(RowError(result.row, device_id, error.field, error.reason, error.description) for error in found)

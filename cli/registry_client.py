@@ -49,6 +49,11 @@ def connect(address: str, config: Path | None, data: Path | None) -> Iterator[Re
         )
 
 
+def address_of(address: str, config: Path | None, data: Path | None) -> str:
+    """HOST:PORT that `connect` goes to."""
+    return address or _default_address(config, data)
+
+
 def _default_address(config: Path | None, data: Path | None) -> str:
     settings = load_settings(config, data)
     running = runfile.read(settings.data_path, "registry")

@@ -73,7 +73,7 @@ def apply(
 
 @app.command()
 def get(
-    device_type: Annotated[str, typer.Argument(help="Its name.")],
+    device_type: Annotated[str, typer.Argument(help="Its name, or with its version: NAME@3.")],
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -81,8 +81,10 @@ def get(
 ) -> None:
     """Show one device type; as yaml or json it can be edited and applied again.
 
-    Example:
+    Examples:
         cityfleet type get gauge-river -o yaml
+        cityfleet type get gauge-river@3 -o yaml                               # as it was in version 3
+        cityfleet type get gauge-river@3 -o yaml | cityfleet type apply -f -   # and back to it
     """
     with connect(registry, config, data) as client:
         found = client.types.GetDeviceType(pb.GetDeviceTypeRequest(name=f"deviceTypes/{device_type}"), timeout=CALL_S)
@@ -90,6 +92,51 @@ def get(
         show_document(_document(found), output)
     else:
         show([_row(found)], COLUMNS, output, name="device_type")
+
+
+@app.command()
+def revisions(
+    device_type: Annotated[str, typer.Argument(help="Its name.")],
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Show every version of a device type, the newest first, and what each changed.
+
+    Examples:
+        cityfleet type revisions gauge-river
+        cityfleet type revisions gauge-river -o yaml
+    """
+    with connect(registry, config, data) as client:
+        found = list(_revisions(client, device_type))
+    if output in (OutputFormat.JSON, OutputFormat.YAML):
+        show_document([_document(kind) for kind in found], output)
+        return
+    rows = []
+    for kind, before in zip(found, [*found[1:], None], strict=True):
+        changed = ", ".join(_changed(before, kind)) if before is not None else ""
+        begin_time = kind.update_time.ToJsonString()
+        rows.append({"version": kind.version, "begin_time": begin_time, "changed": changed, "name": _id(kind)})
+    show(rows, ("version", "begin_time", "changed"), output, name="name")
+
+
+@app.command()
+def delete(
+    device_type: Annotated[str, typer.Argument(help="Its name.")],
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Delete a device type that no device has. Its versions are kept: applied again, it is there as the next one.
+
+    Example:
+        cityfleet type delete gauge-river
+    """
+    with connect(registry, config, data) as client:
+        request = pb.DeleteDeviceTypeRequest(name=f"deviceTypes/{device_type}")
+        client.types.DeleteDeviceType(request, timeout=CALL_S)
+    print(f"{device_type} is deleted", file=sys.stderr)
 
 
 @app.command("test")
@@ -201,6 +248,23 @@ def _pages(client: RegistryClient) -> Iterator[pb.DeviceType]:
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
+
+
+def _revisions(client: RegistryClient, device_type: str) -> Iterator[pb.DeviceType]:
+    request = pb.ListDeviceTypeRevisionsRequest(name=f"deviceTypes/{device_type}", page_size=1000)
+    while True:
+        page = client.types.ListDeviceTypeRevisions(request, timeout=CALL_S)
+        yield from page.device_types
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _changed(before: pb.DeviceType, after: pb.DeviceType) -> list[str]:
+    """Names of the fields in which two versions differ."""
+    fields = (field.name for field in pb.DeviceType.DESCRIPTOR.fields)
+    given = (name for name in fields if name not in ("name", "version", "update_time"))
+    return [name for name in given if getattr(before, name) != getattr(after, name)]
 
 
 def _id(kind: pb.DeviceType) -> str:

@@ -16,7 +16,11 @@ from cli.errors import CommandError, ExitCode
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.devices.decoder import Decoder, ExpectedReading, TestVector
 
+_METRIC_OPTIONS = ("source", "source_unit", "resolution", "expected_interval_s")
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+
+
+Interval = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 class TypeFileMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +29,18 @@ class TypeFileMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_value: float | None = None
     source: str = ""
     source_unit: str = ""
+    resolution: float = 0.0
+    expected_interval_s: Interval = 0
+
+
+class TypeFileCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Schemas are written as YAML, not as text."""
+
+    command: str
+    description: str = ""
+    parameters_schema: dict[str, Any] | None = None
+    result_schema: dict[str, Any] | None = None
+    is_idempotent: bool = False
 
 
 Expected = float | bool | str
@@ -96,8 +112,11 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     is_gateway: bool = False
     default_encoding: str = "senml-json"
-    expected_interval_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    expected_interval_s: Interval = 0
     metrics: list[str | TypeFileMetric] = []
+    hardware_revisions: list[str] = []
+    config_schema: dict[str, Any] | None = None
+    commands: list[TypeFileCommand] = []
     decoder: Decoder = Decoder()
     vectors: list[TypeFileVector] = []
     etag: str = ""
@@ -123,13 +142,37 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     max_value=entry.max_value,
                     source=entry.source,
                     source_unit=entry.source_unit,
+                    resolution=entry.resolution,
+                    expected_interval_s=entry.expected_interval_s,
                 )
                 for entry in entries
+            ],
+            hardware_revisions=self.hardware_revisions,
+            config_schema=_schema_text(self.config_schema, "config_schema"),
+            commands=[
+                pb.CommandSchema(
+                    command=entry.command,
+                    description=entry.description,
+                    parameters_schema=_schema_text(entry.parameters_schema, f"commands[{at}].parameters_schema"),
+                    result_schema=_schema_text(entry.result_schema, f"commands[{at}].result_schema"),
+                    is_idempotent=entry.is_idempotent,
+                )
+                for at, entry in enumerate(self.commands)
             ],
             decoder=decoder_message(self.decoder),
             vectors=[vector_message(one.vector(f"vectors[{at}]")) for at, one in enumerate(self.vectors)],
             etag=self.etag,
         )
+
+
+def _schema_text(schema: dict[str, Any] | None, field: str) -> str:
+    """Raises: ValueError that names the field."""
+    if schema is None:
+        return ""
+    try:
+        return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError) as exc:  # YAML has dates, and keys that are no text
+        raise ValueError(f"{field}: {exc}; write it in quotes") from exc
 
 
 def type_document(kind: pb.DeviceType) -> dict[str, Any]:
@@ -138,10 +181,10 @@ def type_document(kind: pb.DeviceType) -> dict[str, Any]:
     for entry in kind.metrics:
         metric: dict[str, Any] = {"metric": entry.metric}
         metric |= {name: getattr(entry, name) for name in ("min_value", "max_value") if entry.HasField(name)}
-        metric |= {name: getattr(entry, name) for name in ("source", "source_unit") if getattr(entry, name)}
+        metric |= {name: getattr(entry, name) for name in _METRIC_OPTIONS if getattr(entry, name)}
         metrics.append(metric)
     document = {
-        "device_type": kind.name.removeprefix("deviceTypes/"),
+        "device_type": kind.name.removeprefix("deviceTypes/").partition("@")[0],
         "display_name": kind.display_name,
         "description": kind.description,
         "is_gateway": kind.is_gateway,
@@ -149,11 +192,25 @@ def type_document(kind: pb.DeviceType) -> dict[str, Any]:
         "expected_interval_s": kind.expected_interval_s,
         "metrics": metrics,
     }
+    if kind.hardware_revisions:
+        document["hardware_revisions"] = list(kind.hardware_revisions)
+    if kind.config_schema:
+        document["config_schema"] = json.loads(kind.config_schema)
+    if kind.commands:
+        document["commands"] = [_command_document(entry) for entry in kind.commands]
     if kind.HasField("decoder"):
         document["decoder"] = msgspec.to_builtins(decoder_of(kind.decoder))
     if kind.vectors:
         document["vectors"] = [_vector_document(vector_of(vector)) for vector in kind.vectors]
     return document
+
+
+def _command_document(entry: pb.CommandSchema) -> dict[str, Any]:
+    schemas = ("parameters_schema", "result_schema")
+    document: dict[str, Any] = {"command": entry.command, "description": entry.description}
+    document |= {name: json.loads(getattr(entry, name)) for name in schemas if getattr(entry, name)}
+    document["is_idempotent"] = entry.is_idempotent
+    return {name: value for name, value in document.items() if value not in ("", False)}
 
 
 def _vector_document(vector: TestVector) -> dict[str, Any]:

@@ -6,7 +6,7 @@ revision, so a slow watcher costs nothing and a watcher that falls behind gets e
 
 import hmac
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import grpc
 import msgspec
@@ -20,7 +20,7 @@ from registry.api.decoder import decoder_message
 from registry.db import catalogue, index, operators, sequence
 from registry.db.engine import Database
 from registry.db.index import IndexRow
-from registry.devices.model import DeviceType, Metric, Operator
+from registry.devices.model import DeviceType, Metric, Operator, State
 from registry.errors import ResumeTokenError, StoppingError, UnauthenticatedError
 
 CHUNK_DEVICES = 5000
@@ -97,10 +97,10 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
             operators=[_operator(operator) for operator in first.operators if operator.is_active],
         )
         last_num = 0
-        while rows := await self._database.read(index.rows_by_num, last_num, CHUNK_DEVICES):
-            last_num = rows[-1].device_num
-            metrics.index_rows.labels("snapshot").inc(len(rows))
-            yield Response(phase=Response.PHASE_SNAPSHOT, devices=[_device(row) for row in rows])
+        while (part := await self._database.read(_snapshot_part, last_num)).devices:
+            last_num = part.devices[-1].device_num
+            metrics.index_rows.labels("snapshot").inc(len(part.devices))
+            yield part
         yield Response(phase=Response.PHASE_SNAPSHOT_COMPLETE, resume_token=_token(head.registry_id, head.revision))
 
     async def _changes(self, revision: int) -> AsyncIterator[Response]:
@@ -108,20 +108,17 @@ class DeviceIndexServicer(device_index_pb2_grpc.DeviceIndexServiceServicer):
         a device may be of a type that changed again later. They may come twice, which is harmless."""
         while True:
             # Read together, so that a device never comes before its type.
-            changed, rows = await self._database.read(_changes, revision)
+            changed, response, last_revision = await self._database.read(_changes, revision)
             if changed.revision <= revision:
                 return
-            is_last = len(rows) < CHUNK_DEVICES
-            revision = changed.revision if is_last else rows[-1].revision
-            metrics.index_rows.labels("changes").inc(len(rows))
-            yield Response(
-                phase=Response.PHASE_CHANGES,
-                metrics=[_metric(metric) for metric in changed.metrics],
-                types=[_type(kind, changed.numbers) for kind in changed.types],
-                operators=[_operator(operator) for operator in changed.operators],
-                devices=[_device(row) for row in rows],
-                resume_token=_token(changed.registry_id, revision),
-            )
+            is_last = len(response.devices) < CHUNK_DEVICES
+            revision = changed.revision if is_last else last_revision
+            metrics.index_rows.labels("changes").inc(len(response.devices))
+            response.metrics.extend(_metric(metric) for metric in changed.metrics)
+            response.types.extend(_type(kind, changed.numbers) for kind in changed.types)
+            response.operators.extend(_operator(operator) for operator in changed.operators)
+            response.resume_token = _token(changed.registry_id, revision)
+            yield response
             if is_last:
                 return
 
@@ -138,8 +135,18 @@ def _catalogue(connection: Connection, revision: int) -> Catalogue:
     )
 
 
-def _changes(connection: Connection, revision: int) -> tuple[Catalogue, list[IndexRow]]:
-    return _catalogue(connection, revision), index.rows_since(connection, revision, CHUNK_DEVICES)
+def _snapshot_part(connection: Connection, after_num: int) -> Response:
+    response = Response(phase=Response.PHASE_SNAPSHOT)
+    _add_devices(response, index.rows_by_num(connection, after_num, CHUNK_DEVICES))
+    return response
+
+
+def _changes(connection: Connection, revision: int) -> tuple[Catalogue, Response, int]:
+    """What has changed after `revision`; the response has the devices so far, the number is the last one's revision."""
+    rows = index.rows_since(connection, revision, CHUNK_DEVICES)
+    response = Response(phase=Response.PHASE_CHANGES)
+    _add_devices(response, rows)
+    return _catalogue(connection, revision), response, rows[-1].revision if rows else revision
 
 
 def _token(registry_id: str, revision: int) -> str:
@@ -178,17 +185,22 @@ def _type(kind: DeviceType, numbers: dict[str, int]) -> pb.IndexType:
     )
 
 
-def _device(row: IndexRow) -> pb.IndexDevice:
-    return pb.IndexDevice(
-        device_num=row.device_num,
-        device_id=row.device_id,
-        type_num=row.type_num,
-        ward_code=row.ward_code,
-        gateway_num=row.gateway_num,
-        token_sha256=row.token_sha256,
-        is_active=row.is_active,
-        external_id=row.external_id,
-    )
+def _add_devices(response: Response, rows: Iterable[IndexRow]) -> None:
+    # A million of them in a snapshot: made in place, and only what is set, takes half the time.
+    add, last_num = response.devices.add, 0
+    for device_num, device_id, type_num, ward_code, gateway_num, state, external_id, _, token_sha256 in rows:
+        if device_num != last_num:
+            last_num = device_num
+            device = add(
+                device_num=device_num, device_id=device_id, type_num=type_num, ward_code=ward_code,
+                is_active=state == State.ACTIVE,
+            )  # fmt: skip
+            if gateway_num:
+                device.gateway_num = gateway_num
+            if external_id:
+                device.external_id = external_id
+        if token_sha256 is not None:
+            device.token_sha256.append(token_sha256)
 
 
 def _operator(operator: Operator) -> pb.IndexOperator:

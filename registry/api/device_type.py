@@ -4,14 +4,15 @@ from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import device_type_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
-from registry.api.names import id_of, timestamp
+from registry.api.names import id_of, timestamp, versioned
 from registry.api.paging import next_token, page_limit, page_start
 from registry.db import catalogue as db
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
-from registry.devices.model import DeviceType, TypeMetric, TypeSpec
+from registry.devices.model import CommandSchema, DeviceType, TypeMetric, TypeSpec
 
 MAX_PAGE = 1000
+_ANY_VERSION = (1 << 31) - 1
 _OUTCOMES = {
     "created": pb.ApplyDeviceTypeResponse.OUTCOME_CREATED,
     "updated": pb.ApplyDeviceTypeResponse.OUTCOME_UPDATED,
@@ -27,7 +28,10 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
 
     @called
     async def GetDeviceType(self, request: pb.GetDeviceTypeRequest, call: Call) -> pb.DeviceType:
-        return message(await call.read(catalogue.get_type, id_of(request.name, "deviceTypes")))
+        type_id, version = versioned(request.name, "deviceTypes")
+        if version is None:
+            return message(await call.read(catalogue.get_type, type_id))
+        return revision_message(await call.read(catalogue.get_type_version, type_id, version))
 
     @called
     async def ListDeviceTypes(self, request: pb.ListDeviceTypesRequest, call: Call) -> pb.ListDeviceTypesResponse:
@@ -35,6 +39,35 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
         page = await call.read(db.list_types, start, limit + 1)
         token = next_token(page[limit - 1].type_num) if len(page) > limit else ""
         return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
+
+    @called
+    async def ListDeviceTypeRevisions(
+        self, request: pb.ListDeviceTypeRevisionsRequest, call: Call
+    ) -> pb.ListDeviceTypeRevisionsResponse:
+        type_id = id_of(request.name, "deviceTypes")
+        limit = page_limit(request.page_size, MAX_PAGE)
+        below = page_start(request.page_token, request.name) or _ANY_VERSION
+        page = await call.read(catalogue.type_versions, type_id, below, limit + 1)
+        token = next_token(page[limit - 1].version, request.name) if len(page) > limit else ""
+        revisions = map(revision_message, page[:limit])
+        return pb.ListDeviceTypeRevisionsResponse(device_types=revisions, next_page_token=token)
+
+    @called
+    async def DeleteDeviceType(self, request: pb.DeleteDeviceTypeRequest, call: Call) -> pb.DeleteDeviceTypeResponse:
+        type_id = id_of(request.name, "deviceTypes")
+        return await call.change(_deleted, catalogue.delete_type, type_id, request.etag)
+
+
+def _deleted(_: None) -> pb.DeleteDeviceTypeResponse:
+    return pb.DeleteDeviceTypeResponse()
+
+
+def revision_message(kind: DeviceType) -> pb.DeviceType:
+    """One version of a type; it never changes, so it has no etag, and can be applied whatever the type is by now."""
+    revision = message(kind)
+    revision.name += f"@{kind.version}"
+    revision.etag = ""
+    return revision
 
 
 def _applied(applied: catalogue.Applied) -> pb.ApplyDeviceTypeResponse:
@@ -59,11 +92,21 @@ def spec_of(given: pb.DeviceType) -> TypeSpec:
                 entry.max_value if entry.HasField("max_value") else None,
                 entry.source,
                 entry.source_unit,
+                entry.resolution,
+                entry.expected_interval_s,
             )
             for entry in given.metrics
         ),
         decoder=decoder_of(given.decoder),
         vectors=tuple(map(vector_of, given.vectors)),
+        config_schema=given.config_schema,
+        commands=tuple(
+            CommandSchema(
+                entry.command, entry.description, entry.parameters_schema, entry.result_schema, entry.is_idempotent
+            )
+            for entry in given.commands
+        ),
+        hardware_revisions=tuple(given.hardware_revisions),
     )
 
 
@@ -85,11 +128,25 @@ def message(kind: DeviceType) -> pb.DeviceType:
                 max_value=entry.max_value,
                 source=entry.source,
                 source_unit=entry.source_unit,
+                resolution=entry.resolution,
+                expected_interval_s=entry.expected_interval_s,
             )
             for entry in spec.metrics
         ],
         decoder=decoder_message(spec.decoder),
         vectors=map(vector_message, spec.vectors),
+        config_schema=spec.config_schema,
+        commands=[
+            pb.CommandSchema(
+                command=entry.command,
+                description=entry.description,
+                parameters_schema=entry.parameters_schema,
+                result_schema=entry.result_schema,
+                is_idempotent=entry.is_idempotent,
+            )
+            for entry in spec.commands
+        ],
+        hardware_revisions=spec.hardware_revisions,
         version=kind.version,
         etag=etag(kind.revision) if is_stored else "",
         create_time=timestamp(kind.create_time_ms) if is_stored else None,

@@ -41,12 +41,15 @@ class MetricServicer(metric_pb2_grpc.MetricServiceServicer):
             if path not in ("description", "*"):
                 text = f"`{path}` cannot be updated, only description can; for another unit create another metric"
                 raise InvalidError([Violation("update_mask", "FIELD_NOT_UPDATABLE", text)])
-        current = await call.read(catalogue.get_metric, metric_id)
-        if given.unit and given.unit != current.unit:
-            text = f"{metric_id} is stored in {current.unit} for ever; create another metric for {given.unit}"
-            raise InvalidError([Violation("metric.unit", "UNIT_IMMUTABLE", text)])
-        description = given.description if paths or given.description else current.description
-        return await call.change(message, catalogue.update_metric, metric_id, description, given.etag)
+        return await call.change(
+            message,
+            catalogue.update_metric,
+            metric_id,
+            given.unit,
+            given.description if paths or given.description else None,
+            given.etag,
+            allow_missing=request.allow_missing,
+        )
 
 
 def message(metric: Metric) -> pb.Metric:

@@ -22,5 +22,19 @@ def created_id(given: str, name: str, collection: str, field: str) -> str:
     return given
 
 
+def versioned(name: str, collection: str) -> tuple[str, int | None]:
+    """The id and the version of `collection/id@version` (AIP-162); None: without one.
+
+    Raises: InvalidError if the name is of another shape.
+    """
+    resource_id, at, version = id_of(name, collection).partition("@")
+    if not at:
+        return resource_id, None
+    if not (version.isascii() and version.isdecimal() and len(version) <= 9 and int(version) > 0):
+        text = f"`{version}` is not a version; it is a number, as in {collection}/example@3"
+        raise InvalidError([Violation("name", "VERSION_INVALID", text)])
+    return resource_id, int(version)
+
+
 def timestamp(time_ms: int) -> Timestamp:
     return Timestamp(seconds=time_ms // 1000, nanos=time_ms % 1000 * 1_000_000)

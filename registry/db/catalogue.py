@@ -1,15 +1,19 @@
 """Metrics and device types in SQL."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from registry.db import sequence
-from registry.db.schema import device_type_metrics, device_types, devices, metrics
+from registry.db.schema import device_type_metrics, device_type_revisions, device_types, devices, metrics
 from registry.devices.decoder import Decoder, TestVector
-from registry.devices.model import DeviceType, Metric, State, TypeMetric, TypeSpec
+from registry.devices.model import CommandSchema, DeviceType, Metric, State, TypeMetric, TypeSpec
+
+Value = TypeVar("Value")
+_spec_decoder = msgspec.json.Decoder(TypeSpec)
 
 
 def insert_metrics(connection: Connection, new: Sequence[tuple[str, str, str]], now_ms: int) -> None:
@@ -74,7 +78,6 @@ def insert_type(connection: Connection, spec: TypeSpec, now_ms: int) -> None:
             type_num=taken.type_num,
             type_id=spec.type_id,
             version=1,
-            is_deleted=False,
             dimension_revision=taken.revision,
             revision=taken.revision,
             create_time_ms=now_ms,
@@ -86,6 +89,15 @@ def insert_type(connection: Connection, spec: TypeSpec, now_ms: int) -> None:
 
 
 def update_type(connection: Connection, current: DeviceType, spec: TypeSpec, now_ms: int) -> None:
+    """Make `spec` the next version, and keep the present one. A deleted type is there again."""
+    connection.execute(
+        insert(device_type_revisions).values(
+            type_num=current.type_num,
+            version=current.version,
+            spec=msgspec.json.encode(current.spec).decode(),
+            create_time_ms=current.update_time_ms,
+        )
+    )
     revision = sequence.take(connection, revisions=1).revision
     in_dimension = spec.expected_interval_s != current.spec.expected_interval_s
     connection.execute(
@@ -103,22 +115,50 @@ def update_type(connection: Connection, current: DeviceType, spec: TypeSpec, now
     _insert_type_metrics(connection, current.type_num, spec)
 
 
-def find_type(connection: Connection, type_id: str) -> DeviceType | None:
-    rows = connection.execute(select(device_types).where(device_types.c.type_id == type_id)).mappings().all()
+def delete_type(connection: Connection, type_num: int) -> None:
+    revision = sequence.take(connection, revisions=1).revision
+    change = update(device_types).where(device_types.c.type_num == type_num)
+    connection.execute(change.values(is_deleted=True, revision=revision))
+
+
+def find_type(connection: Connection, type_id: str, *, is_deleted: bool = False) -> DeviceType | None:
+    """Args: is_deleted: find one that is deleted, instead of one that is not."""
+    query = select(device_types).where(device_types.c.type_id == type_id, device_types.c.is_deleted.is_(is_deleted))
+    rows = connection.execute(query).mappings().all()
     return next(iter(_types(connection, rows)), None)
 
 
 def list_types(connection: Connection, after_num: int = 0, limit: int = 65_535) -> list[DeviceType]:
-    """Types with a number above `after_num`, in the order of their numbers."""
-    query = select(device_types).where(device_types.c.type_num > after_num)
+    """Types with a number above `after_num`, in the order of their numbers; without deleted ones."""
+    query = select(device_types).where(device_types.c.type_num > after_num, device_types.c.is_deleted.is_(False))
     rows = connection.execute(query.order_by(device_types.c.type_num).limit(limit)).mappings().all()
     return _types(connection, rows)
 
 
 def types_since(connection: Connection, revision: int) -> list[DeviceType]:
-    """Types changed after `revision`, in the order of their change."""
+    """Types changed after `revision`, in the order of their change; deleted ones too."""
     query = select(device_types).where(device_types.c.revision > revision).order_by(device_types.c.revision)
     return _types(connection, connection.execute(query).mappings().all())
+
+
+def former_versions(connection: Connection, current: DeviceType, below: int, limit: int) -> list[DeviceType]:
+    """The type as it was before its present version, in versions below `below`, the newest first."""
+    table = device_type_revisions
+    query = select(table.c.version, table.c.spec, table.c.create_time_ms)
+    query = query.where(table.c.type_num == current.type_num, table.c.version < below)
+    rows = connection.execute(query.order_by(table.c.version.desc()).limit(limit))
+    return [
+        msgspec.structs.replace(current, version=version, spec=_spec_decoder.decode(spec), update_time_ms=begin_time_ms)
+        for version, spec, begin_time_ms in rows
+    ]
+
+
+def device_of_type(connection: Connection, type_num: int, hardware_revisions: Collection[str] = ()) -> str | None:
+    """The id of a device of this type, if there is one; with one of the hardware revisions if any are given."""
+    query = select(devices.c.device_id).where(devices.c.type_num == type_num)
+    if hardware_revisions:
+        query = query.where(devices.c.hardware_revision.in_(hardware_revisions))
+    return connection.execute(query.limit(1)).scalar_one_or_none()
 
 
 def gateway_in_use(connection: Connection, type_num: int) -> str | None:
@@ -154,14 +194,19 @@ def _type_columns(spec: TypeSpec) -> dict[str, object]:
         "expected_interval_s": spec.expected_interval_s,
         "decoder": _json_or_empty(spec.decoder, Decoder()),
         "vectors": _json_or_empty(spec.vectors, ()),
-        "config_schema": "",
-        "commands": "",
-        "hardware_revisions": "",
+        "config_schema": spec.config_schema,
+        "commands": _json_or_empty(spec.commands, ()),
+        "hardware_revisions": _json_or_empty(spec.hardware_revisions, ()),
+        "is_deleted": False,
     }
 
 
 def _json_or_empty(value: object, default: object) -> str:
     return "" if value == default else msgspec.json.encode(value).decode()
+
+
+def _json_of(text: str, kind: type[Value], default: Value) -> Value:
+    return msgspec.json.decode(text, type=kind) if text else default
 
 
 def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) -> None:
@@ -179,8 +224,8 @@ def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) 
                 "max_value": entry.max_value,
                 "source": entry.source,
                 "source_unit": entry.source_unit,
-                "resolution": 0.0,
-                "expected_interval_s": 0,
+                "resolution": entry.resolution,
+                "expected_interval_s": entry.expected_interval_s,
             }
             for position, entry in enumerate(spec.metrics)
         ],
@@ -194,7 +239,15 @@ def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceTyp
         query = query.where(device_type_metrics.c.type_num == rows[0]["type_num"])
     for entry in connection.execute(query) if rows else ():
         entries[entry.type_num].append(
-            TypeMetric(entry.metric_id, entry.min_value, entry.max_value, entry.source, entry.source_unit)
+            TypeMetric(
+                entry.metric_id,
+                entry.min_value,
+                entry.max_value,
+                entry.source,
+                entry.source_unit,
+                entry.resolution,
+                entry.expected_interval_s,
+            )
         )
     return [
         DeviceType(
@@ -207,8 +260,11 @@ def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceTyp
                 default_encoding=row["default_encoding"],
                 expected_interval_s=row["expected_interval_s"],
                 metrics=tuple(entries[row["type_num"]]),
-                decoder=msgspec.json.decode(row["decoder"], type=Decoder) if row["decoder"] else Decoder(),
-                vectors=msgspec.json.decode(row["vectors"], type=tuple[TestVector, ...]) if row["vectors"] else (),
+                decoder=_json_of(row["decoder"], Decoder, Decoder()),
+                vectors=_json_of(row["vectors"], tuple[TestVector, ...], ()),
+                config_schema=row["config_schema"],
+                commands=_json_of(row["commands"], tuple[CommandSchema, ...], ()),
+                hardware_revisions=_json_of(row["hardware_revisions"], tuple[str, ...], ()),
             ),
             version=row["version"],
             dimension_revision=row["dimension_revision"],

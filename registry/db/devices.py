@@ -149,15 +149,6 @@ def tokens_of(connection: Connection, device_nums: Sequence[int]) -> dict[int, l
     return found
 
 
-def tokens_between(connection: Connection, first_num: int, last_num: int) -> dict[int, list[bytes]]:
-    """As tokens_of, for all devices with numbers in a range: much less work than naming thousands of them."""
-    query = select(device_tokens.c.device_num, device_tokens.c.token_sha256)
-    found: dict[int, list[bytes]] = {}
-    for device_num, digest in connection.execute(query.where(device_tokens.c.device_num.between(first_num, last_num))):
-        found.setdefault(device_num, []).append(digest)
-    return found
-
-
 def active_behind(connection: Connection, gateway_num: int) -> int:
     """How many active devices are registered behind a gateway."""
     query = select(func.count()).where(devices.c.gateway_num == gateway_num, devices.c.state == State.ACTIVE)

@@ -6,11 +6,13 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
+from registry.audit.record import changed
 from registry.db import catalogue as db
 from registry.db import sequence
 from registry.devices.decoder_rules import check_decoder
 from registry.devices.model import DeviceType, Metric, TypeSpec
 from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_type, check_unit
+from registry.devices.schemas import check_schemas, compact
 from registry.devices.vectors import check_vectors
 from registry.errors import (
     AlreadyExistsError,
@@ -87,18 +89,37 @@ def create_metric(connection: Connection, metric_id: str, unit: str, description
     if sequence.head_numbers(connection).metric_num >= MAX_NUMBER:
         raise PreconditionError(f"all {MAX_NUMBER} metric numbers are taken", reason="METRICS_EXHAUSTED")
     db.insert_metrics(connection, [(metric_id, unit, description)], sequence.now_ms())
-    return get_metric(connection, metric_id)
+    metric = get_metric(connection, metric_id)
+    changed(f"metrics/{metric_id}", None, _plain(metric))
+    return metric
 
 
-def update_metric(connection: Connection, metric_id: str, description: str, given_etag: str) -> Metric:
-    """Raises: InvalidError, NotFoundError, EtagMismatchError."""
-    if found := check_description(description):
+def update_metric(
+    connection: Connection, metric_id: str, unit: str, description: str | None, given_etag: str, *, allow_missing: bool
+) -> Metric:
+    """Describe a metric anew, or create it.
+
+    Args:
+        unit: to create it with; of one that is there it cannot be another; empty: as it is.
+        description: None: as it is.
+    Raises: InvalidError, NotFoundError, EtagMismatchError, and what create_metric raises.
+    """
+    if allow_missing and db.find_metric(connection, metric_id) is None:
+        check_etag(f"metrics/{metric_id}", given_etag, 0)
+        return create_metric(connection, metric_id, unit, description or "")
+    if found := check_description(description or ""):
         raise InvalidError(found)
     metric = get_metric(connection, metric_id)
     check_etag(f"metrics/{metric_id}", given_etag, metric.revision)
-    if description != metric.description:
-        db.update_metric(connection, metric.metric_num, description, sequence.now_ms())
-    return get_metric(connection, metric_id)
+    if unit and unit != metric.unit:
+        text = f"{metric_id} is stored in {metric.unit} for ever; create another metric for {unit}"
+        raise InvalidError([Violation("metric.unit", "UNIT_IMMUTABLE", text)])
+    if description is None or description == metric.description:
+        return metric
+    db.update_metric(connection, metric.metric_num, description, sequence.now_ms())
+    updated = get_metric(connection, metric_id)
+    changed(f"metrics/{metric_id}", _plain(metric), _plain(updated))
+    return updated
 
 
 def get_metric(connection: Connection, metric_id: str) -> Metric:
@@ -119,40 +140,88 @@ def get_type(connection: Connection, type_id: str) -> DeviceType:
     return found
 
 
-def plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
-    """What apply_type would do. A type to be created has number 0 in the answer.
-
-    Raises: InvalidError, EtagMismatchError, PreconditionError.
-    """
+def _plan_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
+    """What apply_type will do, with the specification as it will be stored."""
+    spec = _as_stored(spec)
     units = db.metric_units(connection)
-    found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec)]
+    found = check_type(spec, units) or [*check_source_units(spec, units), *check_decoder(spec), *check_schemas(spec)]
     if found := found or list(check_vectors(spec, units)):
         raise InvalidError(found)
     current = db.find_type(connection, spec.type_id)
     if current is None:
+        check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
+        if former := db.find_type(connection, spec.type_id, is_deleted=True):
+            return Applied(msgspec.structs.replace(former, spec=spec, version=former.version + 1), "created")
         if sequence.head_numbers(connection).type_num >= MAX_NUMBER:
             raise PreconditionError(f"all {MAX_NUMBER} type numbers are taken", reason="TYPES_EXHAUSTED")
-        if given_etag:
-            check_etag(f"deviceTypes/{spec.type_id}", given_etag, 0)
         return Applied(DeviceType(0, spec, 1, 0, 0, 0, 0), "created")
     check_etag(f"deviceTypes/{spec.type_id}", given_etag, current.revision)
-    changed = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
-    if not changed:
+    differing = tuple(name for name in TypeSpec.__struct_fields__ if getattr(spec, name) != getattr(current.spec, name))
+    if not differing:
         return Applied(current, "unchanged")
-    if "is_gateway" in changed:
+    if "is_gateway" in differing:
         _check_gateway_change(connection, current, spec)
+    if "hardware_revisions" in differing:
+        _check_hardware_change(connection, current, spec)
     planned = msgspec.structs.replace(current, spec=spec, version=current.version + 1)
-    return Applied(planned, "updated", changed)
+    return Applied(planned, "updated", differing)
 
 
 def apply_type(connection: Connection, spec: TypeSpec, given_etag: str) -> Applied:
-    """Create the type or bring it to `spec`. Raises as plan_type."""
-    plan = plan_type(connection, spec, given_etag)
-    if plan.outcome == "created":
-        db.insert_type(connection, spec, sequence.now_ms())
-    elif plan.outcome == "updated":
-        db.update_type(connection, get_type(connection, spec.type_id), spec, sequence.now_ms())
+    """Create the type or bring it to `spec`; a deleted one comes back as its next version.
+
+    Raises: InvalidError, EtagMismatchError, PreconditionError.
+    """
+    plan = _plan_type(connection, spec, given_etag)
+    if plan.outcome == "unchanged":
+        return plan
+    former = db.find_type(connection, spec.type_id, is_deleted=plan.outcome == "created")
+    if former is None:
+        db.insert_type(connection, plan.device_type.spec, sequence.now_ms())
+    else:
+        db.update_type(connection, former, plan.device_type.spec, sequence.now_ms())
+    before = former.spec if former is not None and plan.outcome == "updated" else None
+    changed(f"deviceTypes/{spec.type_id}", before, plan.device_type.spec)
     return msgspec.structs.replace(plan, device_type=get_type(connection, spec.type_id))
+
+
+def get_type_version(connection: Connection, type_id: str, version: int) -> DeviceType:
+    """The type as it was then. Raises: NotFoundError."""
+    found = type_versions(connection, type_id, version + 1, 1)
+    if not found or found[0].version != version:
+        raise NotFoundError(
+            f"{type_id} has no version {version}, or it was not kept; `cityfleet type revisions {type_id}` shows all",
+            reason="DEVICE_TYPE_REVISION_NOT_FOUND",
+            metadata={"device_type": type_id, "version": str(version)},
+        )
+    return found[0]
+
+
+def type_versions(connection: Connection, type_id: str, below: int, limit: int) -> list[DeviceType]:
+    """Versions below `below`, the newest first, with the present one; `update_time_ms`: when each began.
+
+    Raises: NotFoundError if there is no such type.
+    """
+    current = get_type(connection, type_id)
+    former = db.former_versions(connection, current, below, limit)
+    return [current, *former][:limit] if current.version < below else former
+
+
+def delete_type(connection: Connection, type_id: str, given_etag: str) -> None:
+    """Its number and its versions stay; applied again it is there again, as its next version.
+
+    Raises: NotFoundError, EtagMismatchError, PreconditionError while devices have it.
+    """
+    current = get_type(connection, type_id)
+    check_etag(f"deviceTypes/{type_id}", given_etag, current.revision)
+    if device_id := db.device_of_type(connection, current.type_num):
+        raise PreconditionError(
+            f"the device {device_id} is of the type {type_id}; give its devices another type or purge them first",
+            reason="DEVICE_TYPE_IN_USE",
+            metadata={"device_type": type_id, "device": device_id},
+        )
+    db.delete_type(connection, current.type_num)
+    changed(f"deviceTypes/{type_id}", current.spec, None)
 
 
 def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violation]:
@@ -167,11 +236,39 @@ def check_source_units(spec: TypeSpec, units: Mapping[str, str]) -> list[Violati
     return found
 
 
+def _as_stored(spec: TypeSpec) -> TypeSpec:
+    """The same schemas are the same text."""
+    commands = (
+        msgspec.structs.replace(
+            entry,
+            parameters_schema=compact(entry.parameters_schema),
+            result_schema=compact(entry.result_schema),
+        )
+        for entry in spec.commands
+    )
+    return msgspec.structs.replace(spec, config_schema=compact(spec.config_schema), commands=tuple(commands))
+
+
+def _plain(metric: Metric) -> dict[str, str]:
+    return {"unit": metric.unit, "description": metric.description}
+
+
 def check_description(description: str) -> list[Violation]:
     if len(description) <= MAX_DESCRIPTION:
         return []
     text = f"at most {MAX_DESCRIPTION} characters, not {len(description)}"
     return [Violation("description", "TEXT_TOO_LONG", text)]
+
+
+def _check_hardware_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:
+    removed = set(current.spec.hardware_revisions) - set(spec.hardware_revisions)
+    if removed and (device_id := db.device_of_type(connection, current.type_num, removed)):
+        raise PreconditionError(
+            f"hardware_revisions of {spec.type_id}: the device {device_id} has one that would be taken away "
+            f"({', '.join(sorted(removed))}); change the device first",
+            reason="HARDWARE_REVISION_IN_USE",
+            metadata={"device_type": spec.type_id, "device": device_id},
+        )
 
 
 def _check_gateway_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:

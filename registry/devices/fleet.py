@@ -113,13 +113,27 @@ def update_device(
     """
     device = get_device(connection, given.device_id)
     check_etag(f"devices/{given.device_id}", given_etag, device.revision)
+    spec, type_num, gateway_num = check_update(connection, device, given, fields, label_keys)
+    if spec == device.spec:
+        return device
+    db.update_device(connection, device.device_num, spec, type_num, gateway_num, sequence.now_ms())
+    return get_device(connection, given.device_id)
+
+
+def check_update(
+    connection: Connection, device: Device, given: DeviceSpec, fields: frozenset[str], label_keys: frozenset[str]
+) -> tuple[DeviceSpec, int, int]:
+    """What update_device would make of it: the specification, and the numbers of its type and gateway.
+
+    Raises: InvalidError, PreconditionError.
+    """
     spec = msgspec.structs.replace(device.spec, **{name: getattr(given, name) for name in fields})
     if label_keys:
         labels = {key: value for key, value in spec.labels.items() if key not in label_keys}
         labels |= {key: value for key, value in given.labels.items() if key in label_keys}
         spec = msgspec.structs.replace(spec, labels=labels)
     if spec == device.spec:
-        return device
+        return spec, device.type_num, device.gateway_num
     if not device.is_active:
         raise PreconditionError(
             f"{given.device_id} is decommissioned and stays as it is; register the new device under a new id",
@@ -137,9 +151,7 @@ def update_device(
     kind = types[spec.device_type]
     if not kind.spec.is_gateway:
         _check_nobody_behind(connection, device, "cannot stop being a gateway")
-    gateway_num = gateways[spec.gateway].device_num if spec.gateway else 0
-    db.update_device(connection, device.device_num, spec, kind.type_num, gateway_num, sequence.now_ms())
-    return get_device(connection, given.device_id)
+    return spec, kind.type_num, gateways[spec.gateway].device_num if spec.gateway else 0
 
 
 def decommission_device(connection: Connection, device_id: str, given_etag: str) -> Device:

@@ -1,5 +1,6 @@
 """The import: a request's rows in one transaction, each row with its own verdict."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -10,20 +11,42 @@ from registry.db import devices as db
 from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice
 from registry.devices import tokens
-from registry.devices.fleet import check_references, external_id_taken
+from registry.devices.fleet import (
+    UPDATABLE,
+    check_references,
+    check_update,
+    external_id_taken,
+    rotate_token,
+    update_device,
+)
 from registry.devices.model import Device, DeviceSpec, DeviceType
 from registry.devices.rules import check_device
-from registry.errors import Violation
+from registry.errors import InvalidError, PreconditionError, Violation
 
-Outcome = Literal["created", "unchanged", "failed"]
+Outcome = Literal["created", "updated", "unchanged", "failed"]
+
+
+class Mask(msgspec.Struct, frozen=True):
+    """What a row speaks of: fields of a device's specification, and single labels by their keys."""
+
+    fields: tuple[str, ...]
+    label_keys: tuple[str, ...] = ()
+
+
+_EVERYTHING = Mask(tuple(name for name in DeviceSpec.__struct_fields__ if name != "device_id"))
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`token` is empty unless the device brings its own."""
+    """`token` is empty unless the device brings its own; `is_token_for_new`: one that exists keeps what it has.
+
+    `mask`: what of an existing device is compared and changed; None: everything.
+    """
 
     row: int
     spec: DeviceSpec
     token: str
+    is_token_for_new: bool = False
+    mask: Mask | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -48,8 +71,34 @@ class DryRun(msgspec.Struct):
     external_ids: dict[str, str] = {}
 
 
-def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None) -> list[Result]:
-    """Create what is new and right; with `dry_run` only say what would happen. Results are in the order of `rows`."""
+class Mode(msgspec.Struct, frozen=True):
+    """Of a whole stream. `own_tokens_only`: a new device that brings no token is refused."""
+
+    dry_run: DryRun | None = None
+    update_existing: bool = False
+    own_tokens_only: bool = False
+
+
+def mask_of(paths: Iterable[str], field: str) -> Mask:
+    """Args: field: what an error calls the mask. Raises: InvalidError for a path that cannot be updated."""
+    names, keys = [], []
+    for path in paths:
+        if path.startswith("labels."):
+            keys.append(path.removeprefix("labels."))
+        elif path in UPDATABLE:
+            names.append(path)
+        else:
+            text = f"`{path}` is not a field of an import; fields are {', '.join(UPDATABLE)}, labels.KEY"
+            raise InvalidError([Violation(field, "FIELD_NOT_UPDATABLE", text)])
+    return Mask(tuple(names), tuple(keys))
+
+
+def import_rows(connection: Connection, rows: list[Row], mode: Mode) -> list[Result]:
+    """Create what is new and right, and update if asked to; a dry run only says what would happen.
+
+    Results are in the order of `rows`.
+    """
+    dry_run = mode.dry_run
     types = {kind.spec.type_id: kind for kind in db_catalogue.list_types(connection)}
     existing = db.find_devices(connection, {row.spec.device_id for row in rows})
     gateways = db.find_gateways(connection, {row.spec.gateway for row in rows if row.spec.gateway})
@@ -64,9 +113,14 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
     for at, row in enumerate(rows):
         device = existing.get(row.spec.device_id)
         if device is not None:
-            results.append(_compare(row, device, held.get(device.device_num, [])))
+            # Two rows of one batch may name the same device: the later one finds what the earlier one made of it.
+            met, changed = _meet(connection, row, device, held.get(device.device_num, []), mode)
+            results.append(met)
+            if changed is not None:
+                existing[row.spec.device_id] = changed
+                held[device.device_num] = db.tokens_of(connection, [device.device_num]).get(device.device_num, [])
             continue
-        result = _judge(row, types, gateways, holders, fresh, dry_run)
+        result = _judge(row, types, gateways, holders, fresh, mode)
         results.append(result)
         if result is None:
             fresh[row.spec.device_id] = row
@@ -75,7 +129,8 @@ def import_rows(connection: Connection, rows: list[Row], dry_run: DryRun | None)
             waiting.append(at)
     made = _create(connection, [rows[at] for at in waiting], types, gateways, dry_run)
     for at, token in zip(waiting, made, strict=True):
-        results[at] = Result(rows[at].row, "created", token)
+        told = rows[at].token if rows[at].is_token_for_new and dry_run is None else token
+        results[at] = Result(rows[at].row, "created", told)
     return [result for result in results if result is not None]
 
 
@@ -85,12 +140,13 @@ def _judge(
     gateways: dict[str, Gateway],
     holders: dict[str, str],
     fresh: dict[str, Row],
-    dry_run: DryRun | None,
+    mode: Mode,
 ) -> Result | None:
     """The verdict on a row whose device does not exist; None: create it.
 
     Args: holders: ids of the devices that have or will have an external id, by external id.
     """
+    dry_run = mode.dry_run
     spec = row.spec
     twin = fresh.get(spec.device_id)
     if twin is not None:
@@ -104,6 +160,9 @@ def _judge(
     found = check_device(spec)
     if row.token:
         found += tokens.check_token(row.token)
+    elif mode.own_tokens_only:
+        text = "no token, and nowhere to write a new one; name a file: --tokens-out FILE"
+        found.append(Violation("token", "TOKEN_WOULD_BE_LOST", text))
     found += check_references(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
     if (holder := holders.get(spec.external_id)) is not None:
         found.append(external_id_taken(spec.external_id, holder))
@@ -162,18 +221,42 @@ def _create(
     return made
 
 
-def _compare(row: Row, device: Device, held: list[bytes]) -> Result:
-    """The verdict on a row whose device exists."""
+def _meet(
+    connection: Connection, row: Row, device: Device, held: list[bytes], mode: Mode
+) -> tuple[Result, Device | None]:
+    """The verdict on a row whose device exists, and the device if it was changed."""
     if not device.is_active:
-        text = "the device is decommissioned; ids are never used again, choose another"
-        return _failed(row, Violation("device_id", "DEVICE_DECOMMISSIONED", text))
-    differing = [name for name in DeviceSpec.__struct_fields__ if getattr(row.spec, name) != getattr(device.spec, name)]
-    if row.token and tokens.digest(row.token) not in held:
-        differing.append("token")
-    if not differing:
-        return Result(row.row, "unchanged")
-    text = f"the device exists and differs in {', '.join(differing)}; change it by `cityfleet device update`"
-    return _failed(row, Violation(differing[0], "DEVICE_EXISTS_DIFFERENT", text))
+        text = f"the device is {device.state.name.lower()}; ids are never used again, choose another"
+        return _failed(row, Violation("device_id", "DEVICE_DECOMMISSIONED", text)), None
+    mask = row.mask or _EVERYTHING
+    differing = [name for name in mask.fields if getattr(row.spec, name) != getattr(device.spec, name)]
+    label_keys = [key for key in mask.label_keys if row.spec.labels.get(key) != device.spec.labels.get(key)]
+    is_held = bool(row.token) and tokens.digest(row.token) in held
+    is_other_token = bool(row.token) and not is_held and not row.is_token_for_new
+    if not differing and not label_keys and not is_other_token:
+        return Result(row.row, "unchanged", row.token if is_held and row.is_token_for_new else ""), None
+    if not mode.update_existing:
+        names = [*differing, *(f"labels.{key}" for key in label_keys), *(["token"] if is_other_token else [])]
+        text = (
+            f"the device exists and differs in {', '.join(names)}; --update-existing brings it to the row's state, or "
+            "change it by `cityfleet device update`"
+        )
+        return _failed(row, Violation(names[0], "DEVICE_EXISTS_DIFFERENT", text)), None
+    if is_other_token and (found := tokens.check_token(row.token)):
+        return Result(row.row, "failed", violations=tuple(found)), None
+    try:
+        # All checks of an update come before its first statement, so a refusal leaves nothing half done.
+        if mode.dry_run is not None:
+            check_update(connection, device, row.spec, frozenset(differing), frozenset(label_keys))
+            return Result(row.row, "updated"), None
+        changed = update_device(connection, row.spec, frozenset(differing), frozenset(label_keys), "")
+    except InvalidError as exc:
+        return Result(row.row, "failed", violations=tuple(exc.violations)), None
+    except PreconditionError as exc:
+        return _failed(row, Violation("", exc.reason, str(exc))), None
+    if is_other_token:
+        rotate_token(connection, row.spec.device_id, row.token, False)
+    return Result(row.row, "updated"), changed
 
 
 def _failed(row: Row, violation: Violation) -> Result:

@@ -25,17 +25,34 @@ class Metric(msgspec.Struct, frozen=True):
     update_time_ms: int
 
 
-class TypeMetric(msgspec.Struct, frozen=True):
+class TypeMetric(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`resolution` 0: not known; `expected_interval_s` 0: the type's."""
+
     metric: str
     min_value: float | None = None
     max_value: float | None = None
     # What payloads call it and the unit it comes in; empty: as the metric.
     source: str = ""
     source_unit: str = ""
+    resolution: float = 0.0
+    expected_interval_s: int = 0
 
 
-class TypeSpec(msgspec.Struct, frozen=True):
-    """What a person decides about a device type."""
+class CommandSchema(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Schemas are JSON Schema as compact JSON; empty: anything."""
+
+    command: str
+    description: str = ""
+    parameters_schema: str = ""
+    result_schema: str = ""
+    is_idempotent: bool = False
+
+
+class TypeSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person decides about a device type.
+
+    Kept as JSON for each of its versions: fields may be added, not renamed.
+    """
 
     type_id: str
     display_name: str = ""
@@ -46,6 +63,9 @@ class TypeSpec(msgspec.Struct, frozen=True):
     metrics: tuple[TypeMetric, ...] = ()
     decoder: Decoder = Decoder()
     vectors: tuple[TestVector, ...] = ()
+    config_schema: str = ""
+    commands: tuple[CommandSchema, ...] = ()
+    hardware_revisions: tuple[str, ...] = ()
 
 
 class DeviceType(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ METRIC_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 # Terminal symbols and operators of the UCUM syntax (https://ucum.org/ucum, section 2): no spaces, brackets in pairs.
 UNIT = re.compile(r"[!-~]{1,63}")
+HARDWARE_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 ENCODINGS = (*PAYLOADS, *FOREIGN)
 # A DevEUI in capitals: a Sparkplug name has a slash.
 DEVEUI = re.compile(r"[0-9A-Fa-f]{16}")
@@ -23,6 +24,7 @@ MAX_LABEL_VALUE = 255
 MAX_TEXT = 255
 MAX_DESCRIPTION = 4096
 MAX_TYPE_METRICS = 256
+MAX_HARDWARE_REVISIONS = 64
 MAX_INTERVAL_S = 31_622_400
 
 
@@ -53,9 +55,8 @@ def check_type(spec: TypeSpec, metrics: Mapping[str, object]) -> list[Violation]
     if spec.default_encoding not in ENCODINGS:
         text = f"`{spec.default_encoding}` is not an encoding; one of {', '.join(ENCODINGS)}"
         found.append(Violation("default_encoding", "ENCODING_UNKNOWN", text))
-    if spec.expected_interval_s > MAX_INTERVAL_S:
-        text = f"{spec.expected_interval_s} s is more than a year; give seconds, 0 if it is not known"
-        found.append(Violation("expected_interval_s", "INTERVAL_TOO_LONG", text))
+    found += _check_interval("expected_interval_s", spec.expected_interval_s)
+    found += _check_hardware_revisions(spec.hardware_revisions)
     if len(spec.metrics) > MAX_TYPE_METRICS:
         found.append(Violation("metrics", "TOO_MANY_METRICS", f"a type has at most {MAX_TYPE_METRICS} metrics"))
     seen: set[str] = set()
@@ -73,7 +74,42 @@ def check_type(spec: TypeSpec, metrics: Mapping[str, object]) -> list[Violation]
         elif len(bounds) == 2 and bounds[0] >= bounds[1]:
             text = f"min_value {bounds[0]:g} is not below max_value {bounds[1]:g}"
             found.append(Violation(field, "RANGE_EMPTY", text))
+        if not (math.isfinite(entry.resolution) and entry.resolution >= 0):
+            text = "the sensor's smallest step in the metric's unit, or 0 if it is not known"
+            found.append(Violation(f"{field}.resolution", "RESOLUTION_INVALID", text))
+        found += _check_interval(f"{field}.expected_interval_s", entry.expected_interval_s)
     return found
+
+
+def check_hardware_revision(revision: str, spec: TypeSpec) -> list[Violation]:
+    """Of a device. Args: spec: its type's."""
+    if not revision or revision in spec.hardware_revisions:
+        return []
+    known = ", ".join(spec.hardware_revisions) or "none yet"
+    text = f"`{revision}` is not a hardware revision of {spec.type_id}; it has: {known}"
+    return [Violation("hardware_revision", "HARDWARE_REVISION_UNKNOWN", text)]
+
+
+def _check_hardware_revisions(revisions: tuple[str, ...]) -> list[Violation]:
+    found = []
+    if len(revisions) > MAX_HARDWARE_REVISIONS:
+        text = f"at most {MAX_HARDWARE_REVISIONS}, not {len(revisions)}"
+        found.append(Violation("hardware_revisions", "TOO_MANY_HARDWARE_REVISIONS", text))
+    for at, revision in enumerate(revisions):
+        field = f"hardware_revisions[{at}]"
+        if not HARDWARE_REVISION.fullmatch(revision):
+            text = f"`{revision}`: letters, digits, `.`, `_`, `+` and `-`, at most 63, as in B2 or 1.4-rev3"
+            found.append(Violation(field, "HARDWARE_REVISION_INVALID", text))
+        if revision in revisions[:at]:
+            found.append(Violation(field, "HARDWARE_REVISION_TWICE", f"`{revision}` is named twice"))
+    return found
+
+
+def _check_interval(field: str, interval_s: int) -> list[Violation]:
+    if interval_s <= MAX_INTERVAL_S:
+        return []
+    text = f"{interval_s} s is more than a year; give seconds, 0 if it is not known"
+    return [Violation(field, "INTERVAL_TOO_LONG", text)]
 
 
 def check_device(spec: DeviceSpec) -> list[Violation]:

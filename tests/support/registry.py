@@ -85,6 +85,17 @@ class RunningRegistry:
             timeout=60,
         )
 
+    def start_cli(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start `cityfleet ARGUMENTS`; whoever starts it ends it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=ROOT,
+            env=self._environment("0") | {"CITYFLEET_DATA_DIR": str(self.data_dir)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def _environment(self, port: str) -> dict[str, str]:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("CITYFLEET_")}
         return {

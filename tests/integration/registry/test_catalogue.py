@@ -141,3 +141,26 @@ def test_a_metric_taken_into_use_survives_a_restart(tmp_path, new_database):
         registry.start()
         with registry.channel() as channel:
             assert MetricServiceStub(channel).ListMetrics(pb.ListMetricsRequest()).metrics == before
+
+
+def test_a_metric_may_be_made_by_its_update(stubs):
+    given = pb.Metric(name="metrics/tide_m", unit="m", description="Tide")
+    with fails(StatusCode.NOT_FOUND, "METRIC_NOT_FOUND"):
+        stubs.metrics.UpdateMetric(pb.UpdateMetricRequest(metric=given))
+    request = pb.UpdateMetricRequest(metric=given, allow_missing=True)
+    created = stubs.metrics.UpdateMetric(request)
+    assert (created.unit, created.description) == ("m", "Tide")
+    assert stubs.metrics.UpdateMetric(request) == created
+    given.unit = "cm"
+    with fails(StatusCode.INVALID_ARGUMENT, "UNIT_IMMUTABLE"):
+        stubs.metrics.UpdateMetric(pb.UpdateMetricRequest(metric=given, allow_missing=True))
+
+
+def test_a_dry_run_of_a_metric_changes_nothing(stubs):
+    request = pb.CreateMetricRequest(metric_id="planned_m", metric=pb.Metric(unit="m"), validate_only=True)
+    assert stubs.metrics.CreateMetric(request).unit == "m"
+    with fails(StatusCode.NOT_FOUND, "METRIC_NOT_FOUND"):
+        stubs.metrics.GetMetric(pb.GetMetricRequest(name="metrics/planned_m"))
+    given = pb.Metric(name="metrics/rain_mm", description="Other")
+    assert stubs.metrics.UpdateMetric(pb.UpdateMetricRequest(metric=given, validate_only=True)).description == "Other"
+    assert stubs.metrics.GetMetric(pb.GetMetricRequest(name="metrics/rain_mm")).description != "Other"

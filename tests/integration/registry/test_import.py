@@ -2,15 +2,20 @@
 
 import csv
 import hashlib
+import io
 import json
 import stat
 
+import msgspec
 import pytest
 from grpc import StatusCode
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1.device_index_pb2 import WatchDeviceIndexRequest
+from cli.import_file import DeviceRows
+from cli.import_state import StateFile, new_state
 from tests.integration.registry.test_devices import all_pages, get
+from tests.support.registry import wait_until
 from tests.support.status import fails
 
 Outcome = pb.ImportRowResult
@@ -50,9 +55,23 @@ def rows_of(*devices, token=""):
     return [pb.ImportRow(row=at + 1, device=device, token=token) for at, device in enumerate(devices)]
 
 
+def index_of(registry, stubs):
+    """What an ingest node would know of each device, by id."""
+    index = {}
+    for response in stubs.index.WatchDeviceIndex(WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=30):
+        index |= {device.device_id: device for device in response.devices}
+        if response.resume_token:
+            break
+    return index
+
+
 def run_import(stubs, *batches, validate_only=False):
     requests = (pb.ImportDevicesRequest(rows=rows, validate_only=validate_only) for rows in batches)
     return [result for response in stubs.devices.ImportDevices(requests) for result in response.results]
+
+
+def send(stubs, *requests):
+    return [result for response in stubs.devices.ImportDevices(iter(requests)) for result in response.results]
 
 
 def test_each_row_has_its_verdict_in_the_order_sent(stubs):
@@ -119,6 +138,47 @@ def test_too_many_rows_at_once_are_refused(stubs):
         run_import(stubs, [pb.ImportRow(row=at, device=device) for at in range(5001)])
 
 
+def test_update_existing_changes_what_the_row_speaks_of(stubs):
+    first = pb.Device(name="devices/u-1", device_type="gauge", site="here", labels={"owner": "a", "kept": "k"})
+    run_import(stubs, rows_of(first, token="0123456789abcdef"))
+    row = pb.ImportRow(row=1, device={"name": "devices/u-1", "device_type": "gauge", "labels": {"owner": "b"}})
+    row.field_mask = 1
+    request = pb.ImportDevicesRequest(rows=[row], field_masks=[{"paths": ["device_type", "labels.owner"]}])
+    (refused,) = send(stubs, request)
+    assert [(error.field, error.reason) for error in refused.errors] == [("labels.owner", "DEVICE_EXISTS_DIFFERENT")]
+    request.update_existing = True
+    request.validate_only = True
+    assert send(stubs, request)[0].outcome == Outcome.OUTCOME_UPDATED
+    assert get(stubs, "u-1").labels["owner"] == "a"
+    request.validate_only = False
+    assert send(stubs, request)[0].outcome == Outcome.OUTCOME_UPDATED
+    assert send(stubs, request)[0].outcome == Outcome.OUTCOME_UNCHANGED
+    device = get(stubs, "u-1")
+    assert (device.site, dict(device.labels)) == ("here", {"owner": "b", "kept": "k"})
+    row.device.device_type, row.field_mask = "no-such-type", 0
+    (refused,) = send(stubs, pb.ImportDevicesRequest(rows=[row], update_existing=True))
+    assert [error.reason for error in refused.errors] == ["DEVICE_TYPE_UNKNOWN"]
+
+
+def test_a_token_for_new_devices_leaves_the_others_alone(stubs):
+    row = pb.ImportRow(row=1, device={"name": "devices/t-1", "device_type": "gauge"}, token="first-token-0123456")
+    row.is_token_for_new = True
+    assert send(stubs, pb.ImportDevicesRequest(rows=[row]))[0].token == row.token
+    (again,) = send(stubs, pb.ImportDevicesRequest(rows=[row]))
+    assert (again.outcome, again.token) == (Outcome.OUTCOME_UNCHANGED, row.token)
+    row.token = "second-token-0123456"
+    (other,) = send(stubs, pb.ImportDevicesRequest(rows=[row], update_existing=True))
+    assert (other.outcome, other.token) == (Outcome.OUTCOME_UNCHANGED, "")
+
+
+def test_a_field_mask_that_is_none_is_refused(stubs):
+    row = pb.ImportRow(row=1, device={"name": "devices/m-1", "device_type": "gauge"}, field_mask=1)
+    with fails(StatusCode.INVALID_ARGUMENT, "FIELD_MASK_UNKNOWN"):
+        send(stubs, pb.ImportDevicesRequest(rows=[row]))
+    with fails(StatusCode.INVALID_ARGUMENT, "FIELD_NOT_UPDATABLE"):
+        send(stubs, pb.ImportDevicesRequest(rows=[row], field_masks=[{"paths": ["colour"]}]))
+
+
 @pytest.fixture(scope="module")
 def mixed_csv(tmp_path_factory):
     """Good and bad rows by turns; the gateway comes last."""
@@ -163,11 +223,7 @@ def test_tokens_of_the_file_are_the_ones_that_count(registry, stubs, tmp_path):
     lines = [{"device_id": f"own-{n}", "device_type": "gauge", "token": f"known-token-{n:08d}"} for n in range(3)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     assert registry.run_cli("import", "devices", str(path)).returncode == 0
-    index = {}
-    for response in stubs.index.WatchDeviceIndex(WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=30):
-        index |= {device.device_id: device for device in response.devices}
-        if response.resume_token:
-            break
+    index = index_of(registry, stubs)
     for line in lines:
         assert list(index[line["device_id"]].token_sha256) == [hashlib.sha256(line["token"].encode()).digest()]
 
@@ -208,6 +264,64 @@ def test_a_file_that_cannot_be_understood_ends_the_command(registry, tmp_path, n
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_columns_that_are_not_there_are_not_compared(registry, stubs, tmp_path):
+    run_import(stubs, rows_of(pb.Device(name="devices/col-1", device_type="gauge", site="here"), token="0" * 16))
+    path = tmp_path / "fleet.csv"
+    path.write_text("device_id,device_type\ncol-1,gauge\n", encoding="utf-8")
+    assert registry.run_cli("import", "devices", str(path)).returncode == 0
+    path.write_text("device_id,device_type,labels.owner\ncol-1,gauge,tnmt\n", encoding="utf-8")
+    assert registry.run_cli("import", "devices", str(path)).returncode == 5
+    done = registry.run_cli("import", "devices", str(path), "--update-existing", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["updated"] == 1
+    assert (get(stubs, "col-1").site, get(stubs, "col-1").labels["owner"]) == ("here", "tnmt")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_import_that_was_killed_goes_on_where_it_stopped(registry, stubs, tmp_path):
+    path, tokens, errors = tmp_path / "kill.csv", tmp_path / "tokens.csv", tmp_path / "errors.csv"
+    lines = [f"kill-{at:05d},{'gauge' if at % 1000 else 'nothing'},kill-gw" for at in range(20_000)]
+    text = "device_id,device_type,gateway\n" + "\n".join([*lines, "kill-gw,gateway,"]) + "\n"
+    path.write_text(text, encoding="utf-8")
+    command = ("import", "devices", str(path), "--tokens-out", str(tokens), "--errors-out", str(errors), "-o", "json")
+    state = tmp_path / "kill.csv.import-state"
+    process = registry.start_cli(*command)
+    try:
+        for _ in wait_until("a checkpoint is past some rows"):
+            if state.exists() and json.loads(state.read_bytes())["position"]["row"] > 1000:
+                break
+    finally:
+        process.kill()
+        process.wait()
+    done = registry.run_cli(*command)
+    assert done.returncode == 5, done.stderr
+    assert "goes on after row" in done.stderr
+    (summary,) = json.loads(done.stdout)
+    assert (summary["rows"], summary["failed"]) == (20_001, 20)
+    assert summary["created"] + summary["unchanged"] == 19_981
+    with errors.open(encoding="utf-8", newline="") as file:
+        assert sorted(int(row["row"]) for row in csv.DictReader(file)) == list(range(1, 20_001, 1000))
+    with tokens.open(encoding="utf-8", newline="") as file:
+        written = [(row["device_id"], row["token"]) for row in csv.DictReader(file)]
+    assert len(written) == len(dict(written)) == 19_981
+    known = index_of(registry, stubs)
+    assert all(list(known[key].token_sha256) == [hashlib.sha256(token.encode()).digest()] for key, token in written)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["errors.csv", "kill.csv", "tokens.csv"]
+
+
+def test_a_file_that_changed_does_not_go_on(registry, tmp_path):
+    path = tmp_path / "changed.csv"
+    path.write_text("device_id,device_type,token\nchg-1,gauge,0123456789abcdef\n", encoding="utf-8")
+    state = new_state(registry.address)
+    rows = DeviceRows(io.BytesIO(path.read_bytes().replace(b"chg", b"was")), "csv")
+    assert len(list(rows)) == 1
+    StateFile(tmp_path / "changed.csv.import-state").save(msgspec.structs.replace(state, position=rows.position()))
+    refused = registry.run_cli("import", "devices", str(path))
+    assert refused.returncode == 2
+    assert "has changed since" in refused.stderr
+    assert registry.run_cli("import", "devices", str(path), "--restart").returncode == 0
 
 
 def test_thousands_of_devices_a_second(registry, stubs, tmp_path):

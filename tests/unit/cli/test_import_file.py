@@ -1,15 +1,17 @@
 """Rows of devices from CSV and NDJSON: what is read, and what is refused before it is sent."""
 
 import io
+import itertools
 
+import msgspec
 import pytest
 
 from cli.errors import CommandError
-from cli.import_file import RowError, read_rows
+from cli.import_file import DeviceRows, RowError
 
 
 def rows(text, kind=""):
-    return list(read_rows(io.StringIO(text, newline=""), kind))
+    return list(DeviceRows(io.BytesIO(text.encode("utf-8", "surrogateescape")), kind))
 
 
 def test_csv_and_ndjson_say_the_same():
@@ -21,17 +23,87 @@ def test_csv_and_ndjson_say_the_same():
         '{"device_id":"wl-1","device_type":"gauge","site":"A, B","latitude":21.0287,"longitude":105.8525,'
         '"labels":{"owner":"tnmt"},"token":"0123456789abcdef"}\n'
     )
-    assert table == lines
-    assert table[0].row == 1
-    assert table[0].device.name == "devices/wl-1"
-    assert table[0].device.labels == {"owner": "tnmt"}
+    assert table[0].device == lines[0].device
+    assert table[0].device == {
+        "name": "devices/wl-1",
+        "device_type": "gauge",
+        "site": "A, B",
+        "latitude": 21.0287,
+        "longitude": 105.8525,
+        "labels": {"owner": "tnmt"},
+    }
+    assert [(row.row, row.token) for row in (*table, *lines)] == [(1, "0123456789abcdef")] * 2
 
 
 def test_empty_cells_are_left_out_and_empty_lines_skipped():
     (row,) = rows("device_id,device_type,latitude,labels.owner,ward_code\n\nwl-1,gauge,,,\n  \n,,,,\n")
-    assert not row.device.HasField("latitude")
-    assert not row.device.labels
-    assert row.device.ward_code == ""
+    assert row.device == {"name": "devices/wl-1", "device_type": "gauge"}
+
+
+def test_a_row_says_which_fields_it_speaks_of():
+    (row,) = rows("device_id,device_type,labels.owner,site,token,state\nwl-1,gauge,,,,ACTIVE\n")
+    assert row.fields == ("device_type", "labels.owner", "site")
+    (row,) = rows('{"device_id":"wl-1","device_type":"gauge","site":"","device_num":7}\n')
+    assert row.fields == ("device_type", "site")
+
+
+def test_labels_come_as_one_column_too():
+    (row,) = rows('device_id,device_type,labels\nwl-1,gauge,"{""owner"":""tnmt""}"\n')
+    assert row.device["labels"] == {"owner": "tnmt"}
+
+
+def test_a_quote_that_is_not_closed_costs_one_row():
+    text = 'device_id,device_type,site\na,gauge,x\nb,gauge,"open\nc,gauge,x\nd,gauge,"two\nlines"\ne,gauge,x\n'
+    found = rows(text)
+    assert [(row.row, row.device_id) for row in found if not isinstance(row, RowError)] == [
+        (1, "a"),
+        (3, "c"),
+        (4, "d"),
+        (5, "e"),
+    ]
+    assert [(row.row, row.reason) for row in found if isinstance(row, RowError)] == [(2, "ROW_NOT_CSV")]
+
+
+def test_a_quote_that_is_never_closed_takes_no_row_with_it():
+    lines = "".join(f"d-{at},gauge,x\n" for at in range(200))
+    found = rows(f'device_id,device_type,site\nb,gauge,"open\n{lines}')
+    assert sum(isinstance(row, RowError) for row in found) == 1
+    assert len(found) == 201
+
+
+def test_a_line_without_end_is_skipped():
+    found = rows(f"device_id,device_type,site\na,gauge,{'x' * 3_000_000}\nb,gauge,x\n")
+    assert isinstance(found[0], RowError)
+    assert found[0].reason == "ROW_TOO_LONG"
+    assert found[1].device_id == "b"
+
+
+def test_utf_16_is_named():
+    with pytest.raises(CommandError, match="UTF-16"):
+        DeviceRows(io.BytesIO("device_id,device_type\na,gauge\n".encode("utf-16")), "csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_head():
+    (row,) = DeviceRows(io.BytesIO("\ufeffdevice_id,device_type\na,gauge\n".encode()), "csv")
+    assert row.device_id == "a"
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_reading_goes_on_where_it_stopped(kind):
+    lines = {
+        "csv": "device_id,device_type,site\n" + "".join(f'd-{at},gauge,"a\nb"\n\n' for at in range(20)),
+        "ndjson": "".join(f'{{"device_id":"d-{at}","device_type":"gauge"}}\n' for at in range(20)),
+    }
+    raw = lines[kind].encode()
+    first = DeviceRows(io.BytesIO(raw), kind)
+    seen = list(itertools.islice(first, 7))
+    place = first.position()
+    assert place.row == 7
+    second = DeviceRows(io.BytesIO(raw), kind)
+    assert second.skip_to(place)
+    assert [row.row for row in (*seen, *second)] == list(range(1, 21))
+    assert not DeviceRows(io.BytesIO(raw.replace(b"d-3", b"d_3")), kind).skip_to(place)
+    assert not DeviceRows(io.BytesIO(raw[:-200]), kind).skip_to(msgspec.structs.replace(place, offset=len(raw)))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +132,7 @@ def test_an_empty_file_ends_the_command(text):
 )
 def test_bad_csv_rows_are_refused_one_by_one(line, reason, field):
     found = rows(f"device_id,device_type,latitude,longitude,site\nb,gauge,1,1,x\n{line}\n")
-    assert found[0].device.name == "devices/b"
+    assert found[0].device_id == "b"
     assert isinstance(found[1], RowError)
     assert (found[1].row, found[1].reason, found[1].field) == (2, reason, field)
 
@@ -74,7 +146,7 @@ def test_bad_csv_rows_are_refused_one_by_one(line, reason, field):
         ('{"device_id":"a","device_type":"g","ward_code":70}', "FIELD_INVALID", "ward_code"),
         ('{"device_id":"a","device_type":"g","colour":"red"}', "FIELD_INVALID", ""),
         ('{"device_id":"a","device_type":"g","labels":{"a":1}}', "FIELD_INVALID", "labels[...]"),
-        ('{"device_id":"\udcff","device_type":"g"}', "ROW_NOT_JSON", ""),
+        ('{"device_id":"\udcff","device_type":"g"}', "NOT_UTF8", ""),
     ],
 )
 def test_bad_ndjson_rows_are_refused_one_by_one(line, reason, field):

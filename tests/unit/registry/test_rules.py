@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from registry.devices.model import DeviceSpec, TypeMetric, TypeSpec
-from registry.devices.rules import check_device, check_metric_id, check_type, check_unit
+from registry.devices.rules import check_device, check_hardware_revision, check_metric_id, check_type, check_unit
 from registry.devices.tokens import check_token, digest, new_token
 
 GOOD = DeviceSpec(
@@ -86,12 +86,35 @@ def test_lost_zeros_are_recognised():
         ({"metrics": (TypeMetric("battery_pct"),) * 2}, "metrics[1].metric", "METRIC_TWICE"),
         ({"metrics": (TypeMetric("battery_pct", 5.0, 5.0),)}, "metrics[0]", "RANGE_EMPTY"),
         ({"metrics": (TypeMetric("battery_pct", math.nan),)}, "metrics[0]", "RANGE_NOT_FINITE"),
+        ({"metrics": (TypeMetric("battery_pct", resolution=-1),)}, "metrics[0].resolution", "RESOLUTION_INVALID"),
+        ({"metrics": (TypeMetric("battery_pct", resolution=math.inf),)}, "metrics[0].resolution", "RESOLUTION_INVALID"),
+        (
+            {"metrics": (TypeMetric("battery_pct", expected_interval_s=40_000_000),)},
+            "metrics[0].expected_interval_s",
+            "INTERVAL_TOO_LONG",
+        ),
+        ({"hardware_revisions": ("B2", "")}, "hardware_revisions[1]", "HARDWARE_REVISION_INVALID"),
+        ({"hardware_revisions": ("B2", "B2")}, "hardware_revisions[1]", "HARDWARE_REVISION_TWICE"),
+        (
+            {"hardware_revisions": tuple(f"r{at}" for at in range(65))},
+            "hardware_revisions",
+            "TOO_MANY_HARDWARE_REVISIONS",
+        ),
     ],
 )
 def test_each_wrong_field_of_a_type_is_named(change, field, reason):
     spec = TypeSpec("gauge-river", metrics=(TypeMetric("water_level_m", -5, 20), TypeMetric("battery_pct")))
     assert check_type(spec, METRICS) == []
     assert reasons(check_type(msgspec.structs.replace(spec, **change), METRICS)) == [(field, reason)]
+
+
+def test_a_device_has_a_hardware_revision_of_its_type():
+    spec = TypeSpec("gauge-river", hardware_revisions=("A1", "B2"))
+    assert check_hardware_revision("", spec) == []
+    assert check_hardware_revision("B2", spec) == []
+    found = check_hardware_revision("b2", spec)
+    assert reasons(found) == [("hardware_revision", "HARDWARE_REVISION_UNKNOWN")]
+    assert "A1, B2" in found[0].description
 
 
 @pytest.mark.parametrize("metric_id", ["", "Rain", "1_m", "rain-mm", "r" * 64, "rain mm", "_m"])
