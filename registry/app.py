@@ -21,6 +21,8 @@ from cityfleet.registry.v1 import (
     device_state_pb2_grpc,
     device_type_pb2,
     device_type_pb2_grpc,
+    group_pb2,
+    group_pb2_grpc,
     metric_pb2,
     metric_pb2_grpc,
     operator_pb2,
@@ -34,6 +36,7 @@ from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_state import DeviceStateServicer
 from registry.api.device_type import DeviceTypeServicer
+from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
 from registry.api.operator import OperatorServicer
 from registry.api.site import SiteServicer
@@ -64,6 +67,7 @@ _SERVICES = tuple(
         (device_type_pb2, "DeviceTypeService"),
         (device_pb2, "DeviceService"),
         (device_index_pb2, "DeviceIndexService"),
+        (group_pb2, "GroupService"),
         (device_state_pb2, "DeviceStateService"),
         (operator_pb2, "OperatorService"),
         (site_pb2, "SiteService"),
@@ -125,6 +129,7 @@ async def _serve(
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
+    group_pb2_grpc.add_GroupServiceServicer_to_server(GroupServicer(), server)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
     site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)

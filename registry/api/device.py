@@ -10,15 +10,18 @@ from registry.api import device_import
 from registry.api.call import Call, called
 from registry.api.device_message import change_of, message, spec_of
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
-from registry.api.paging import next_token, page_limit, page_start
-from registry.db import devices as db
-from registry.devices import fleet, lifecycle, placements
-from registry.devices.filter import parse_filter
+from registry.api.paging import next_token, page_limit, page_of, page_start
+from registry.api.read_mask import ReadMask
+from registry.db import sequence
+from registry.devices import fleet, lifecycle, listing, placements
 from registry.devices.model import Device, Placement
 from registry.errors import InvalidError, Violation
+from registry.filter.fields import DEVICES
+from registry.filter.order import group_keys_of, key_kinds, order_of
 
 MAX_PAGE = 5000
 MAX_BATCH = 5000
+DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 
 
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
@@ -35,11 +38,26 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def ListDevices(self, request: pb.ListDevicesRequest, call: Call) -> pb.ListDevicesResponse:
-        limit, filters = page_limit(request.page_size, MAX_PAGE), parse_filter(request.filter)
-        start = page_start(request.page_token, request.filter)
-        page = await call.read(db.list_devices, filters, start, limit + 1)
-        token = next_token(page[limit - 1].device_num, request.filter) if len(page) > limit else ""
-        return pb.ListDevicesResponse(devices=[message(device) for device in page[:limit]], next_page_token=token)
+        page, order = page_of(request, MAX_PAGE), order_of(request.order_by, DEVICES)
+        mask = ReadMask(request.read_mask, pb.Device.DESCRIPTOR)
+        after = page.after_of(key_kinds(order))
+        found = await call.read(
+            listing.list_devices, request.filter, order, after, page.limit, page.now_ms, request.show_deleted
+        )
+        token = page.token_after(found.last_key) if found.last_key else ""
+        shown = [mask.applied(message(device)) for device in found.devices]
+        return pb.ListDevicesResponse(devices=shown, next_page_token=token)
+
+    @called
+    async def AggregateDevices(self, request: pb.AggregateDevicesRequest, call: Call) -> pb.AggregateDevicesResponse:
+        if request.max_groups < 0:
+            raise InvalidError([Violation("max_groups", "MAX_GROUPS_NEGATIVE", "0 for the default, or more")])
+        keys, limit = group_keys_of(request.group_by), min(request.max_groups or DEFAULT_GROUPS, MAX_GROUPS)
+        counts = await call.read(listing.count_devices, request.filter, keys, limit, sequence.now_ms())
+        answer = pb.AggregateDevicesResponse(total_devices=counts.total_devices, total_groups=counts.total_groups)
+        for values, devices in counts.groups:
+            answer.groups.add(values=values, devices=devices)
+        return answer
 
     @called
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, call: Call) -> pb.Device:

@@ -1,19 +1,19 @@
 """DeviceStateService: ingest nodes tell what devices are like now. And how that looks in a Device."""
 
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 import grpc
 
 from cityfleet.registry.v1 import device_pb2, device_state_pb2_grpc
 from cityfleet.registry.v1 import device_state_pb2 as pb
 from registry import metrics
+from registry.api.call import Call, called
 from registry.api.names import timestamp
-from registry.api.status import abort
 from registry.db.engine import Database
 from registry.db.states import Known
 from registry.errors import InvalidError, UnauthenticatedError, Violation
-from registry.state.model import Connection, Connectivity, Document, Health, Report, judge
+from registry.state.model import Connection, Document, Report, judge
 from registry.state.reports import NotAnObjectError, read_document, take_reports
 
 MAX_REPORTS = 20_000
@@ -22,34 +22,20 @@ MAX_NAME = 63
 # The last that a Timestamp can say.
 MAX_TIME_MS = 253_402_300_799_999
 
-CONNECTIVITY: Mapping[Connectivity, device_pb2.Connectivity.ValueType] = {
-    Connectivity.NEVER_SEEN: device_pb2.CONNECTIVITY_NEVER_SEEN,
-    Connectivity.ONLINE: device_pb2.CONNECTIVITY_ONLINE,
-    Connectivity.OFFLINE: device_pb2.CONNECTIVITY_OFFLINE,
-}
-HEALTH: Mapping[Health, device_pb2.Health.ValueType] = {
-    Health.UNKNOWN: device_pb2.HEALTH_UNKNOWN,
-    Health.GOOD: device_pb2.HEALTH_GOOD,
-    Health.DEGRADED: device_pb2.HEALTH_DEGRADED,
-    Health.BAD: device_pb2.HEALTH_BAD,
-}
-
 
 class DeviceStateServicer(device_state_pb2_grpc.DeviceStateServiceServicer):
     def __init__(self, database: Database, internal_token: str) -> None:
         self._database = database
         self._authorization = f"Bearer {internal_token}".encode()
 
+    @called
     async def ReportDeviceStates(
-        self, requests: AsyncIterator[pb.ReportDeviceStatesRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[pb.ReportDeviceStatesRequest], call: Call
     ) -> AsyncIterator[pb.ReportDeviceStatesResponse]:
         """Each answer comes when its request is committed; what was not answered may be sent again."""
-        try:
-            self._authorise(context)
-            async for request in requests:
-                yield await self._take(request)
-        except Exception as exc:
-            await abort(context, exc)
+        self._authorise(call.context)
+        async for request in requests:
+            yield await self._take(request)
 
     async def _take(self, request: pb.ReportDeviceStatesRequest) -> pb.ReportDeviceStatesResponse:
         _check(request)
@@ -85,8 +71,8 @@ def fill(device: device_pb2.Device, known: Known, now_ms: int, document: tuple[s
     Args: document: as of registry.db.states.documents_of; None: the view has none.
     """
     found = judge(known.reported, known.interval_s, known.gateway, now_ms)
-    device.connectivity = CONNECTIVITY[found.connectivity]
-    device.health = HEALTH[found.health]
+    device.connectivity = device_pb2.Connectivity.ValueType(found.connectivity)
+    device.health = device_pb2.Health.ValueType(found.health)
     device.health_reasons.extend(found.reasons)
     state = known.reported
     if state is None:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import zlib
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -40,6 +41,12 @@ class Page(msgspec.Struct, frozen=True):
     now_ms: int
     after: Key | None
     bound: bytes
+
+    def after_of(self, kinds: Sequence[type]) -> Key | None:
+        """`after`, for a list whose keys have values of these kinds. Raises: InvalidError if it is of another shape."""
+        if self.after is None or [type(value) for value in self.after] == list(kinds):
+            return self.after
+        raise unusable_token()
 
     def token_after(self, key: Key) -> str:
         """The token of the page behind the row with that key."""

@@ -56,7 +56,7 @@ def find_page(
         after: key of the device after which to begin; None: from the beginning.
         now_ms: what connectivity and health are judged by, UTC milliseconds.
     """
-    view = _View(connection, now_ms)
+    view = View(connection, now_ms)
     keys = [SortKey(view.sort_column(key), key.descending) for key in order]
     if not any(key.field.name == "device_num" for key in order):
         # Backwards if all else is, so that one index serves the whole.
@@ -70,12 +70,12 @@ def find_page(
 
 def count(connection: Connection, condition: Condition, now_ms: int) -> int:
     """How many devices match."""
-    found: int = connection.execute(_View(connection, now_ms).select([func.count()], condition)).scalar_one()
+    found: int = connection.execute(View(connection, now_ms).select([func.count()], condition)).scalar_one()
     return found
 
 
-class _View:
-    """Where the fields of a device are found, at one time."""
+class View:
+    """Where the fields of a device are found, at one time. Queries are `select`ed from it."""
 
     def __init__(self, connection: Connection, now_ms: int) -> None:
         self._dialect = connection.dialect.name
@@ -83,6 +83,7 @@ class _View:
         self._bindings = self._all_bindings()
 
     def select(self, columns: list[Any], condition: Condition, order: Sequence[OrderKey] = ()) -> Select[Any]:
+        """Devices that match, with what the columns of `order` come from."""
         tested = [test for test in tests_of(condition) if not isinstance(test, Call)]
         names = {test.field.name for test in tested} | {key.field.name for key in order}
         ordered = {key.field.name for key in order}
@@ -104,7 +105,7 @@ class _View:
             label = device_labels.alias()
             found = select(label.c.value).where(label.c.device_num == devices.c.device_num, label.c.key == key.key)
             return by_code_point(func.coalesce(found.scalar_subquery(), ""), self._dialect)
-        column: ColumnElement[Any] = {
+        column: Any = {
             "gateway": _gateway.c.device_id,
             "site_id": sites.c.site_id,
             "device_type": device_types.c.type_id,
@@ -113,11 +114,12 @@ class _View:
             **_COLUMNS,
         }[key.field.name]
         if key.kind is str:
-            text = column if not getattr(column, "nullable", True) and key.field.name in _COLUMNS else _or_empty(column)
+            text = column if column.table is devices and not column.nullable else _or_empty(column)
             return by_code_point(text, self._dialect)
         if key.field.name.startswith("reported."):
             return func.coalesce(column, literal(-1, BigInteger()))
-        return column
+        plain: ColumnElement[Any] = column
+        return plain
 
     def _all_bindings(self) -> Mapping[str, Binding]:
         state = device_state.c

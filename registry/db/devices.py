@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from registry.db import placements, sequence
 from registry.db.schema import device_labels, device_tokens, device_types, devices, purged_devices, sites
@@ -160,16 +160,10 @@ def external_id_holders(connection: Connection, external_ids: Iterable[str]) -> 
     return {row.external_id: row.device_id for row in connection.execute(query)}
 
 
-def list_devices(connection: Connection, filters: dict[str, str], after_num: int, limit: int) -> list[Device]:
-    """Devices with a number above `after_num`, in the order of their numbers.
-
-    Args:
-        filters: exact matches by field: device_type, external_id, gateway, state, ward_code, labels.KEY.
-    """
-    query = _SELECT.where(devices.c.device_num > after_num)
-    for field, value in filters.items():
-        query = _matching(query, field, value)
-    return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
+def devices_by_num(connection: Connection, device_nums: Sequence[int]) -> dict[int, Device]:
+    """Those of the given devices that exist, by number. At most some thousands at once."""
+    query = _SELECT.where(devices.c.device_num.in_(device_nums))
+    return {row.device_num: _device(row) for row in connection.execute(query)}
 
 
 def devices_at_site(connection: Connection, site_num: int, after_num: int, limit: int) -> list[Device]:
@@ -204,32 +198,6 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     query = select(devices.c.state, func.count()).group_by(devices.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     return {state.name.lower(): counts.get(state, 0) for state in State}
-
-
-def _matching(query: Select[Any], field: str, value: str) -> Select[Any]:
-    if field == "device_type":
-        return query.where(
-            devices.c.type_num
-            == select(device_types.c.type_num).where(device_types.c.type_id == value).scalar_subquery()
-        )
-    if field == "gateway":
-        if not value:
-            return query.where(devices.c.gateway_num == 0)
-        own = devices.alias("filter_gateway")
-        return query.where(
-            devices.c.gateway_num == select(own.c.device_num).where(own.c.device_id == value).scalar_subquery()
-        )
-    if field == "state":
-        return query.where(devices.c.state == State[value.upper()])
-    if field == "external_id":
-        return query.where(devices.c.external_id == (value or None))
-    if field == "ward_code":
-        return query.where(devices.c.ward_code == value)
-    label = device_labels.alias()
-    key = field.removeprefix("labels.")
-    return query.join(
-        label, (label.c.device_num == devices.c.device_num) & (label.c.key == key) & (label.c.value == value)
-    )
 
 
 def _columns(resolved: Resolved) -> dict[str, object]:

@@ -1,36 +1,48 @@
 """Connectivity and health of devices as SQL, computed as they are read: going silent writes nothing. The numbers are
-those of the enums of the same names in device.proto."""
+those of the enums of the same names in device.proto; registry.state.model has the same rules in Python.
+
+Of rows of devices, with device_types and (outer, by JOINED) device_state joined.
+"""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_
+from sqlalchemy import BigInteger, ColumnElement, case, cast, or_
 
-from registry.db.schema import device_state, device_types
+from registry.db.schema import device_state, device_types, devices
+from registry.state.model import (
+    DEFAULT_INTERVAL_S,
+    GRACE_MS,
+    LATE_MS_PER_S,
+    SILENT_MS_PER_S,
+    Connectivity,
+    Health,
+)
 
-UNKNOWN, GOOD, DEGRADED, BAD = 1, 2, 3, 4
-NEVER_SEEN, ONLINE, OFFLINE = 1, 2, 3
-# A device behind a gateway whose type says no interval is online for so long after its last message.
-_LONGEST_MS = 15 * 60 * 1000
+JOINED = devices.c.device_num == device_state.c.device_num
+
+_seen, _reading = device_state.c.last_seen_ms, device_state.c.last_reading_ms
+_interval_s = cast(device_types.c.expected_interval_s, BigInteger)
 
 
 def connectivity(now_ms: int) -> ColumnElement[Any]:
-    """Of rows of devices, with device_types and (outer) device_state joined."""
-    state, interval_s = device_state.c, device_types.c.expected_interval_s
-    quiet_ms = case((interval_s == 0, _LONGEST_MS), else_=interval_s * 5000)
+    """A number of Connectivity."""
+    interval_s = case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S)
     return case(
-        (state.last_seen_ms.is_(None), NEVER_SEEN),
-        (state.is_connected.is_(True), ONLINE),
-        (and_(state.connect_time_ms.is_(None), state.last_seen_ms >= now_ms - quiet_ms), ONLINE),
-        else_=OFFLINE,
+        (_seen.is_(None), Connectivity.NEVER_SEEN.value),
+        (
+            or_(device_state.c.is_connected, _seen >= now_ms - GRACE_MS - interval_s * LATE_MS_PER_S),
+            Connectivity.ONLINE.value,
+        ),
+        else_=Connectivity.OFFLINE.value,
     )
 
 
 def health(now_ms: int) -> ColumnElement[Any]:
-    """Of rows of devices, with device_types and (outer) device_state joined."""
-    state, interval_s = device_state.c, device_types.c.expected_interval_s
+    """A number of Health."""
     return case(
-        (or_(interval_s == 0, state.last_seen_ms.is_(None)), UNKNOWN),
-        (or_(state.last_reading_ms.is_(None), state.last_reading_ms < now_ms - interval_s * 5000), BAD),
-        (state.last_reading_ms < now_ms - interval_s * 1500, DEGRADED),
-        else_=GOOD,
+        (or_(_seen.is_(None), _interval_s == 0), Health.UNKNOWN.value),
+        (_reading.is_(None), Health.DEGRADED.value),
+        (_reading >= now_ms - GRACE_MS - _interval_s * LATE_MS_PER_S, Health.GOOD.value),
+        (_reading >= now_ms - GRACE_MS - _interval_s * SILENT_MS_PER_S, Health.DEGRADED.value),
+        else_=Health.BAD.value,
     )

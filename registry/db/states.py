@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
-from registry.db import sequence, state_rules
+from registry.db import liveness, sequence
 from registry.db.schema import device_state, device_state_documents, device_types, devices, ingest_nodes
 from registry.state.model import (
     DEFAULT_INTERVAL_S,
@@ -149,7 +149,7 @@ def known_of(connection: Connection, device_nums: Sequence[int], now_ms: int) ->
             device_state.c.revision,
         )
         .join(device_types, device_types.c.type_num == devices.c.type_num)
-        .outerjoin(device_state, state_rules.JOINED)
+        .outerjoin(device_state, liveness.JOINED)
         .where(devices.c.device_num.in_(list(device_nums)))
     )
     rows = connection.execute(query).all()
@@ -224,9 +224,9 @@ def _take_if_used(connection: Connection, revision: int) -> None:
 
 def _connectivity_of(connection: Connection, device_nums: Iterable[int], now_ms: int) -> dict[int, Connectivity]:
     query = (
-        select(devices.c.device_num, state_rules.connectivity(now_ms))
+        select(devices.c.device_num, liveness.connectivity(now_ms))
         .join(device_types, device_types.c.type_num == devices.c.type_num)
-        .outerjoin(device_state, state_rules.JOINED)
+        .outerjoin(device_state, liveness.JOINED)
         .where(devices.c.device_num.in_(list(device_nums)))
     )
     return {row[0]: Connectivity(row[1]) for row in connection.execute(query)}

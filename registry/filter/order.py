@@ -1,14 +1,27 @@
-"""order_by by AIP-132: `ward_code, update_time desc`."""
+"""order_by by AIP-132: `ward_code, update_time desc`; and group_by, which names fields the same way."""
 
 import re
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
 
 from registry.errors import InvalidError, Violation
-from registry.filter.fields import Field, Resource, Type
+from registry.filter.fields import DEVICES, Field, Resource, Type
 
 MAX_KEYS = 4
+MAX_GROUP_KEYS = 3
+GROUPABLE = (
+    "ward_code",
+    "device_type",
+    "gateway",
+    "site_id",
+    "state",
+    "connectivity",
+    "health",
+    "hardware_revision",
+    "reported.firmware_version",
+)
 _KEY = re.compile(r"\s*([^\s,]{1,200})(?:\s+(asc|desc))?\s*")
 
 
@@ -38,6 +51,31 @@ def order_of(text: str, resource: Resource) -> tuple[OrderKey, ...]:
     return tuple(keys)
 
 
+def key_kinds(order: Sequence[OrderKey]) -> list[type]:
+    """Of the values of a row's key: those of the order, and the row's number unless the order has it."""
+    kinds: list[type] = [key.kind for key in order]
+    return kinds if any(key.field.name == "device_num" for key in order) else [*kinds, int]
+
+
+def group_keys_of(names: Sequence[str]) -> tuple[OrderKey, ...]:
+    """What AggregateDevices groups by. Raises: InvalidError with reason GROUP_BY_INVALID."""
+    if len(names) > MAX_GROUP_KEYS:
+        _fail("GROUP_BY_INVALID", f"at most {MAX_GROUP_KEYS} fields", "group_by")
+    if len(set(names)) < len(names):
+        _fail("GROUP_BY_INVALID", "a field is named twice", "group_by")
+    keys = []
+    for name in names:
+        first, _, key = name.partition(".")
+        if name in GROUPABLE and name != "labels":
+            keys.append(OrderKey(DEVICES.fields[name], "", False))
+        elif first == "labels" and key:
+            keys.append(OrderKey(DEVICES.fields[first], key, False))
+        else:
+            known = ", ".join((*GROUPABLE, "labels.KEY"))
+            _fail("GROUP_BY_INVALID", f"`{name[:80]}` is no field to group by; there are {known}", "group_by")
+    return tuple(keys)
+
+
 def _key(part: str, resource: Resource) -> OrderKey:
     found = _KEY.fullmatch(part)
     if found is None:
@@ -53,5 +91,5 @@ def _key(part: str, resource: Resource) -> OrderKey:
     return OrderKey(field, key, direction == "desc")
 
 
-def _fail(reason: str, text: str) -> NoReturn:
-    raise InvalidError([Violation("order_by", reason, text)])
+def _fail(reason: str, text: str, request_field: str = "order_by") -> NoReturn:
+    raise InvalidError([Violation(request_field, reason, text)])

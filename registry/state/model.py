@@ -5,19 +5,21 @@ import enum
 import msgspec
 
 
-class Connectivity(enum.StrEnum):
-    """The values are what filters say."""
+class Connectivity(enum.IntEnum):
+    """As in device.proto."""
 
-    NEVER_SEEN = "never_seen"
-    ONLINE = "online"
-    OFFLINE = "offline"
+    NEVER_SEEN = 1
+    ONLINE = 2
+    OFFLINE = 3
 
 
-class Health(enum.StrEnum):
-    UNKNOWN = "unknown"
-    GOOD = "good"
-    DEGRADED = "degraded"
-    BAD = "bad"
+class Health(enum.IntEnum):
+    """As in device.proto."""
+
+    UNKNOWN = 1
+    GOOD = 2
+    DEGRADED = 3
+    BAD = 4
 
 
 class Connection(enum.IntEnum):
@@ -83,7 +85,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def connectivity(reported: Reported | None, interval_s: int, now_ms: int) -> Connectivity:
-    """The same as registry.db.state_rules.connectivity.
+    """The same as registry.db.liveness.connectivity.
 
     Args: interval_s: of the type; 0: it says none.
     """
@@ -95,7 +97,7 @@ def connectivity(reported: Reported | None, interval_s: int, now_ms: int) -> Con
 
 
 def health(reported: Reported | None, interval_s: int, now_ms: int) -> Health:
-    """The same as registry.db.state_rules.health."""
+    """The same as registry.db.liveness.health."""
     if reported is None or reported.last_seen_ms is None or not interval_s:
         return Health.UNKNOWN
     if reported.last_reading_ms is None:

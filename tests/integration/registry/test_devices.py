@@ -130,7 +130,7 @@ def test_filters_find_exactly_what_matches(stubs):
     assert all_pages(stubs, 2, 'ward_code = "00008" AND device_type = "gateway"') == ["gw-f"]
     assert all_pages(stubs, 2, "labels.group = f AND state = active AND labels.parity = even") == ["f-2", "f-4"]
     assert all_pages(stubs, 2, "labels.group = f AND state = decommissioned") == ["f-0"]
-    assert all_pages(stubs, 2, "labels.group = f AND gateway = ''") == []
+    assert all_pages(stubs, 2, "labels.group = f AND gateway = ''") == ["f-4", "f-5"]
     assert all_pages(stubs, 2, 'labels.group = f AND gateway = ""') == ["f-4", "f-5"]
     assert all_pages(stubs, 2, "device_type = unknown") == []
     assert all_pages(stubs, 2, 'labels.group = "F"') == []
@@ -139,13 +139,15 @@ def test_filters_find_exactly_what_matches(stubs):
 def test_a_wrong_filter_lists_the_fields_there_are(stubs):
     with fails(StatusCode.INVALID_ARGUMENT, "FILTER_FIELD_UNKNOWN") as failure:
         stubs.devices.ListDevices(pb.ListDevicesRequest(filter="colour = red"))
-    assert "device_type, external_id, gateway, state, ward_code, labels.KEY" in failure.message
+    assert (
+        "device_type, external_id, gateway, site_id, site, ward_code, hardware_revision, labels.KEY" in failure.message
+    )
 
 
 def test_a_page_token_belongs_to_its_filter(stubs):
     first = stubs.devices.ListDevices(pb.ListDevicesRequest(page_size=1, filter="state = active"))
     assert first.next_page_token
-    with fails(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_OF_OTHER_FILTER"):
+    with fails(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_OF_OTHER_REQUEST"):
         stubs.devices.ListDevices(pb.ListDevicesRequest(page_size=1, page_token=first.next_page_token))
 
 

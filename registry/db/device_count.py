@@ -1,0 +1,66 @@
+"""Counts of devices by what they have in common, in one statement."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from registry.db.conditions import by_code_point
+from registry.db.device_list import View
+from registry.db.schema import device_types, devices, sites
+from registry.filter.condition import Condition
+from registry.filter.fields import Type
+from registry.filter.order import OrderKey
+
+_gateway = devices.alias("gateway_named")
+# Numbers are counted, and get their names when only the groups are left: (counted, number, name).
+_NAMED = {
+    "device_type": (devices.c.type_num, device_types.c.type_num, device_types.c.type_id),
+    "gateway": (devices.c.gateway_num, _gateway.c.device_num, _gateway.c.device_id),
+    "site_id": (devices.c.site_num, sites.c.site_num, sites.c.site_id),
+}
+
+
+def count_groups(
+    connection: Connection, condition: Condition, keys: Sequence[OrderKey], max_groups: int, now_ms: int
+) -> tuple[list[tuple[tuple[str, ...], int]], int, int]:
+    """The largest groups (values, devices), how many devices there are in all groups, and how many groups."""
+    view = View(connection, now_ms)
+    counted = [_counted(view, key).label(f"key_{at}") for at, key in enumerate(keys)]
+    plain = [key for key in keys if key.field.name not in _NAMED]
+    inner = view.select([*counted, func.count().label("devices")], condition, plain).group_by(*counted).subquery()
+    source: Any = inner
+    shown: list[ColumnElement[Any]] = []
+    for at, key in enumerate(keys):
+        column: ColumnElement[Any] = inner.c[f"key_{at}"]
+        if key.field.name in _NAMED:
+            _, number, name = _NAMED[key.field.name]
+            source = source.outerjoin(number.table, number == column)
+            column = func.coalesce(name, "")
+        shown.append(column)
+    ordered = [
+        column if key.field.type is Type.ENUM else by_code_point(column, connection.dialect.name)
+        for key, column in zip(keys, shown, strict=True)
+    ]
+    query = (
+        select(*shown, inner.c.devices, func.sum(inner.c.devices).over(), func.count().over())
+        .select_from(source)
+        .where(inner.c.devices > 0)
+        .order_by(inner.c.devices.desc(), *ordered)
+        .limit(max_groups)
+    )
+    rows = connection.execute(query).all()
+    if not rows:
+        return [], 0, 0
+    groups = [(tuple(map(_shown, keys, row[: len(keys)])), row.devices) for row in rows]
+    return groups, int(rows[0][-2]), rows[0][-1]
+
+
+def _counted(view: View, key: OrderKey) -> ColumnElement[Any]:
+    if key.field.name in _NAMED:
+        return _NAMED[key.field.name][0]
+    return view.sort_column(key)
+
+
+def _shown(key: OrderKey, value: Any) -> str:
+    return key.field.values[value - 1] if key.field.type is Type.ENUM else str(value)
