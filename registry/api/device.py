@@ -6,14 +6,17 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import device_import
 from registry.api.call import Call, called
+from registry.api.device_state import fill
 from registry.api.names import created_id, id_of, timestamp
 from registry.api.paging import next_token, page_limit, page_start
 from registry.db import devices as db
+from registry.db import sequence
 from registry.devices import fleet
 from registry.devices.catalogue import etag
 from registry.devices.filter import parse_filter
 from registry.devices.model import Device, DeviceSpec
 from registry.errors import InvalidError, Violation
+from registry.state.described import Described, describe_device
 
 MAX_PAGE = 5000
 
@@ -27,7 +30,9 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
-        return message(await call.read(fleet.get_device, id_of(request.name, "devices")))
+        now_ms, with_document = sequence.now_ms(), request.view != pb.DEVICE_VIEW_BASIC
+        found = await call.read(describe_device, id_of(request.name, "devices"), now_ms, with_document)
+        return shown(found, now_ms)
 
     @called
     async def ListDevices(self, request: pb.ListDevicesRequest, call: Call) -> pb.ListDevicesResponse:
@@ -76,6 +81,13 @@ def spec_of(device_id: str, given: pb.Device) -> DeviceSpec:
         labels=dict(given.labels),
         external_id=given.external_id,
     )
+
+
+def shown(described: Described, now_ms: int) -> pb.Device:
+    """A device with what it is like now."""
+    device = message(described.device)
+    fill(device, described.known, now_ms, described.document)
+    return device
 
 
 def message(device: Device) -> pb.Device:
