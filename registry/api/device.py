@@ -9,6 +9,7 @@ from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import device_import
 from registry.api.call import Call, called
 from registry.api.device_message import change_of, message, spec_of
+from registry.api.device_state import fill
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
 from registry.api.paging import next_token, page_limit, page_of, page_start
 from registry.api.read_mask import ReadMask
@@ -18,6 +19,7 @@ from registry.devices.model import Device, Placement
 from registry.errors import InvalidError, Violation
 from registry.filter.fields import DEVICES
 from registry.filter.order import group_keys_of, key_kinds, order_of
+from registry.state.described import Described, describe_device
 
 MAX_PAGE = 5000
 MAX_BATCH = 5000
@@ -34,7 +36,9 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
-        return message(await call.read(fleet.get_device, id_of(request.name, "devices")))
+        now_ms, with_document = sequence.now_ms(), request.view != pb.DEVICE_VIEW_BASIC
+        found = await call.read(describe_device, id_of(request.name, "devices"), now_ms, with_document)
+        return shown(found, now_ms)
 
     @called
     async def ListDevices(self, request: pb.ListDevicesRequest, call: Call) -> pb.ListDevicesResponse:
@@ -135,6 +139,13 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     ) -> AsyncIterator[pb.ImportDevicesResponse]:
         async for response in device_import.serve(requests, call):
             yield response
+
+
+def shown(described: Described, now_ms: int) -> pb.Device:
+    """A device with what it is like now."""
+    device = message(described.device)
+    fill(device, described.known, now_ms, described.document)
+    return device
 
 
 def created_message(created: fleet.Created) -> pb.CreateDeviceResponse:

@@ -151,6 +151,36 @@ def test_ingest_reports_by_a_stream(registry, stubs):
     assert [(answer.accepted, answer.refused_documents) for answer in answers] == [(1, 1)] * 2
 
 
+def test_a_device_is_shown_with_its_state(registry, stubs):
+    gateway = create(stubs, "shown-gw", device_type="gateway")
+    num = create(stubs, "shown-1", device_type="gauge", gateway="shown-gw").device_num
+    name = "devices/shown-1"
+    seen = stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name=name))
+    assert (seen.connectivity, seen.health) == (device_pb2.CONNECTIVITY_NEVER_SEEN, device_pb2.HEALTH_UNKNOWN)
+    now = sequence.now_ms()
+    rows = [
+        Row(device_num=gateway.device_num, connection=Row.CONNECTION_OPEN, connection_ms=now),
+        Row(device_num=num, last_reading_ms=now, document=b'{"firmware_version": "2.1"}', document_ms=now),
+    ]
+    requests = iter([pb.ReportDeviceStatesRequest(node="shown", run=1, reports=rows)])
+    list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(requests, metadata=registry.metadata))
+    seen = stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name=name))
+    assert seen.connectivity == device_pb2.CONNECTIVITY_ONLINE
+    assert (seen.reported.firmware_version, seen.reported.document) == ("2.1", '{"firmware_version": "2.1"}')
+    assert seen.reported.last_seen_time == seen.reported.last_reading_time
+    assert seen.reported.last_seen_time.ToMilliseconds() == now
+    basic = device_pb2.GetDeviceRequest(name=name, view=device_pb2.DEVICE_VIEW_BASIC)
+    assert not stubs.devices.GetDevice(basic).reported.document
+    shown = stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/shown-gw"))
+    assert shown.reported.is_connected
+    assert shown.reported.connect_time.ToMilliseconds() == now
+
+
+def create(stubs, device_id, **fields):
+    request = device_pb2.CreateDeviceRequest(device_id=device_id, device=device_pb2.Device(**fields))
+    return stubs.devices.CreateDevice(request).device
+
+
 def test_only_ingest_may_report(registry, stubs):
     for metadata in ((), (("authorization", "Bearer nonsense"),)):
         with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
