@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import structlog
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -33,11 +34,13 @@ from registry.api.device_index import DeviceIndexServicer
 from registry.api.device_state import DeviceStateServicer
 from registry.api.device_type import DeviceTypeServicer
 from registry.api.metric import MetricServicer
+from registry.api.operations import OperationsServicer
 from registry.api.operator import OperatorServicer
 from registry.db import devices as db_devices
 from registry.db.engine import Database, sqlite_url
 from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
+from registry.operations.runner import Runner
 from registry.settings import RegistrySettings
 from registry.state.reports import forget_lost_nodes, has_lost_nodes
 from runtime.endpoint import Endpoint
@@ -57,6 +60,7 @@ SERVICES = tuple(
         (device_index_pb2, "DeviceIndexService"),
         (device_state_pb2, "DeviceStateService"),
         (operator_pb2, "OperatorService"),
+        (operations_pb2, "Operations"),
     )
 )
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
@@ -120,6 +124,8 @@ async def _serve(
     device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(
         DeviceStateServicer(database, secret(data_dir, "internal")), server
     )
+    runner = Runner(database, {})
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -141,6 +147,7 @@ async def _serve(
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
             tasks.create_task(database.listen(), name="listen"),
+            tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
