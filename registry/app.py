@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import structlog
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -38,6 +39,7 @@ from registry.api.device_state import DeviceStateServicer
 from registry.api.device_type import DeviceTypeServicer
 from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
+from registry.api.operations import OperationsServicer
 from registry.api.operator import OperatorServicer
 from registry.api.site import SiteServicer
 from registry.api.ward import WardServicer
@@ -48,6 +50,7 @@ from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
 from registry.http.gateway import Gateway
 from registry.http.routes import routes_of
+from registry.operations.runner import Runner
 from registry.settings import RegistrySettings
 from registry.sites import sites
 from registry.state.reports import forget_lost_nodes, has_lost_nodes
@@ -70,6 +73,7 @@ _SERVICES = tuple(
         (group_pb2, "GroupService"),
         (device_state_pb2, "DeviceStateService"),
         (operator_pb2, "OperatorService"),
+        (operations_pb2, "Operations"),
         (site_pb2, "SiteService"),
         (site_pb2, "WardService"),
     )
@@ -139,6 +143,8 @@ async def _serve(
     device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(
         DeviceStateServicer(database, secret(data_dir, "internal")), server
     )
+    runner = Runner(database, {})
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -166,6 +172,7 @@ async def _serve(
             tasks.create_task(sync.run(), name="dimensions"),
             tasks.create_task(_purge(database), name="purge"),
             tasks.create_task(database.listen(), name="listen"),
+            tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}

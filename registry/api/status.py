@@ -35,6 +35,11 @@ def code_of(exc: Exception) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
+def code_named(error: str) -> grpc.StatusCode:
+    """The code of a RegistryError by the name of its class, as it is kept when the error itself is gone."""
+    return next((code for kind, code in _CODES.items() if kind.__name__ == error), grpc.StatusCode.INTERNAL)
+
+
 async def abort(context: Any, exc: Exception) -> NoReturn:
     """End the call with the status of `exc`; an error that nobody raised on purpose is logged, not told."""
     if isinstance(exc, asyncio.CancelledError | grpc.aio.AbortError):

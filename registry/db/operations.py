@@ -1,0 +1,134 @@
+"""Operations in SQL."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from registry.db import sequence
+from registry.db.schema import operations
+from registry.operations.model import Ending, Operation, Progress, Step
+
+_progress = msgspec.msgpack.Decoder(Progress)
+_ending = msgspec.msgpack.Decoder(Ending)
+_encode = msgspec.msgpack.encode
+
+
+def insert_operation(
+    connection: Connection, prefix: str, method: str, actor: str, request: bytes, progress: Progress, now_ms: int
+) -> str:
+    """Returns its id: `prefix` and a number that is never used again."""
+    number = sequence.take(connection, operations=1).operation_num
+    operation_id = f"{prefix}-{number}"
+    connection.execute(
+        insert(operations).values(
+            operation_num=number,
+            operation_id=operation_id,
+            actor=actor,
+            method=method,
+            request=request,
+            progress=_encode(progress),
+            is_done=False,
+            is_cancel_requested=False,
+            position=0,
+            worker="",
+            worker_time_ms=0,
+            create_time_ms=now_ms,
+            update_time_ms=now_ms,
+        )
+    )
+    return operation_id
+
+
+def find_operation(connection: Connection, operation_id: str) -> Operation | None:
+    row = connection.execute(select(operations).where(operations.c.operation_id == operation_id)).one_or_none()
+    return _operation(row) if row else None
+
+
+def list_operations(
+    connection: Connection, before_num: int, limit: int, *, is_done: bool | None = None, actor: str = ""
+) -> list[Operation]:
+    """The newest first, those with a number below `before_num` (0: all)."""
+    query = select(operations).order_by(operations.c.operation_num.desc()).limit(limit)
+    if before_num:
+        query = query.where(operations.c.operation_num < before_num)
+    if is_done is not None:
+        query = query.where(operations.c.is_done.is_(is_done))
+    if actor:
+        query = query.where(operations.c.actor == actor)
+    return [_operation(row) for row in connection.execute(query)]
+
+
+def claim(connection: Connection, worker: str, now_ms: int, stale_ms: int, limit: int) -> list[Operation]:
+    """Take over open operations that nobody works on, or whose worker was last heard before `stale_ms`."""
+    free = or_(operations.c.worker == "", operations.c.worker_time_ms < stale_ms)
+    query = select(operations.c.operation_num).where(operations.c.is_done.is_(False), free)
+    numbers = list(connection.execute(query.order_by(operations.c.operation_num).limit(limit)).scalars())
+    if not numbers:
+        return []
+    mine = operations.c.operation_num.in_(numbers)
+    connection.execute(update(operations).where(mine).values(worker=worker, worker_time_ms=now_ms))
+    return [_operation(row) for row in connection.execute(select(operations).where(mine))]
+
+
+def heartbeat(connection: Connection, worker: str, now_ms: int) -> None:
+    mine = (operations.c.worker == worker) & operations.c.is_done.is_(False)
+    connection.execute(update(operations).where(mine).values(worker_time_ms=now_ms))
+
+
+def release(connection: Connection, worker: str) -> None:
+    """Leave everything that `worker` has not finished to whoever comes next."""
+    mine = (operations.c.worker == worker) & operations.c.is_done.is_(False)
+    connection.execute(update(operations).where(mine).values(worker="", worker_time_ms=0))
+
+
+def save_step(connection: Connection, operation_num: int, step: Step, now_ms: int) -> None:
+    connection.execute(
+        update(operations)
+        .where(operations.c.operation_num == operation_num)
+        .values(
+            position=step.position,
+            progress=_encode(step.progress),
+            is_done=step.is_over,
+            worker_time_ms=now_ms,
+            update_time_ms=now_ms,
+        )
+    )
+
+
+def end(connection: Connection, operation_num: int, ending: Ending, now_ms: int) -> None:
+    change = update(operations).where(operations.c.operation_num == operation_num)
+    connection.execute(change.values(is_done=True, error=_encode(ending), update_time_ms=now_ms))
+
+
+def request_cancel(connection: Connection, operation_num: int) -> None:
+    change = update(operations).where(operations.c.operation_num == operation_num)
+    connection.execute(change.values(is_cancel_requested=True))
+
+
+def delete_operation(connection: Connection, operation_num: int) -> None:
+    connection.execute(delete(operations).where(operations.c.operation_num == operation_num))
+
+
+def delete_done_before(connection: Connection, time_ms: int) -> None:
+    old = operations.c.is_done.is_(True) & (operations.c.update_time_ms < time_ms)
+    connection.execute(delete(operations).where(old))
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        operation_num=row.operation_num,
+        operation_id=row.operation_id,
+        actor=row.actor,
+        method=row.method,
+        request=row.request,
+        progress=_progress.decode(row.progress),
+        ending=_ending.decode(row.error) if row.error is not None else None,
+        is_done=row.is_done,
+        is_cancel_requested=row.is_cancel_requested,
+        position=row.position,
+        worker=row.worker,
+        worker_time_ms=row.worker_time_ms,
+        create_time_ms=row.create_time_ms,
+        update_time_ms=row.update_time_ms,
+    )

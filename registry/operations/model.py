@@ -1,0 +1,74 @@
+"""Operations as plain data. Times are UTC milliseconds since the epoch, by the registry's clock."""
+
+import msgspec
+
+MAX_FAILURES = 1000
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """`error` is the class of a RegistryError, by which the API finds the code."""
+
+    name: str
+    error: str
+    reason: str
+    message: str
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """`failures` are the first MAX_FAILURES of `failed`."""
+
+    total: int = 0
+    processed: int = 0
+    succeeded: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    failures: tuple[Failure, ...] = ()
+
+    def plus(self, *, succeeded: int, unchanged: int, failures: list[Failure]) -> "Progress":
+        """After one more chunk."""
+        return Progress(
+            self.total,
+            self.processed + succeeded + unchanged + len(failures),
+            self.succeeded + succeeded,
+            self.unchanged + unchanged,
+            self.failed + len(failures),
+            (*self.failures, *failures)[:MAX_FAILURES],
+        )
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why an operation ended before its work was done: an error's class, reason and message."""
+
+    error: str
+    reason: str
+    message: str
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`method` is the full name of the gRPC method that began it; `request` is for the work that is done by it.
+
+    `position` is the number of the last device that is settled. Done with `ending` None: the work is done.
+    """
+
+    operation_num: int
+    operation_id: str
+    actor: str
+    method: str
+    request: bytes
+    progress: Progress
+    ending: Ending | None
+    is_done: bool
+    is_cancel_requested: bool
+    position: int
+    worker: str
+    worker_time_ms: int
+    create_time_ms: int
+    update_time_ms: int
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one chunk came to."""
+
+    position: int
+    progress: Progress
+    is_over: bool

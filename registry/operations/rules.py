@@ -1,0 +1,46 @@
+"""Operations: begin, look up, cancel, delete. Each function runs in one transaction."""
+
+from sqlalchemy import Connection
+
+from registry.db import operations as db
+from registry.db import sequence
+from registry.errors import NotFoundError, PreconditionError
+from registry.operations.model import Operation, Progress
+
+
+def begin(connection: Connection, prefix: str, method: str, actor: str, request: bytes, total: int) -> Operation:
+    """Nobody works on it until the Runner of some registry process takes it. Args: total: things to do, about."""
+    now_ms = sequence.now_ms()
+    operation_id = db.insert_operation(connection, prefix, method, actor, request, Progress(total), now_ms)
+    return get(connection, operation_id)
+
+
+def get(connection: Connection, operation_id: str) -> Operation:
+    """Raises: NotFoundError."""
+    found = db.find_operation(connection, operation_id)
+    if found is None:
+        text = f"there is no operation {operation_id}; those that are done are kept for 30 days"
+        raise NotFoundError(text, reason="OPERATION_NOT_FOUND", metadata={"operation": operation_id})
+    return found
+
+
+def cancel(connection: Connection, operation_id: str) -> None:
+    """It ends before its next chunk; what is done stays done. One that has ended stays as it is.
+
+    Raises: NotFoundError.
+    """
+    found = get(connection, operation_id)
+    if not found.is_done:
+        db.request_cancel(connection, found.operation_num)
+
+
+def delete(connection: Connection, operation_id: str) -> None:
+    """Raises: NotFoundError, PreconditionError while it runs."""
+    found = get(connection, operation_id)
+    if not found.is_done:
+        raise PreconditionError(
+            f"{operation_id} is running; cancel it first",
+            reason="OPERATION_RUNNING",
+            metadata={"operation": operation_id},
+        )
+    db.delete_operation(connection, found.operation_num)
