@@ -1,10 +1,10 @@
 """The registry as the commands see it: its typed stubs on one channel, which says who is calling."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import grpc
 import typer
@@ -21,6 +21,8 @@ from cli.contexts import chosen_context
 from cli.errors import CommandError, ExitCode
 from cli.settings import load_settings
 from runtime import runfile
+from runtime.bearer import bearer_channel
+from runtime.secrets import existing_secret
 
 RegistryOption = Annotated[
     str,
@@ -60,8 +62,8 @@ def connect(address: str, config: Path | None, data: Path | None) -> Iterator[Re
     """
     target, token = endpoint(address, config, data, os.environ)
     options = [("grpc.max_receive_message_length", 64 << 20)]
-    with grpc.insecure_channel(target, options=options) as channel:
-        yield RegistryClient(grpc.intercept_channel(channel, _Bearer(token)) if token else channel)
+    with bearer_channel(target, token, options) as channel:
+        yield RegistryClient(channel)
 
 
 def address_of(address: str, config: Path | None, data: Path | None) -> str:
@@ -87,7 +89,7 @@ def endpoint(address: str, config: Path | None, data: Path | None, environ: Mapp
         target = target or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
     if token_file or (context is not None and context.token_file):
         return target, _token(Path(token_file or (context.token_file if context else "")).expanduser())
-    return target, _admin_token(folder) if folder is not None else ""
+    return target, existing_secret(folder, ADMIN_SECRET) if folder is not None else ""
 
 
 def _running_address(data_path: Path) -> str:
@@ -103,48 +105,3 @@ def _token(path: Path) -> str:
     if not token or not token.isascii() or not token.isprintable():
         raise CommandError(f"{path} holds no token: one line of printable characters", ExitCode.PERMISSION)
     return token
-
-
-def _admin_token(data_path: Path) -> str:
-    """Empty if there is none, or it is not ours to read: then the registry says what it thinks of that."""
-    try:
-        return (data_path / "secrets" / ADMIN_SECRET).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-class _Details(NamedTuple):
-    method: str
-    timeout: float | None
-    metadata: Any
-    credentials: Any
-    wait_for_ready: bool | None
-    compression: Any
-
-
-class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
-):
-    """Puts `authorization: Bearer TOKEN` on every call."""
-
-    def __init__(self, token: str) -> None:
-        self._entry = ("authorization", f"Bearer {token}")
-
-    def _call(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:
-        given = _Details(
-            details.method,
-            details.timeout,
-            (*(details.metadata or ()), self._entry),
-            details.credentials,
-            details.wait_for_ready,
-            details.compression,
-        )
-        return continuation(given, request)
-
-    intercept_unary_unary = _call
-    intercept_unary_stream = _call
-    intercept_stream_unary = _call
-    intercept_stream_stream = _call

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
+
 from runtime import runfile
+from runtime.bearer import bearer_channel
 from runtime.secrets import secret
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +113,10 @@ class Deployment:
     def worker_pid(self, number: int) -> int | None:
         """The process of one of ingest's workers, None while it is away."""
         return self.find_pid(f"ingest-{number}")
+
+    def registry_channel(self) -> grpc.Channel:
+        """A channel to the registry, as its administrator; the caller closes it (`with`)."""
+        return bearer_channel(self.registry, secret(self.data_dir, "registry-admin"))
 
 
 class Platform(Deployment):

@@ -32,6 +32,8 @@ from cityfleet.registry.v1 import (
     site_pb2_grpc,
 )
 from registry import metrics
+from registry.access.authenticate import Authenticator
+from registry.access.first import FILE, plant_admin
 from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
@@ -55,7 +57,7 @@ from registry.settings import RegistrySettings
 from registry.sites import sites
 from registry.state.reports import forget_lost_nodes, has_lost_nodes
 from runtime.endpoint import Endpoint
-from runtime.secrets import secret
+from runtime.secrets import renew_secret, secret
 from runtime.settings import SettingsError
 from store.settings import StoreSettings
 
@@ -113,10 +115,18 @@ async def run(
             raise OSError(f"the registry's database cannot be used: {exc.orig}") from exc
         if await database.write(plant_starter_catalogue):
             log.info("starter_catalogue_created")
+        await _plant_admin(database, data_dir)
         sync = DimensionSync(database, store, data_dir)
         await _serve(settings, data_dir, database, sync, stop, on_listening)
     finally:
         database.close()
+
+
+async def _plant_admin(database: Database, data_dir: Path) -> None:
+    if not await database.write(plant_admin, secret(data_dir, FILE)):
+        new = renew_secret(data_dir, FILE)
+        log.warning("registry_admin_token_renewed", reason="the one before was revoked")
+        await database.write(plant_admin, new)
 
 
 async def _serve(
@@ -127,9 +137,8 @@ async def _serve(
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
-    server = grpc.aio.server(
-        interceptors=[Frame(database)], options=OPTIONS, compression=grpc.Compression.NoCompression
-    )
+    frame = Frame(database, Authenticator(database, secret(data_dir, "internal")))
+    server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
@@ -137,12 +146,8 @@ async def _serve(
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
     site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)
-    device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(
-        DeviceIndexServicer(database, secret(data_dir, "internal")), server
-    )
-    device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(
-        DeviceStateServicer(database, secret(data_dir, "internal")), server
-    )
+    device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(DeviceIndexServicer(database), server)
+    device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(DeviceStateServicer(database), server)
     runner = Runner(database, {})
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
     checker = health.aio.HealthServicer()

@@ -66,6 +66,12 @@ class UnauthenticatedError(RegistryError):
     reason = "UNAUTHENTICATED"
 
 
+class PermissionDeniedError(RegistryError):
+    """The caller may not do that; or it is not there, which he may not know either."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class ResumeTokenError(RegistryError):
     """The resume token leads nowhere: come back without it and take a snapshot."""
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
-
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
 from loadtest.bench.blast import Sender
 from loadtest.platform import Platform, free_ports
@@ -33,7 +31,7 @@ def provision(platform: Platform, gauges: int = CONNECTIONS * PER_BATCH, workers
 
     Returns: tokens by device id, when ingest knows the devices.
     """
-    with grpc.insecure_channel(platform.registry) as channel:
+    with platform.registry_channel() as channel:
         types = device_type_pb2_grpc.DeviceTypeServiceStub(channel)
         metrics = [device_type_pb2.DeviceTypeMetric(metric="water_level_m", min_value=0, max_value=20)]
         for name, is_gateway in (("bench-gauge", False), ("bench-gateway", True)):

@@ -4,8 +4,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-import grpc
-
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc, device_type_pb2, device_type_pb2_grpc
 from loadtest.platform import Deployment
 
@@ -21,7 +19,7 @@ async def provision(
     Returns: tokens by device id, when ingest and the store know the devices. Raises: TimeoutError, RuntimeError.
     """
     before = roles.metric("ingest", "cityfleet_ingest_index_devices")
-    tokens = await asyncio.to_thread(_import, roles.registry, list(_rows(gateways, gauges, alone, prefix)))
+    tokens = await asyncio.to_thread(_import, roles, list(_rows(gateways, gauges, alone, prefix)))
     deadline = time.monotonic() + seconds
     wanted = [[str(gauges + alone)]]
     sql = f"SELECT count() FROM ioc.devices WHERE startsWith(device_id, '{prefix}-')"
@@ -47,8 +45,8 @@ def _rows(gateways: int, gauges: int, alone: int, prefix: str) -> Iterator[devic
         )
 
 
-def _import(address: str, devices: list[device_pb2.Device]) -> dict[str, str]:
-    with grpc.insecure_channel(address) as channel:
+def _import(roles: Deployment, devices: list[device_pb2.Device]) -> dict[str, str]:
+    with roles.registry_channel() as channel:
         types = device_type_pb2_grpc.DeviceTypeServiceStub(channel)
         metrics = [device_type_pb2.DeviceTypeMetric(metric=METRIC, min_value=0, max_value=20)]
         for name, is_gateway in (("fault-gauge", False), ("fault-gateway", True)):

@@ -73,7 +73,7 @@ class _Registrar:
 
     def _create(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        with grpc.insecure_channel(self._stage.roles.registry) as channel:
+        with self._stage.roles.registry_channel() as channel:
             devices = device_pb2_grpc.DeviceServiceStub(channel)
             while time.monotonic() < deadline:
                 self._asked += 1
@@ -88,7 +88,7 @@ class _Registrar:
 
     def _missing(self) -> list[str]:
         found = []
-        with grpc.insecure_channel(self._stage.roles.registry) as channel:
+        with self._stage.roles.registry_channel() as channel:
             devices = device_pb2_grpc.DeviceServiceStub(channel)
             for name in self.created:
                 try:

@@ -13,14 +13,15 @@ here too: the rules run as ever, and their transaction is rolled back.
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from registry import metrics
-from registry.access.caller import EVERYTHING, INTERNAL, Caller, Scope, acting_within
+from registry.access.authenticate import Authenticator
+from registry.access.caller import EVERYTHING, Caller, Scope, acting_within
 from registry.api.status import abort, code_of
 from registry.audit.record import noting
 from registry.db.engine import Database
@@ -125,8 +126,9 @@ def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Reques
 class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Gives every method of the server, but health and reflection, a Call instead of gRPC's context."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator) -> None:
         self._database = database
+        self._authenticator = authenticator
 
     async def intercept_service(
         self,
@@ -158,10 +160,10 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             started = time.monotonic()
             code = grpc.StatusCode.OK
             try:
-                return await function(request, self._call(method, request, context))
+                return await function(request, await self._call(method, request, context))
             except Exception as exc:
                 code = code_of(exc)
-                await _refuse(context, exc)
+                await abort(context, exc)
             finally:
                 metrics.requests.labels(name, code.name).inc()
                 metrics.request_seconds.labels(name).observe(time.monotonic() - started)
@@ -176,20 +178,17 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
             code = grpc.StatusCode.OK
             try:
-                async for response in function(request, self._call(method, request, context)):
+                async for response in function(request, await self._call(method, request, context)):
                     yield response
             except Exception as exc:
                 code = code_of(exc)
-                await _refuse(context, exc)
+                await abort(context, exc)
             finally:
                 metrics.requests.labels(name, code.name).inc()
 
         return answer
 
-    def _call(self, method: str, request: Any, context: Any) -> Call:
+    async def _call(self, method: str, request: Any, context: Any) -> Call:
+        caller = await self._authenticator.caller(context.invocation_metadata() or ())
         message = request if isinstance(request, Message) else None
-        return Call(self._database, INTERNAL, method, context, message)
-
-
-async def _refuse(context: Any, exc: Exception) -> NoReturn:
-    await abort(context, exc)
+        return Call(self._database, caller, method, context, message)

@@ -1,18 +1,16 @@
 """DeviceStateService: ingest nodes tell what devices are like now. And how that looks in a Device."""
 
-import hmac
 from collections.abc import AsyncIterator
-
-import grpc
 
 from cityfleet.registry.v1 import device_pb2, device_state_pb2_grpc
 from cityfleet.registry.v1 import device_state_pb2 as pb
 from registry import metrics
+from registry.access.caller import INTERNAL
 from registry.api.call import Call, called
 from registry.api.names import timestamp
 from registry.db.engine import Database
 from registry.db.states import Known
-from registry.errors import InvalidError, UnauthenticatedError, Violation
+from registry.errors import InvalidError, PermissionDeniedError, Violation
 from registry.state.model import Connection, Document, Report, judge
 from registry.state.reports import NotAnObjectError, read_document, take_reports
 
@@ -24,16 +22,16 @@ MAX_TIME_MS = 253_402_300_799_999
 
 
 class DeviceStateServicer(device_state_pb2_grpc.DeviceStateServiceServicer):
-    def __init__(self, database: Database, internal_token: str) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._authorization = f"Bearer {internal_token}".encode()
 
     @called
     async def ReportDeviceStates(
         self, requests: AsyncIterator[pb.ReportDeviceStatesRequest], call: Call
     ) -> AsyncIterator[pb.ReportDeviceStatesResponse]:
         """Each answer comes when its request is committed; what was not answered may be sent again."""
-        self._authorise(call.context)
+        if call.caller != INTERNAL:
+            raise PermissionDeniedError("states come from ingest nodes")
         async for request in requests:
             yield await self._take(request)
 
@@ -57,12 +55,6 @@ class DeviceStateServicer(device_state_pb2_grpc.DeviceStateServiceServicer):
         metrics.state_reports.inc(len(reports))
         metrics.state_documents_refused.inc(refused)
         return pb.ReportDeviceStatesResponse(accepted=len(reports), refused_documents=refused)
-
-    def _authorise(self, context: grpc.aio.ServicerContext) -> None:
-        given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        raw = given if isinstance(given, bytes) else given.encode()
-        if not hmac.compare_digest(raw, self._authorization):
-            raise UnauthenticatedError("states come from ingest nodes: authorization: Bearer <internal token>")
 
 
 def fill(device: device_pb2.Device, known: Known, now_ms: int, document: tuple[str, int] | None = None) -> None:

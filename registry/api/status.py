@@ -20,6 +20,7 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
     errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EtagMismatchError: grpc.StatusCode.ABORTED,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.ResumeTokenError: grpc.StatusCode.OUT_OF_RANGE,
     errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
 }

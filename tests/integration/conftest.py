@@ -17,7 +17,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="session")
 def fleet(platform: Platform) -> Iterator[Provisioner]:
     """The registry's API, with the types `gauge` (water level, 0 to 20 m; rain) and `gateway`."""
-    with Provisioner(platform.registry, platform.mqtt_port) as provisioner:
+    with Provisioner(platform.registry_channel(), platform.mqtt_port) as provisioner:
         provisioner.type("gauge", {"water_level_m": (0, 20), "rain_mm": None, "temperature_cel": None})
         provisioner.type("gateway", {"battery_pct": (0, 100)}, is_gateway=True)
         yield provisioner

@@ -130,7 +130,7 @@ async def test_what_was_acknowledged_before_a_backup_under_load_is_in_it(tmp_pat
     archive = tmp_path / "backup.tar.zst"
     with (
         running_platform(tmp_path / "old", SLOW_SEGMENTS) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         tokens = {name: fleet.device(name, "gauge", ward="00070") for name in ("wl-quiet", "wl-busy")}
@@ -160,7 +160,7 @@ async def test_what_was_acknowledged_before_a_backup_under_load_is_in_it(tmp_pat
     assert (new / "data/secrets/store-reader").stat().st_mode & 0o077 == 0
     with (
         running_platform(new, SLOW_SEGMENTS) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         wait_until_stored(platform, "wl-busy", before)
         assert {name: platform.query(sql) for name, sql in answers.items()} == said
@@ -179,7 +179,7 @@ async def test_what_a_crash_left_in_the_spool_survives_a_backup_of_the_stopped_p
         running_platform(
             tmp_path / "old", "ingest.spool.segment_max_age_s = 60\ningest.spool.segment_early_age_s = 60"
         ) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         publisher = Publisher(platform, "wl-1", fleet.device("wl-1", "gauge"))

@@ -138,7 +138,7 @@ def over_grpc(world: World) -> None:
 
 
 async def test_a_redelivery_is_seen_once_through_restarts_merges_and_every_door(tmp_path):
-    with running_platform(tmp_path) as platform, Provisioner(platform.registry, platform.mqtt_port) as fleet:
+    with running_platform(tmp_path) as platform, Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20), "rain_mm": None, "temperature_cel": None})
         fleet.type("gateway", {"battery_pct": (0, 100)}, is_gateway=True)
         tokens = {GATEWAY: fleet.device(GATEWAY, "gateway"), DEVICE: fleet.device(DEVICE, "gauge", gateway=GATEWAY)}

@@ -87,7 +87,7 @@ async def test_a_device_publishes_while_the_registry_is_away_and_a_revoked_one_g
     with roles_on(tmp_path) as roles:
         for role in ("store", "registry", "ingest"):
             await asyncio.to_thread(roles.start, role)
-        with Provisioner(f"127.0.0.1:{roles.ports['registry']}", roles.ports["mqtt"]) as fleet:
+        with Provisioner(roles.registry_channel(), roles.ports["mqtt"]) as fleet:
             fleet.type("gauge", {"water_level_m": (0, 20)})
             tokens = {name: fleet.device(name, "gauge") for name in ("wl-stays", "wl-goes")}
             await asyncio.to_thread(roles.end, "ingest")

@@ -75,7 +75,7 @@ def document(platform: Platform) -> LedgerDocument:
 
 
 async def test_the_ledger_balances_live_after_kill_9_and_at_shutdown(tmp_path):
-    with running_platform(tmp_path) as platform, Provisioner(platform.registry, platform.mqtt_port) as fleet:
+    with running_platform(tmp_path) as platform, Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20)})
         token = fleet.device(DEVICE, "gauge")
         await publish(platform, token, 0)
@@ -124,7 +124,10 @@ async def test_the_ledger_balances_live_after_kill_9_and_at_shutdown(tmp_path):
 async def test_readings_taken_out_of_the_spool_between_two_runs_are_missed(tmp_path):
     """The store is away, so that what was acknowledged stays in the spool; then a segment disappears."""
     extra = "ingest.spool.segment_max_age_s = 0.05\ningest.spool.segment_early_age_s = 0.05"
-    with running_platform(tmp_path, extra) as platform, Provisioner(platform.registry, platform.mqtt_port) as fleet:
+    with (
+        running_platform(tmp_path, extra) as platform,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
+    ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         token = fleet.device(DEVICE, "gauge")
         supervisor = platform.process.pid

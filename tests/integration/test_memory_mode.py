@@ -37,7 +37,7 @@ def readyz(platform: Platform) -> str:
 async def test_a_clean_stop_leaves_on_disk_what_the_store_did_not_take(tmp_path):
     with (
         running_platform(tmp_path, 'ingest.spool.durability = "memory"') as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         token = fleet.device(DEVICE, "gauge")

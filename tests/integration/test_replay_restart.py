@@ -25,7 +25,7 @@ FROM numbers({ROWS})
 
 
 def test_a_replay_outlives_a_kill_of_ingest(tmp_path):
-    with running_platform(tmp_path) as platform, Provisioner(platform.registry, platform.mqtt_port) as fleet:
+    with running_platform(tmp_path) as platform, Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20)})
         fleet.device(DEVICE, "gauge")
         platform.query(INSERT, "admin")

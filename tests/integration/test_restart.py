@@ -53,7 +53,7 @@ class Publisher:
 async def test_what_was_acknowledged_survives_kill_9(tmp_path, role):
     with (
         running_platform(tmp_path) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 20)})
         publisher = Publisher(platform, fleet.device(DEVICE, "gauge"))

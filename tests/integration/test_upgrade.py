@@ -58,7 +58,7 @@ async def test_a_data_folder_of_an_earlier_version_starts_and_serves(old_data, i
         by_backup(old_data)
     with (
         running_platform(old_data) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         wanted = [[str(1_700_000_000 + number), str(number / 10).removesuffix(".0")] for number in range(70)]
         sql = "SELECT toUnixTimestamp(ts), value FROM ioc.readings WHERE device_id = 'wl-1' ORDER BY ts"
@@ -98,7 +98,7 @@ def test_a_registry_of_an_earlier_schema_goes_on(tmp_path, schema):
     assert backup.inspect(path).revision == schema
     running = RunningRegistry(tmp_path, {})
     try:
-        with Provisioner(running.address) as fleet:
+        with Provisioner(running.channel()) as fleet:
             found = fleet.devices.ListDevices(device_pb2.ListDevicesRequest()).devices
             assert [(device.name, device.device_num, device.gateway) for device in found] == [
                 ("devices/wl-1", 1, ""),

@@ -12,12 +12,12 @@ from cityfleet.registry.v1.device_type_pb2 import DeviceType, DeviceTypeMetric
 
 
 class Provisioner:
-    """`with Provisioner(address) as fleet: token = fleet.device("wl-1", "gauge")`."""
+    """`with Provisioner(platform.registry_channel()) as fleet: token = fleet.device("wl-1", "gauge")`."""
 
-    def __init__(self, address: str, mqtt_port: int = 0) -> None:
-        """With `mqtt_port`, a device is given out only when ingest accepts its token there."""
+    def __init__(self, channel: grpc.Channel, mqtt_port: int = 0) -> None:
+        """The channel is closed in the end. With `mqtt_port`, a device is given out when ingest accepts its token."""
         self._mqtt_port = mqtt_port
-        self._channel = grpc.insecure_channel(address)
+        self._channel = channel
         self._types = device_type_pb2_grpc.DeviceTypeServiceStub(self._channel)
         self.devices = device_pb2_grpc.DeviceServiceStub(self._channel)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 
 from runtime import runfile
+from runtime.bearer import bearer_channel
 from runtime.secrets import secret
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,10 @@ class RunningRegistry:
         return secret(self.data_dir, "internal")
 
     @property
+    def admin_token(self) -> str:
+        return secret(self.data_dir, "registry-admin")
+
+    @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What a watch of the device index must carry."""
         return (("authorization", f"Bearer {self.internal_token}"),)
@@ -49,8 +54,8 @@ class RunningRegistry:
         return self._log.read_text(encoding="utf-8")
 
     def channel(self) -> grpc.Channel:
-        """A synchronous channel; the caller closes it (`with`)."""
-        return grpc.insecure_channel(self.address)
+        """A synchronous channel, as the administrator; the caller closes it (`with`)."""
+        return bearer_channel(self.address, self.admin_token)
 
     def start(self) -> None:
         """Start it again after stop() or kill(), on the port that it had."""

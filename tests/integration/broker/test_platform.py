@@ -39,7 +39,7 @@ def consuming(broker, tmp_path_factory):
             "ingest.broker.max_packet_bytes = 100000\n"
             'ingest.broker.filters = ["cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#", "v3/+/devices/+/up"]\n',
         ) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("gauge", {"water_level_m": (0, 5000)})
         fleet.type("gateway", {}, is_gateway=True)

@@ -271,7 +271,7 @@ def test_unknown_devices_are_not_found(stubs):
 def test_numbers_are_kept_and_never_used_again_after_a_crash(tmp_path, new_database):
     with running_registry(tmp_path, new_database()) as registry:
         with registry.channel() as channel:
-            with Provisioner(registry.address) as fleet:
+            with Provisioner(registry.channel()) as fleet:
                 fleet.type("gauge", {"rain_mm": None})
                 fleet.device("n-1", "gauge")
                 fleet.device("n-2", "gauge")

@@ -55,7 +55,7 @@ def update(fleet: Provisioner, device_id: str, **fields: object) -> None:
 
 def test_every_column_arrives_and_follows(store, tmp_path):
     store.start()
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         fleet.type("gauge", {"rain_mm": None})
         fleet.type("gateway", {}, is_gateway=True)
         fleet.device("gw-1", "gateway")
@@ -82,7 +82,7 @@ def test_every_column_arrives_and_follows(store, tmp_path):
 
 def test_a_types_interval_reaches_its_devices(store, tmp_path):
     store.start()
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         registry.run_cli("type", "apply", "-f", "-", stdin="{device_type: gauge, expected_interval_s: 60}")
         fleet.device("wl-1", "gauge")
         store.wait_for("SELECT expected_interval_s FROM cityfleet.devices FINAL", "60")
@@ -102,7 +102,7 @@ metrics:
     columns = "metric, unit, expected_interval_s, min_value, max_value, resolution"
     asked = f"SELECT {columns} FROM ioc.device_metrics WHERE device_id = 'wl-1' ORDER BY metric"
     store.start()
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         assert registry.run_cli("type", "apply", "-f", "-", stdin=text).returncode == 0
         fleet.device("wl-1", "gauge")
         store.wait_for(asked, "battery_pct\t%\t3600\t\\N\t100\t0\nwater_level_m\tm\t60\t-5\t\\N\t0.001")
@@ -113,7 +113,7 @@ metrics:
 def test_tables_that_an_upgrade_made_are_filled(store, tmp_path):
     """As after an upgrade, whose tables begin empty while the registry thinks that all was written."""
     store.start()
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         fleet.type("gauge", {"rain_mm": None})
         fleet.device("wl-1", "gauge")
         store.wait_for("SELECT count() FROM ioc.device_metrics", "1")
@@ -124,7 +124,7 @@ def test_tables_that_an_upgrade_made_are_filled(store, tmp_path):
 
 
 def test_the_registry_goes_on_without_a_store_and_catches_up(store, tmp_path):
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         fleet.type("gauge", {"rain_mm": None})
         fleet.device("wl-1", "gauge")
         for _ in wait_until("the registry says that the store is away"):
@@ -145,7 +145,7 @@ def test_the_registry_goes_on_without_a_store_and_catches_up(store, tmp_path):
 
 def test_a_store_that_lost_everything_is_filled_again(store, tmp_path):
     store.start()
-    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path, store.environ) as registry, Provisioner(registry.channel()) as fleet:
         fleet.type("gauge", {"rain_mm": None})
         for number in range(3):
             fleet.device(f"wl-{number}", "gauge")

@@ -47,7 +47,7 @@ def test_a_registry_in_postgresql_comes_back_from_a_backup(tmp_path, postgresql)
     data.mkdir()
     running = RunningRegistry(data, {"CITYFLEET_REGISTRY__DATABASE_URL": one})
     try:
-        with Provisioner(running.address) as fleet:
+        with Provisioner(running.channel()) as fleet:
             fleet.type("gauge", {"water_level_m": (0, 20)})
             fleet.device("wl-1", "gauge", ward="00070")
             fleet.device("wl-2", "gauge")
@@ -70,7 +70,7 @@ def test_a_registry_in_postgresql_comes_back_from_a_backup(tmp_path, postgresql)
     assert tokens(two) == known
     running = RunningRegistry(new, {"CITYFLEET_REGISTRY__DATABASE_URL": two})
     try:
-        with Provisioner(running.address) as fleet:
+        with Provisioner(running.channel()) as fleet:
             found = fleet.devices.ListDevices(device_pb2.ListDevicesRequest()).devices
             assert [(device.name, device.device_num) for device in found] == [("devices/wl-1", 1), ("devices/wl-2", 2)]
             with pytest.raises(grpc.RpcError):

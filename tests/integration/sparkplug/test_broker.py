@@ -75,7 +75,7 @@ def world(broker, tmp_path_factory):
     )
     with (
         running_platform(tmp_path_factory.mktemp("host"), extra) as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("edge", {"water_level_m": (-5, 50), "rain_mm": (-200, 200)}, is_gateway=True, encoding="sparkplug")
         fleet.type("gauge", {"water_level_m": (-5, 50), "rain_mm": (-200, 200)})

@@ -17,7 +17,7 @@ METRICS = {"water_level_m": (sp.DataType.FLOAT, 1.0), "state": (sp.DataType.STRI
 def world(tmp_path_factory):
     with (
         running_platform(tmp_path_factory.mktemp("host"), "ingest.sparkplug.rebirth_interval_s = 0.5\n") as platform,
-        Provisioner(platform.registry, platform.mqtt_port) as fleet,
+        Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
         fleet.type("edge", {"water_level_m": (-5, 50), "rain_mm": None}, is_gateway=True, encoding="sparkplug")
         fleet.type("gauge", {"water_level_m": (-5, 50)})

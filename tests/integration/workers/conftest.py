@@ -18,7 +18,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture(scope="package")
 def tokens(platform: Platform) -> dict[str, str]:
-    with Provisioner(platform.registry) as fleet:
+    with Provisioner(platform.registry_channel()) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20)})
         found = {f"wl-{number}": fleet.device(f"wl-{number}", "gauge") for number in range(DEVICES)}
     deadline = time.monotonic() + 20

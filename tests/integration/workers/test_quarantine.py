@@ -27,7 +27,7 @@ async def test_rows_of_both_workers_are_replayed_through_either(platform, tokens
     rows = listed(platform)
     assert len({row["id"] for row in rows}) == 6
 
-    with Provisioner(platform.registry) as fleet:
+    with Provisioner(platform.registry_channel()) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20), "rain_mm": None})
     arguments = ("quarantine", "replay", "--device", DEVICE, "-o", "json")
     # A call each goes over a connection of its own, to either worker: both must know the type as it is now.

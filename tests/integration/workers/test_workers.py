@@ -83,7 +83,7 @@ async def test_a_downlink_reaches_a_device_on_whichever_worker_it_is(platform, t
 
 
 async def test_a_revoked_device_is_cut_off_on_either_worker(platform, tokens):
-    with Provisioner(platform.registry) as fleet:
+    with Provisioner(platform.registry_channel()) as fleet:
         token = await asyncio.to_thread(fleet.device, "wl-revoked", "gauge")
         await until(lambda: set(per_worker(platform, "cityfleet_ingest_index_devices").values()) == {DEVICES + 1})
         clients = [await client_on(platform, worker, "wl-revoked", token, f"r-{worker}") for worker in (0, 1)]
@@ -204,7 +204,7 @@ def test_fewer_workers_drain_what_more_left(tmp_path):
     """Also that a stop leaves no process behind."""
     data = ""
     with running_platform(tmp_path, "ingest.workers = 3\ningest.spool.segment_max_age_s = 600\n") as started:
-        with Provisioner(started.registry, started.mqtt_port) as fleet:
+        with Provisioner(started.registry_channel(), started.mqtt_port) as fleet:
             fleet.type("gauge", {"water_level_m": (0, 20)})
             token = fleet.device("wl-left", "gauge")
         asyncio.run(_one_each(started, token))

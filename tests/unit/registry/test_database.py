@@ -61,9 +61,7 @@ async def test_a_failed_write_leaves_no_trace(database):
 
 async def test_numbers_grow_and_revisions_are_unique(database):
     await database.write(catalogue.apply_type, TypeSpec("gauge"), "")
-    made = [
-        (await database.write(fleet.create_device, DeviceSpec(f"d-{n}", "gauge"), "")).device for n in range(5)
-    ]
+    made = [(await database.write(fleet.create_device, DeviceSpec(f"d-{n}", "gauge"), "")).device for n in range(5)]
     assert [device.device_num for device in made] == [1, 2, 3, 4, 5]
     await database.write(lifecycle.decommission_device, "d-4", "")
     newer = (await database.write(fleet.create_device, DeviceSpec("d-5", "gauge"), "")).device

@@ -1,0 +1,52 @@
+"""From the token that a call brings to the caller."""
+
+import hmac
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from registry.access.caller import INTERNAL, Caller
+from registry.db import accounts as db
+from registry.db import sequence
+from registry.db.engine import Database
+from registry.devices.tokens import digest
+from registry.errors import UnauthenticatedError
+
+_BEARER = "Bearer "
+_MAX_LENGTH = 512  # of a token
+
+
+class Authenticator:
+    """Args: internal_token: the secret of this deployment's own services."""
+
+    def __init__(self, database: Database, internal_token: str) -> None:
+        self._database = database
+        self._internal = digest(internal_token)
+
+    async def caller(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+        """Who has sent this metadata. Raises: UnauthenticatedError."""
+        given = [value for key, value in metadata if key == "authorization"]
+        if not given:
+            text = "who is calling? send `authorization: Bearer <token>`; the token of a data folder is in its "
+            raise UnauthenticatedError(text + "secrets/registry-admin")
+        text = given[0].decode("latin-1") if isinstance(given[0], bytes) else given[0]
+        token = text.removeprefix(_BEARER).strip()
+        if len(given) > 1 or not text.startswith(_BEARER) or not token or len(token) > _MAX_LENGTH:
+            raise UnauthenticatedError("authorization is `Bearer <token>`, once")
+        token_sha256 = digest(token)
+        if hmac.compare_digest(token_sha256, self._internal):
+            return INTERNAL
+        found = await self._database.read(_find, token_sha256)
+        if found is None:
+            # One answer for all: whether it was ever a token is nobody's business.
+            text = "the token is not valid: unknown, expired or revoked, or its account is disabled"
+            raise UnauthenticatedError(text)
+        return found
+
+
+def _find(connection: Connection, token_sha256: bytes) -> Caller | None:
+    found = db.owner_of_token(connection, token_sha256, sequence.now_ms())
+    if found is None:
+        return None
+    account, token = found
+    return Caller(f"accounts/{account.spec.account_id}", account.spec.grants, token.token_id)
