@@ -21,7 +21,9 @@ from sqlalchemy import Connection
 
 from registry import metrics
 from registry.access.authenticate import Authenticator
-from registry.access.caller import EVERYTHING, Caller, Scope, acting_within
+from registry.access.caller import Caller, Scope, acting_within
+from registry.access.rules import admitted, rule_of
+from registry.access.within import check_named
 from registry.api.status import abort, code_of
 from registry.audit.record import noting
 from registry.db.engine import Database
@@ -41,6 +43,7 @@ class Call:
 
     Attributes:
         caller: who.
+        role: that he needs for this request, and has.
         method: `cityfleet.registry.v1.SiteService/GetSite`.
         peer: the caller's address.
         scope: which devices and sites he may see or touch with this method; for lists, watches and exports.
@@ -51,9 +54,13 @@ class Call:
     def __init__(
         self, database: Database, caller: Caller, method: str, context: Any, request: Message | None = None
     ) -> None:
+        """Args: request: None: a stream of them. Raises: PermissionDeniedError."""
+        rule = rule_of(method)
         self.caller = caller
+        self.role = rule.role_for(request)
         self.method = method
-        self.scope: Scope = EVERYTHING
+        self.scope: Scope = admitted(caller, method, rule, self.role)
+        self._named = rule.named_in(request)
         self.context = context
         self.peer: str = context.peer() if context is not None else ""
         self.request_id: str = getattr(request, "request_id", "")
@@ -66,6 +73,7 @@ class Call:
 
         def run(connection: Connection) -> R:
             with acting_within(self.scope):
+                check_named(connection, self._named)
                 return work(connection, *args, **kwargs)
 
         return await self._database.read(run)
@@ -99,6 +107,7 @@ class Call:
     async def _in_transaction(self, work: Callable[[Connection], R], *, is_dry_run: bool) -> R:
         def run(connection: Connection) -> R:
             with acting_within(self.scope), noting():
+                check_named(connection, self._named)
                 result = work(connection)
                 if is_dry_run:
                     raise _DryRunDone(result)

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from registry.access.within import check_change
+
 # Without secrets. Of devices and sites it has `ward_code` and `labels`, by which the caller's scope is checked.
 State: TypeAlias = msgspec.Struct | Mapping[str, Any] | None
 
@@ -30,12 +32,14 @@ def changed(resource: str, before: State, after: State) -> None:
     """Note that this transaction brings `resource` from one state to another; the same state twice is no change.
 
     For an import or a change by filter, note the request or chunk once, as `changed("devices", None, {"created": 40})`.
+
+    Raises: PermissionDeniedError if it was, or would be, outside the scope of the call.
     """
+    change = Change(resource, _plain(before), _plain(after))
+    check_change(resource, change.before, change.after)
     noted = _changes.get()
-    if noted is not None:
-        change = Change(resource, _plain(before), _plain(after))
-        if change.before != change.after:
-            noted.append(change)
+    if noted is not None and change.before != change.after:
+        noted.append(change)
 
 
 @contextmanager

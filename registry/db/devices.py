@@ -138,6 +138,14 @@ def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str,
     return {row.device_id: _device(row) for row in connection.execute(query)}
 
 
+def places_of(connection: Connection, device_ids: Iterable[str]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Ward and labels of those of the given devices that exist, by id. At most some thousands at once."""
+    if not (wanted := list(device_ids)):
+        return {}
+    query = select(devices.c.device_id, devices.c.ward_code, devices.c.labels).where(devices.c.device_id.in_(wanted))
+    return {row.device_id: (row.ward_code, _labels_decoder.decode(row.labels)) for row in connection.execute(query)}
+
+
 def purged_ids(connection: Connection, device_ids: Iterable[str]) -> set[str]:
     """Those of the given ids that a purged device had. At most some thousands at once."""
     query = select(purged_devices.c.device_id).where(purged_devices.c.device_id.in_(list(device_ids)))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection
 
+from registry.access.caller import scope
+from registry.access.within import check_change, hidden_devices
 from registry.audit.record import changed
 from registry.db import devices as db
 from registry.db import sequence
@@ -13,7 +15,8 @@ from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
 from registry.devices.catalogue import check_etag
 from registry.devices.model import Device, DeviceSpec, State
-from registry.devices.references import check_references, gather, resolve
+from registry.devices.placements import placed
+from registry.devices.references import World, check_references, gather, resolve
 from registry.devices.rules import check_device
 from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
 
@@ -105,7 +108,7 @@ def update_devices(connection: Connection, changes: Sequence[Change]) -> list[De
 
 
 def check_update(connection: Connection, device: Device, change: Change) -> None:
-    """Whether update_device would do it. Raises: InvalidError, PreconditionError."""
+    """Whether update_device would do it. Raises: InvalidError, PreconditionError, PermissionDeniedError."""
     spec = with_change(device.spec, change)
     if spec == device.spec:
         return
@@ -115,6 +118,7 @@ def check_update(connection: Connection, device: Device, change: Change) -> None
         raise InvalidError(found)
     if spec.device_type != device.spec.device_type and not world.types[spec.device_type].spec.is_gateway:
         check_nobody_behind(connection, device, "cannot stop being a gateway")
+    _check_place(spec, world)
 
 
 def rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> Created:
@@ -194,16 +198,18 @@ def _create(connection: Connection, requests: Sequence[Creation], prefixes: Sequ
 
 def _check_new(connection: Connection, device_ids: Sequence[str]) -> None:
     """Raises: AlreadyExistsError."""
-    if taken := set(db.find_devices(connection, device_ids)):
+    known = set(db.find_devices(connection, device_ids))
+    hidden = hidden_devices(connection, known)
+    if taken := known - hidden:
         device_id = min(taken)
         raise AlreadyExistsError(
             f"the device {device_id} exists; ids are never used again, choose another or update it",
             metadata={"device": device_id},
         )
-    if taken := db.purged_ids(connection, device_ids):
+    if taken := hidden | db.purged_ids(connection, device_ids):
         device_id = min(taken)
         raise AlreadyExistsError(
-            f"the id {device_id} was that of a device that is gone; ids are never used again, choose another",
+            f"the id {device_id} is taken, maybe by a device that is gone; ids are never used again, choose another",
             metadata={"device": device_id},
         )
 
@@ -238,6 +244,7 @@ def _update(connection: Connection, changes: Sequence[Change], prefixes: Sequenc
     for _, device, spec in wanted:
         if spec.device_type != device.spec.device_type and not world.types[spec.device_type].spec.is_gateway:
             check_nobody_behind(connection, device, "cannot stop being a gateway")
+        _check_place(spec, world)
         resolved.append((device, resolve(spec, world)))
     db.update_devices(connection, resolved, sequence.now_ms())
     updated = get_devices(connection, device_ids)
@@ -270,6 +277,13 @@ def _check_changeable(device: Device) -> None:
         raise PreconditionError(
             f"{device_id} is deleted; undelete it first", reason="DEVICE_DELETED", metadata={"device": device_id}
         )
+
+
+def _check_place(spec: DeviceSpec, world: World) -> None:
+    """Before anything is written, so that one of many can be refused alone. Raises: PermissionDeniedError."""
+    if not scope().is_everything:
+        ward_code = placed(spec, world.sites.get(spec.site_id), world.wards).ward_code
+        check_change(f"devices/{spec.device_id}", None, {"ward_code": ward_code, "labels": spec.labels})
 
 
 def _prefixes(requests: Sequence[object]) -> list[str]:

@@ -1,10 +1,11 @@
 """What devices name: their type, their gateway, their site, the holders of external ids. Looked up for many at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from sqlalchemy import Connection
 
+from registry.access.within import hidden_devices, hidden_sites
 from registry.db import catalogue as db_catalogue
 from registry.db import devices as db
 from registry.db import sites as db_sites
@@ -18,13 +19,15 @@ from registry.wards.locate import WardMap, ward_map
 
 
 class World(msgspec.Struct, frozen=True):
-    """All by id; what is not in it does not exist. `holders`: ids of devices by external id."""
+    """All by id; what is not in it does not exist. `holders`: ids of devices by external id; empty: of one that the
+    caller may not know of. `hidden`: gateways and sites that he may not name, though a device may have them already."""
 
     types: Mapping[str, DeviceType]
     gateways: Mapping[str, Gateway]
     sites: Mapping[str, Site]
     holders: Mapping[str, str]
     wards: WardMap
+    hidden: frozenset[str] = frozenset()
 
 
 def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
@@ -38,22 +41,36 @@ def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
         types={name: kind for name, kind in found if kind is not None},
         gateways=db.find_gateways(connection, gateways) if gateways else {},
         sites=db_sites.find_sites(connection, sites) if sites else {},
-        holders=db.external_id_holders(connection, external_ids) if external_ids else {},
+        holders=known_holders(connection, external_ids),
         wards=ward_map(connection),
+        hidden=frozenset(
+            {f"devices/{each}" for each in hidden_devices(connection, gateways)}
+            | {f"sites/{each}" for each in hidden_sites(connection, sites)}
+        ),
     )
+
+
+def known_holders(connection: Connection, external_ids: Collection[str]) -> dict[str, str]:
+    """Who has these external ids, as in World. At most some thousands at once."""
+    if not external_ids:
+        return {}
+    holders = db.external_id_holders(connection, external_ids)
+    hidden = hidden_devices(connection, holders.values())
+    return {name: "" if holder in hidden else holder for name, holder in holders.items()}
 
 
 def check_references(spec: DeviceSpec, world: World, old: DeviceSpec | None = None) -> list[Violation]:
     """What is wrong with what a device names. Args: old: as it is; what stays the same is not checked again."""
     found: list[Violation] = []
     if old is None or (spec.device_type, spec.gateway) != (old.device_type, old.gateway):
-        found += check_type_and_gateway(spec, world.types, world.gateways)
+        is_hidden = f"devices/{spec.gateway}" in world.hidden
+        found += check_type_and_gateway(spec, world.types, {} if is_hidden else world.gateways)
     kind = world.types.get(spec.device_type)
     is_new_pair = old is None or (spec.device_type, spec.hardware_revision) != (old.device_type, old.hardware_revision)
     if kind is not None and is_new_pair:
         found += check_hardware_revision(spec.hardware_revision, kind.spec)
     if old is None or spec.site_id != old.site_id:
-        found += check_site(spec.site_id, world.sites)
+        found += check_site(spec.site_id, {} if f"sites/{spec.site_id}" in world.hidden else world.sites)
     holder = world.holders.get(spec.external_id, spec.device_id) if spec.external_id else spec.device_id
     if holder != spec.device_id:
         found.append(external_id_taken(spec.external_id, holder))
@@ -101,7 +118,10 @@ def check_type_and_gateway(
 
 
 def external_id_taken(external_id: str, holder: str) -> Violation:
+    """Args: holder: empty: not to be told."""
     text = f'`{external_id}` is the external id of {holder}; take it from there first (--external-id "")'
+    if not holder:
+        text = f"`{external_id}` is taken"
     return Violation("external_id", "EXTERNAL_ID_TAKEN", text)
 
 

@@ -54,6 +54,8 @@ class _Resolver:
 
     def _part(self, condition: Condition, within: tuple[str, ...]) -> Condition:
         match condition:
+            case Call("in_query" | "in_group") if not scope().is_everything:
+                _fail("groups and saved queries are not for a role that has bounds, whether or not they are there")
             case All(parts):
                 return All(tuple(self._part(part, within) for part in parts))
             case Any(parts):

@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
+from registry.access.within import hidden_sites
 from registry.audit.record import changed
 from registry.db import sequence
 from registry.db import sites as db
@@ -52,6 +53,8 @@ def create_site(connection: Connection, spec: SiteSpec) -> Site:
     if found := check_site(spec):
         raise InvalidError(found)
     if existing := db.find_site(connection, spec.site_id):
+        if hidden_sites(connection, [spec.site_id]):
+            raise AlreadyExistsError(f"the id {spec.site_id} is taken", metadata={"site": spec.site_id})
         text = "is deleted; undelete it" if existing.is_deleted else "exists; update it"
         raise AlreadyExistsError(
             f"the site {spec.site_id} {text}, or choose another id", metadata={"site": spec.site_id}
