@@ -95,7 +95,7 @@ def test_metrics_are_created_and_listed(cf):
     assert code == 0
     assert out.splitlines() == ["metric,unit,description", "tilt_deg,deg,Tilt of the pole"]
     assert "tilt_deg" in cf("metric", "list", "-o", "name")[1].split()
-    assert json.loads(cf("metric", "get", "tilt_deg", "-o", "json")[1])[0]["metric_num"] > 14
+    assert json.loads(cf("metric", "get", "tilt_deg", "-o", "json")[1])["metric_num"] > 14
     code, _, err = cf("metric", "create", "tilt_deg", "--unit", "deg")
     assert code == 1
     assert "ALREADY_EXISTS" in err
