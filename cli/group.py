@@ -9,7 +9,7 @@ from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1 import group_pb2 as pb
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
-from cli.options import LimitOption, NameOption, YesOption, quoted, request_id_of
+from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, quoted, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
@@ -36,6 +36,7 @@ def create(
     group_id: IdArgument,
     name: NameOption = None,
     description: DescriptionOption = None,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -47,7 +48,7 @@ def create(
         cityfleet group create pilot-2026 --description "New gauges on trial"
     """
     group = pb.Group(display_name=name or "", description=description or "")
-    request = pb.CreateGroupRequest(group_id=group_id, group=group, request_id=request_id_of(""))
+    request = pb.CreateGroupRequest(group_id=group_id, group=group, validate_only=dry_run, request_id=request_id_of(""))
     with connect(registry, config, data) as client:
         _show_one(client.groups.CreateGroup(request, timeout=CALL_S), output)
 
@@ -85,6 +86,33 @@ def list_groups(
     with connect(registry, config, data) as client:
         found = pages(client.groups.ListGroups, pb.ListGroupsRequest(), "groups", limit)
         show((row_of(group, "group_id") for group in found), COLUMNS, output, name="group_id", wide=WIDE)
+
+
+@app.command()
+def update(
+    group_id: IdArgument,
+    name: NameOption = None,
+    description: DescriptionOption = None,
+    etag: EtagOption = "",
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Name or describe a group anew; its devices stay in it.
+
+    Example:
+        cityfleet group update pilot-2026 --description "New gauges, second trial"
+    """
+    given = {"display_name": name, "description": description}
+    paths = [field for field, value in given.items() if value is not None]
+    if not paths:
+        raise CommandError("nothing to change", ExitCode.USAGE, "name a field, as in --description TEXT")
+    group = pb.Group(name=f"groups/{group_id}", display_name=name or "", description=description or "", etag=etag)
+    request = pb.UpdateGroupRequest(group=group, request_id=request_id_of(""))
+    request.update_mask.paths.extend(paths)
+    with connect(registry, config, data) as client:
+        _show_one(client.groups.UpdateGroup(request, timeout=CALL_S), output)
 
 
 @app.command()

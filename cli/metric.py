@@ -1,17 +1,21 @@
 """`cityfleet metric`: the metric catalogue."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from cityfleet.registry.v1 import metric_pb2 as pb
-from cli.output import OutputFormat, OutputOption, show
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
+from cli.options import DryRunOption, EtagOption, LimitOption, request_id_of
+from cli.output import OutputFormat, OutputOption, show, show_one
+from cli.paging import pages
+from cli.record import row_of
+from cli.registry_client import CALL_S, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="The metric catalogue: what can be measured, each with one unit.", no_args_is_help=True)
 COLUMNS = ("metric", "unit", "description")
+WIDE = ("metric_num", "update_time", "etag")
 
 
 @app.command()
@@ -19,6 +23,7 @@ def create(
     metric: Annotated[str, typer.Argument(help="Its name, unit included: lowercase letters, digits and `_`.")],
     unit: Annotated[str, typer.Option("--unit", "-u", help="UCUM unit that readings are stored in: m, ug/m3, %, 1.")],
     description: Annotated[str, typer.Option("--description", help="What it is, in a sentence.")] = "",
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -30,9 +35,14 @@ def create(
         cityfleet metric create wind_speed_m_s --unit m/s --description "Mean wind speed over 10 minutes"
     """
     with connect(registry, config, data) as client:
-        request = pb.CreateMetricRequest(metric_id=metric, metric=pb.Metric(unit=unit, description=description))
+        request = pb.CreateMetricRequest(
+            metric_id=metric,
+            metric=pb.Metric(unit=unit, description=description),
+            validate_only=dry_run,
+            request_id=request_id_of(""),
+        )
         created = client.metrics.CreateMetric(request, timeout=CALL_S)
-    show([_row(created)], COLUMNS, output, name="metric")
+    _show_one(created, output)
 
 
 @app.command()
@@ -50,14 +60,15 @@ def get(
     """
     with connect(registry, config, data) as client:
         found = client.metrics.GetMetric(pb.GetMetricRequest(name=f"metrics/{metric}"), timeout=CALL_S)
-    show([_row(found)], COLUMNS, output, name="metric")
+    _show_one(found, output)
 
 
 @app.command()
 def update(
     metric: Annotated[str, typer.Argument(help="Its name.")],
     description: Annotated[str, typer.Option("--description", help="What it is, in a sentence.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, but change nothing.")] = False,
+    etag: EtagOption = "",
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -68,15 +79,20 @@ def update(
     Example:
         cityfleet metric update wind_speed_m_s --description "Mean wind speed over 2 minutes"
     """
-    given = pb.Metric(name=f"metrics/{metric}", description=description)
+    request = pb.UpdateMetricRequest(
+        metric=pb.Metric(name=f"metrics/{metric}", description=description, etag=etag),
+        update_mask=FieldMask(paths=["description"]),
+        validate_only=dry_run,
+        request_id=request_id_of(""),
+    )
     with connect(registry, config, data) as client:
-        request = pb.UpdateMetricRequest(metric=given, update_mask={"paths": ["description"]}, validate_only=dry_run)
         updated = client.metrics.UpdateMetric(request, timeout=CALL_S)
-    show([_row(updated)], COLUMNS, output, name="metric")
+    _show_one(updated, output)
 
 
 @app.command("list")
 def list_metrics(
+    limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -88,26 +104,16 @@ def list_metrics(
         cityfleet metric list
     """
     with connect(registry, config, data) as client:
-        show([_row(metric) for metric in _pages(client)], COLUMNS, output, name="metric")
+        found = pages(client.metrics.ListMetrics, pb.ListMetricsRequest(), "metrics", limit)
+        show(
+            (row_of(metric, "metric") for metric in found),
+            COLUMNS,
+            output,
+            name="metric",
+            wide=WIDE,
+            csv_columns=COLUMNS,
+        )
 
 
-def _pages(client: RegistryClient) -> Iterator[pb.Metric]:
-    request = pb.ListMetricsRequest(page_size=1000)
-    while True:
-        page = client.metrics.ListMetrics(request, timeout=CALL_S)
-        yield from page.metrics
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
-def _row(metric: pb.Metric) -> dict[str, Any]:
-    return {
-        "metric": metric.name.removeprefix("metrics/"),
-        "metric_num": metric.metric_num,
-        "unit": metric.unit,
-        "description": metric.description,
-        "etag": metric.etag,
-        "create_time": metric.create_time.ToJsonString(),
-        "update_time": metric.update_time.ToJsonString(),
-    }
+def _show_one(metric: pb.Metric, output: OutputFormat) -> None:
+    show_one(row_of(metric, "metric"), COLUMNS, output, name="metric", wide=WIDE, csv_columns=COLUMNS)

@@ -1,15 +1,17 @@
 """`cityfleet operator`: accounts for a live view over MQTT."""
 
 import sys
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from cityfleet.registry.v1 import operator_pb2 as pb
+from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
-from cli.output import OutputFormat, OutputOption, show
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
+from cli.options import EtagOption, LimitOption, NameOption, YesOption
+from cli.output import OutputFormat, OutputOption, show, show_one
+from cli.paging import pages
+from cli.registry_client import CALL_S, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(
@@ -18,7 +20,6 @@ app = typer.Typer(
 COLUMNS = ("operator", "state", "subscribe_filters", "publish_filters", "display_name")
 
 NameArgument = Annotated[str, typer.Argument(metavar="OPERATOR", help="Lowercase letters, digits and `-`.")]
-DisplayOption = Annotated[str | None, typer.Option("--name", help="Display name.")]
 SubscribeOption = Annotated[
     list[str] | None, typer.Option("--subscribe", "-s", metavar="FILTER", help="MQTT filter; may be repeated.")
 ]
@@ -32,7 +33,7 @@ def create(
     operator: NameArgument,
     subscribe: SubscribeOption = None,
     publish: PublishOption = None,
-    name: DisplayOption = None,
+    name: NameOption = None,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -51,8 +52,27 @@ def create(
     _show_with_token(created.operator, created.token, output)
 
 
+@app.command()
+def get(
+    operator: NameArgument,
+    output: OutputOption = OutputFormat.TABLE,
+    registry: RegistryOption = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Show one operator.
+
+    Example:
+        cityfleet operator get dispatch -o yaml
+    """
+    with connect(registry, config, data) as client:
+        found = client.operators.GetOperator(pb.GetOperatorRequest(name=f"operators/{operator}"), timeout=CALL_S)
+    show_one(_row(found, output), COLUMNS, output, name="operator")
+
+
 @app.command("list")
 def list_operators(
+    limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -64,7 +84,8 @@ def list_operators(
         cityfleet operator list
     """
     with connect(registry, config, data) as client:
-        show([_row(found, output) for found in _pages(client)], COLUMNS, output, name="operator")
+        found = pages(client.operators.ListOperators, pb.ListOperatorsRequest(), "operators", limit)
+        show((_row(operator, output) for operator in found), COLUMNS, output, name="operator")
 
 
 @app.command()
@@ -72,9 +93,9 @@ def update(
     operator: NameArgument,
     subscribe: SubscribeOption = None,
     publish: PublishOption = None,
-    name: DisplayOption = None,
+    name: NameOption = None,
     disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether it may connect.")] = None,
-    etag: Annotated[str, typer.Option("--etag", help="Only if it is still this version.")] = "",
+    etag: EtagOption = "",
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -102,13 +123,13 @@ def update(
     request.update_mask.paths.extend(paths)
     with connect(registry, config, data) as client:
         updated = client.operators.UpdateOperator(request, timeout=CALL_S)
-    show([_row(updated, output)], COLUMNS, output, name="operator")
+    show_one(_row(updated, output), COLUMNS, output, name="operator")
 
 
 @app.command()
 def delete(
     operators: Annotated[list[str], typer.Argument(metavar="OPERATOR...", help="The accounts.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     registry: RegistryOption = "",
     config: ConfigOption = None,
     data: DataOption = None,
@@ -118,10 +139,7 @@ def delete(
     Example:
         cityfleet operator delete dispatch
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise CommandError("nobody to ask here", ExitCode.USAGE, "--yes, if you mean it")
-        typer.confirm(f"Delete {', '.join(operators)}?", abort=True)
+    confirm("Delete", len(operators), "operator", yes=yes, is_final=True)
     with connect(registry, config, data) as client:
         for operator in operators:
             client.operators.DeleteOperator(pb.DeleteOperatorRequest(name=f"operators/{operator}"), timeout=CALL_S)
@@ -146,19 +164,9 @@ def rotate(
     _show_with_token(rotated.operator, rotated.token, output)
 
 
-def _pages(client: RegistryClient) -> Iterator[pb.Operator]:
-    request = pb.ListOperatorsRequest(page_size=1000)
-    while True:
-        page = client.operators.ListOperators(request, timeout=CALL_S)
-        yield from page.operators
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
 def _show_with_token(operator: pb.Operator, token: str, output: OutputFormat) -> None:
-    show([_row(operator, output) | {"token": token}], COLUMNS, output, name="operator")
-    if output is OutputFormat.TABLE:
+    show_one(_row(operator, output) | {"token": token}, COLUMNS, output, name="operator")
+    if output in (OutputFormat.TABLE, OutputFormat.WIDE):
         print(
             f"\nuser name: operator:{operator.name.removeprefix('operators/')}\ntoken: {token}\nIt is shown this once."
         )
@@ -167,7 +175,7 @@ def _show_with_token(operator: pb.Operator, token: str, output: OutputFormat) ->
 
 
 def _row(operator: pb.Operator, output: OutputFormat) -> dict[str, Any]:
-    has_lists = output in (OutputFormat.JSON, OutputFormat.YAML)
+    has_lists = output in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON)
     return {
         "operator": operator.name.removeprefix("operators/"),
         "state": "disabled" if operator.disabled else "active",

@@ -159,7 +159,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
+        return f"{value:.9g}" if abs(value) < 1e6 else f"{value:.0f}"  # degrees need more than the 6 digits of `g`
     return str(value)
 
 

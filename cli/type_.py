@@ -1,7 +1,6 @@
 """`cityfleet type`: device types."""
 
 import sys
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,9 @@ import typer
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2
 from cli.errors import CommandError, ExitCode
+from cli.options import DryRunOption, EtagOption, LimitOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_document
+from cli.paging import pages
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 from cli.type_file import hex_bytes, read_types, type_document
@@ -32,7 +33,7 @@ def apply(
         list[str],
         typer.Option("--file", "-f", metavar="FILE", help="YAML, TOML or JSON; a folder of them; `-` for stdin."),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and say what would happen.")] = False,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -56,7 +57,7 @@ def apply(
     types = read_types(files)
     with connect(registry, config, data) as client:
         for where, kind in types:
-            request = pb.ApplyDeviceTypeRequest(device_type=kind, validate_only=dry_run)
+            request = pb.ApplyDeviceTypeRequest(device_type=kind, validate_only=dry_run, request_id=request_id_of(""))
             applied = client.types.ApplyDeviceType(request, timeout=CALL_S)
             rows.append(
                 {
@@ -88,7 +89,7 @@ def get(
     """
     with connect(registry, config, data) as client:
         found = client.types.GetDeviceType(pb.GetDeviceTypeRequest(name=f"deviceTypes/{device_type}"), timeout=CALL_S)
-    if output in (OutputFormat.JSON, OutputFormat.YAML):
+    if output in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON):
         show_document(_document(found), output)
     else:
         show([_row(found)], COLUMNS, output, name="device_type")
@@ -109,7 +110,8 @@ def revisions(
         cityfleet type revisions gauge-river -o yaml
     """
     with connect(registry, config, data) as client:
-        found = list(_revisions(client, device_type))
+        request = pb.ListDeviceTypeRevisionsRequest(name=f"deviceTypes/{device_type}")
+        found = list(pages(client.types.ListDeviceTypeRevisions, request, "device_types"))
     if output in (OutputFormat.JSON, OutputFormat.YAML):
         show_document([_document(kind) for kind in found], output)
         return
@@ -124,6 +126,7 @@ def revisions(
 @app.command()
 def delete(
     device_type: Annotated[str, typer.Argument(help="Its name.")],
+    etag: EtagOption = "",
     registry: RegistryOption = "",
     config: ConfigOption = None,
     data: DataOption = None,
@@ -134,7 +137,7 @@ def delete(
         cityfleet type delete gauge-river
     """
     with connect(registry, config, data) as client:
-        request = pb.DeleteDeviceTypeRequest(name=f"deviceTypes/{device_type}")
+        request = pb.DeleteDeviceTypeRequest(name=f"deviceTypes/{device_type}", etag=etag, request_id=request_id_of(""))
         client.types.DeleteDeviceType(request, timeout=CALL_S)
     print(f"{device_type} is deleted", file=sys.stderr)
 
@@ -196,14 +199,8 @@ def _type_to_test(client: RegistryClient, device_type: str, file: str) -> pb.Dev
 
 def _units(client: RegistryClient) -> dict[str, str]:
     """Canonical units by metric."""
-    request = metric_pb2.ListMetricsRequest(page_size=1000)
-    units: dict[str, str] = {}
-    while True:
-        page = client.metrics.ListMetrics(request, timeout=CALL_S)
-        units |= {metric.name.removeprefix("metrics/"): metric.unit for metric in page.metrics}
-        if not page.next_page_token:
-            return units
-        request.page_token = page.next_page_token
+    found = pages(client.metrics.ListMetrics, metric_pb2.ListMetricsRequest(), "metrics")
+    return {metric.name.removeprefix("metrics/"): metric.unit for metric in found}
 
 
 def _show_decoded(trial: Trial, payload: str, json_text: str, f_port: int | None, output: OutputFormat) -> None:
@@ -222,6 +219,7 @@ def _show_decoded(trial: Trial, payload: str, json_text: str, f_port: int | None
 
 @app.command("list")
 def list_types(
+    limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -233,31 +231,10 @@ def list_types(
         cityfleet type list
     """
     with connect(registry, config, data) as client:
-        types = list(_pages(client))
-    if output in (OutputFormat.JSON, OutputFormat.YAML):
-        show_document([_document(kind) for kind in types], output)
-    else:
-        show([_row(kind) for kind in types], COLUMNS, output, name="device_type")
-
-
-def _pages(client: RegistryClient) -> Iterator[pb.DeviceType]:
-    request = pb.ListDeviceTypesRequest(page_size=1000)
-    while True:
-        page = client.types.ListDeviceTypes(request, timeout=CALL_S)
-        yield from page.device_types
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
-def _revisions(client: RegistryClient, device_type: str) -> Iterator[pb.DeviceType]:
-    request = pb.ListDeviceTypeRevisionsRequest(name=f"deviceTypes/{device_type}", page_size=1000)
-    while True:
-        page = client.types.ListDeviceTypeRevisions(request, timeout=CALL_S)
-        yield from page.device_types
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+        found = pages(client.types.ListDeviceTypes, pb.ListDeviceTypesRequest(), "device_types", limit)
+        is_text = output not in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON)
+        rows = (_row(kind) if is_text else _document(kind) for kind in found)
+        show(rows, COLUMNS, output, name="device_type")
 
 
 def _changed(before: pb.DeviceType, after: pb.DeviceType) -> list[str]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -62,7 +62,7 @@ def locate(
     with connect(registry, config, data) as client:
         code = client.wards.LocateWard(request, timeout=CALL_S).ward_code
     if not code:
-        said = f"{latitude:g}, {longitude:g} lies outside every boundary"
+        said = f"{latitude}, {longitude} lies outside every boundary"
         raise CommandError(said, ExitCode.NOT_FOUND, "`cityfleet ward list` shows which boundaries are loaded")
     show_one({"ward_code": code}, ("ward_code",), output, name="ward_code")
 
@@ -91,16 +91,18 @@ def load(
     head = pb.LoadWardBoundariesRequest(
         source=source or file, code_property=code_property, validate_only=dry_run, reassign=reassign
     )
-    with connect(registry, config, data) as client:
-        if reassign and not dry_run and not yes:
-            if file == "-":
-                raise CommandError("standard input is read once", ExitCode.USAGE, "--yes, after a --dry-run")
+    is_asked = reassign and not dry_run and not yes
+    if is_asked and file == "-":
+        raise CommandError("standard input is read once", ExitCode.USAGE, "--yes, after a --dry-run")
+    with _opened(file) as geojson, connect(registry, config, data) as client:
+        if is_asked:
             trial = pb.LoadWardBoundariesRequest()
             trial.CopyFrom(head)
             trial.validate_only = True
-            tried = client.wards.LoadWardBoundaries(_pieces(trial, file), timeout=LOAD_S)
+            tried = client.wards.LoadWardBoundaries(_pieces(trial, geojson), timeout=LOAD_S)
             confirm("Move", tried.devices_moved + tried.sites_moved, "record", yes=yes)
-        loaded = client.wards.LoadWardBoundaries(_pieces(head, file), timeout=LOAD_S)
+            geojson.seek(0)
+        loaded = client.wards.LoadWardBoundaries(_pieces(head, geojson), timeout=LOAD_S)
     row = {
         "boundaries": loaded.boundaries,
         "missing_ward_codes": list(loaded.missing_ward_codes),
@@ -112,14 +114,16 @@ def load(
     show_one(row, columns, output, name="boundaries")
 
 
-def _pieces(head: pb.LoadWardBoundariesRequest, file: str) -> Iterator[pb.LoadWardBoundariesRequest]:
+def _pieces(head: pb.LoadWardBoundariesRequest, source: BinaryIO) -> Iterator[pb.LoadWardBoundariesRequest]:
     yield head
-    with nullcontext(sys.stdin.buffer) if file == "-" else _opened(file) as source:
-        while piece := source.read(PIECE_BYTES):
-            yield pb.LoadWardBoundariesRequest(geojson=piece)
+    while piece := source.read(PIECE_BYTES):
+        yield pb.LoadWardBoundariesRequest(geojson=piece)
 
 
-def _opened(file: str) -> BinaryIO:
+def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+    """Before the call: what goes wrong while gRPC takes requests is told as an error of its own."""
+    if file == "-":
+        return nullcontext(sys.stdin.buffer)
     try:
         return Path(file).open("rb")
     except OSError as exc:
