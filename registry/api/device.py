@@ -11,7 +11,7 @@ from registry.api.call import Call, called
 from registry.api.device_message import change_of, message, spec_of
 from registry.api.device_state import fill
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
-from registry.api.paging import next_token, page_limit, page_of, page_start
+from registry.api.paging import page_of
 from registry.api.read_mask import ReadMask
 from registry.db import sequence
 from registry.devices import fleet, lifecycle, listing, placements
@@ -119,14 +119,11 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def ListDevicePlacements(
         self, request: pb.ListDevicePlacementsRequest, call: Call
     ) -> pb.ListDevicePlacementsResponse:
-        limit = page_limit(request.page_size, MAX_PAGE)
-        start = page_start(request.page_token, request.parent)
-        device_id = id_of(request.parent, "devices", "parent")
-        page = await call.read(_placements, device_id, start, limit + 1)
-        token = next_token(page[limit - 1][0], request.parent) if len(page) > limit else ""
-        return pb.ListDevicePlacementsResponse(
-            placements=[_placement(placement) for _, placement in page[:limit]], next_page_token=token
-        )
+        page, device_id = page_of(request, MAX_PAGE), id_of(request.parent, "devices", "parent")
+        found = await call.read(_placements, device_id, page.after_number(), page.limit + 1)
+        token = page.token_after((found[page.limit - 1][0],)) if len(found) > page.limit else ""
+        shown = [_placement(placement) for _, placement in found[: page.limit]]
+        return pb.ListDevicePlacementsResponse(placements=shown, next_page_token=token)
 
     @called
     async def RotateDeviceToken(self, request: pb.RotateDeviceTokenRequest, call: Call) -> pb.RotateDeviceTokenResponse:

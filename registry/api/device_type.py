@@ -5,7 +5,7 @@ from cityfleet.registry.v1 import device_type_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.api.names import id_of, timestamp, versioned
-from registry.api.paging import next_token, page_limit, page_start
+from registry.api.paging import page_of
 from registry.db import catalogue as db
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
@@ -36,21 +36,21 @@ class DeviceTypeServicer(device_type_pb2_grpc.DeviceTypeServiceServicer):
 
     @called
     async def ListDeviceTypes(self, request: pb.ListDeviceTypesRequest, call: Call) -> pb.ListDeviceTypesResponse:
-        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await call.read(db.list_types, start, limit + 1)
-        token = next_token(page[limit - 1].type_num) if len(page) > limit else ""
-        return pb.ListDeviceTypesResponse(device_types=[message(kind) for kind in page[:limit]], next_page_token=token)
+        page = page_of(request, MAX_PAGE)
+        found = await call.read(db.list_types, page.after_number(), page.limit + 1)
+        token = page.token_after((found[page.limit - 1].type_num,)) if len(found) > page.limit else ""
+        return pb.ListDeviceTypesResponse(device_types=map(message, found[: page.limit]), next_page_token=token)
 
     @called
     async def ListDeviceTypeRevisions(
         self, request: pb.ListDeviceTypeRevisionsRequest, call: Call
     ) -> pb.ListDeviceTypeRevisionsResponse:
         type_id = id_of(request.name, "deviceTypes")
-        limit = page_limit(request.page_size, MAX_PAGE)
-        below = page_start(request.page_token, request.name) or _ANY_VERSION
-        page = await call.read(catalogue.type_versions, type_id, below, limit + 1)
-        token = next_token(page[limit - 1].version, request.name) if len(page) > limit else ""
-        revisions = map(revision_message, page[:limit])
+        page = page_of(request, MAX_PAGE)
+        below = page.after_number() or _ANY_VERSION
+        found = await call.read(catalogue.type_versions, type_id, below, page.limit + 1)
+        token = page.token_after((found[page.limit - 1].version,)) if len(found) > page.limit else ""
+        revisions = map(revision_message, found[: page.limit])
         return pb.ListDeviceTypeRevisionsResponse(device_types=revisions, next_page_token=token)
 
     @called

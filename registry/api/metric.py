@@ -4,7 +4,7 @@ from cityfleet.registry.v1 import metric_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.names import created_id, id_of, timestamp
-from registry.api.paging import next_token, page_limit, page_start
+from registry.api.paging import page_of
 from registry.db import catalogue as db
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
@@ -27,10 +27,10 @@ class MetricServicer(metric_pb2_grpc.MetricServiceServicer):
 
     @called
     async def ListMetrics(self, request: pb.ListMetricsRequest, call: Call) -> pb.ListMetricsResponse:
-        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await call.read(db.list_metrics, start, limit + 1)
-        token = next_token(page[limit - 1].metric_num) if len(page) > limit else ""
-        return pb.ListMetricsResponse(metrics=[message(metric) for metric in page[:limit]], next_page_token=token)
+        page = page_of(request, MAX_PAGE)
+        found = await call.read(db.list_metrics, page.after_number(), page.limit + 1)
+        token = page.token_after((found[page.limit - 1].metric_num,)) if len(found) > page.limit else ""
+        return pb.ListMetricsResponse(metrics=map(message, found[: page.limit]), next_page_token=token)
 
     @called
     async def UpdateMetric(self, request: pb.UpdateMetricRequest, call: Call) -> pb.Metric:

@@ -9,7 +9,7 @@ from grpc import StatusCode
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry.api.call import Call, called
 from registry.api.names import id_of, timestamp
-from registry.api.paging import next_token, page_limit, page_start
+from registry.api.paging import page_of
 from registry.api.status import DOMAIN, code_named
 from registry.db import operations as db
 from registry.errors import InvalidError, Violation
@@ -38,10 +38,10 @@ class OperationsServicer(lro_grpc.OperationsServicer):  # type: ignore[misc]
         if (is_done := _DONE_FILTERS.get(request.filter.strip(), request)) is request:
             text = "`done = true`, `done = false` or nothing"
             raise InvalidError([Violation("filter", "FILTER_UNSUPPORTED", text)])
-        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token, request.filter)
-        page = await call.read(db.list_operations, start, limit + 1, is_done=is_done)
-        token = next_token(page[limit - 1].operation_num, request.filter) if len(page) > limit else ""
-        return lro.ListOperationsResponse(operations=[message(one) for one in page[:limit]], next_page_token=token)
+        page = page_of(request, MAX_PAGE)
+        found = await call.read(db.list_operations, page.after_number(), page.limit + 1, is_done=is_done)
+        token = page.token_after((found[page.limit - 1].operation_num,)) if len(found) > page.limit else ""
+        return lro.ListOperationsResponse(operations=map(message, found[: page.limit]), next_page_token=token)
 
     @called
     async def WaitOperation(self, request: lro.WaitOperationRequest, call: Call) -> lro.Operation:

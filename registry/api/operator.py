@@ -4,7 +4,7 @@ from cityfleet.registry.v1 import operator_pb2 as pb
 from cityfleet.registry.v1 import operator_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.names import created_id, id_of, timestamp
-from registry.api.paging import next_token, page_limit, page_start
+from registry.api.paging import page_of
 from registry.db import operators as db
 from registry.devices import operators
 from registry.devices.catalogue import etag
@@ -28,10 +28,10 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
 
     @called
     async def ListOperators(self, request: pb.ListOperatorsRequest, call: Call) -> pb.ListOperatorsResponse:
-        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        page = await call.read(db.list_operators, start, limit + 1)
-        token = next_token(page[limit - 1].operator_num) if len(page) > limit else ""
-        return pb.ListOperatorsResponse(operators=[message(found) for found in page[:limit]], next_page_token=token)
+        page = page_of(request, MAX_PAGE)
+        found = await call.read(db.list_operators, page.after_number(), page.limit + 1)
+        token = page.token_after((found[page.limit - 1].operator_num,)) if len(found) > page.limit else ""
+        return pb.ListOperatorsResponse(operators=map(message, found[: page.limit]), next_page_token=token)
 
     @called
     async def UpdateOperator(self, request: pb.UpdateOperatorRequest, call: Call) -> pb.Operator:

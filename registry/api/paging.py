@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import zlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -19,12 +18,7 @@ DEFAULT_PAGE = 100
 Key: TypeAlias = tuple[int | str, ...]
 
 
-class _Token(msgspec.Struct, array_like=True):
-    filter_crc: int
-    last_num: int
-
-
-class _KeyToken(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     bound: bytes
     now_ms: int
     after: Key
@@ -44,13 +38,18 @@ class Page(msgspec.Struct, frozen=True):
 
     def after_of(self, kinds: Sequence[type]) -> Key | None:
         """`after`, for a list whose keys have values of these kinds. Raises: InvalidError if it is of another shape."""
-        if self.after is None or [type(value) for value in self.after] == list(kinds):
+        if self.after is None or ([type(value) for value in self.after] == list(kinds) and all(map(_fits, self.after))):
             return self.after
         raise unusable_token()
 
+    def after_number(self) -> int:
+        """`after` of a list in the order of one number above 0; 0: the first page. Raises: InvalidError."""
+        after = self.after_of([int])
+        return int(after[0]) if after else 0
+
     def token_after(self, key: Key) -> str:
         """The token of the page behind the row with that key."""
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(_KeyToken(self.bound, self.now_ms, key))).decode()
+        return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Token(self.bound, self.now_ms, key))).decode()
 
 
 def page_of(request: Any, largest: int) -> Page:
@@ -59,43 +58,31 @@ def page_of(request: Any, largest: int) -> Page:
     Raises: InvalidError if the size is negative, or the token is none of ours or of a request that differs in anything
     but its page size.
     """
-    limit, bound = page_limit(request.page_size, largest), _bound(request)
+    limit, bound = _limit(request.page_size, largest), _bound(request)
     if not request.page_token:
         return Page(limit, sequence.now_ms(), None, bound)
-    token = _decode(request.page_token, _KeyToken)
+    token = _decode(request.page_token)
     if token.bound != bound:
         text = "the request differs from the one of the page before; start again without page_token"
         raise InvalidError([Violation("page_token", "PAGE_TOKEN_OF_OTHER_REQUEST", text)])
     return Page(limit, token.now_ms, token.after, bound)
 
 
-def page_limit(page_size: int, largest: int) -> int:
+def _limit(page_size: int, largest: int) -> int:
     """0: the default; above `largest`: `largest`. Raises: InvalidError if negative."""
     if page_size < 0:
         raise InvalidError([Violation("page_size", "PAGE_SIZE_NEGATIVE", "0 for the default, or more")])
     return min(page_size or DEFAULT_PAGE, largest)
 
 
-def page_start(page_token: str, filter_text: str = "") -> int:
-    """The number after which the page begins. Raises: InvalidError for a token that is not of this list."""
-    if not page_token:
-        return 0
-    token = _decode(page_token, _Token)
-    if token.filter_crc != zlib.crc32(filter_text.encode()):
-        text = "the filter is another than on the page before; start again without page_token"
-        raise InvalidError([Violation("page_token", "PAGE_TOKEN_OF_OTHER_FILTER", text)])
-    last_num: int = token.last_num
-    return last_num
-
-
-def next_token(last_num: int, filter_text: str = "") -> str:
-    raw = msgspec.msgpack.encode(_Token(zlib.crc32(filter_text.encode()), last_num))
-    return base64.urlsafe_b64encode(raw).decode()
-
-
 def unusable_token() -> InvalidError:
     text = "not a page token of ours; use next_page_token as it came, or leave it empty for the first page"
     return InvalidError([Violation("page_token", "PAGE_TOKEN_INVALID", text)])
+
+
+def _fits(value: int | str) -> bool:
+    """Whether a database takes it as a value."""
+    return "\0" not in value if isinstance(value, str) else -(1 << 63) <= value < 1 << 63
 
 
 def _bound(request: Message) -> bytes:
@@ -107,8 +94,8 @@ def _bound(request: Message) -> bytes:
     return hashlib.blake2b(whole, digest_size=8).digest()
 
 
-def _decode(page_token: str, kind: type[Any]) -> Any:
+def _decode(page_token: str) -> _Token:
     try:
-        return msgspec.msgpack.decode(base64.urlsafe_b64decode(page_token.encode()), type=kind)
+        return msgspec.msgpack.decode(base64.urlsafe_b64decode(page_token.encode()), type=_Token)
     except (binascii.Error, ValueError) as exc:
         raise unusable_token() from exc

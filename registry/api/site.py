@@ -7,11 +7,16 @@ from cityfleet.registry.v1 import site_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.masks import masked
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
+from registry.api.paging import page_of
 from registry.db import sites as db
 from registry.devices.catalogue import etag
-from registry.sites import sites
+from registry.filter.fields import SITES
+from registry.filter.order import key_kinds, order_of
+from registry.sites import listing, sites
 from registry.sites.model import Site, SiteSpec
 from registry.sites.sites import SiteChange
+
+MAX_PAGE = 5000
 
 
 class SiteServicer(site_pb2_grpc.SiteServiceServicer):
@@ -24,6 +29,16 @@ class SiteServicer(site_pb2_grpc.SiteServiceServicer):
     async def GetSite(self, request: pb.GetSiteRequest, call: Call) -> pb.Site:
         site, count = await call.read(_counted, id_of(request.name, "sites"))
         return message(site, count)
+
+    @called
+    async def ListSites(self, request: pb.ListSitesRequest, call: Call) -> pb.ListSitesResponse:
+        page, order = page_of(request, MAX_PAGE), order_of(request.order_by, SITES)
+        after = page.after_of(key_kinds(order))
+        found = await call.read(
+            listing.list_sites, request.filter, order, after, page.limit, page.now_ms, request.show_deleted
+        )
+        token = page.token_after(found.last_key) if found.last_key else ""
+        return pb.ListSitesResponse(sites=[message(*each) for each in found.sites], next_page_token=token)
 
     @called
     async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:

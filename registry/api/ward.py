@@ -6,7 +6,7 @@ from cityfleet.registry.v1 import site_pb2 as pb
 from cityfleet.registry.v1 import site_pb2_grpc
 from registry.api.call import Call, called
 from registry.api.names import timestamp
-from registry.api.paging import next_token, page_limit, page_start
+from registry.api.paging import page_of
 from registry.db import wards as db
 from registry.devices.rules import check_place
 from registry.devices.wards import PROVINCE_CODE, Ward, wards
@@ -22,13 +22,13 @@ MAX_PAGE = 1000
 class WardServicer(site_pb2_grpc.WardServiceServicer):
     @called
     async def ListWards(self, request: pb.ListWardsRequest, call: Call) -> pb.ListWardsResponse:
-        limit, start = page_limit(request.page_size, MAX_PAGE), page_start(request.page_token)
-        known = list(wards().values())
-        page = known[start : start + limit]
+        page = page_of(request, MAX_PAGE)
+        known, start = list(wards().values()), page.after_number()
+        end = start + page.limit
         sources = await call.read(db.boundary_sources)
         return pb.ListWardsResponse(
-            wards=[_message(ward, sources.get(ward.code)) for ward in page],
-            next_page_token=next_token(start + limit) if start + limit < len(known) else "",
+            wards=[_message(ward, sources.get(ward.code)) for ward in known[start:end]],
+            next_page_token=page.token_after((end,)) if end < len(known) else "",
         )
 
     @called

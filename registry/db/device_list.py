@@ -1,11 +1,10 @@
 """Lists of devices: any filter, any order, page by page."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, String, and_, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, String, func, literal, select
 
 from registry.db import liveness
 from registry.db.conditions import (
@@ -21,17 +20,15 @@ from registry.db.conditions import (
     clause_of,
 )
 from registry.db.keyset import SortKey, behind
+from registry.db.near import near
 from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
 from registry.devices.model import State
 from registry.filter.condition import Call, Condition, tests_of
-from registry.filter.evaluate import EARTH_RADIUS_M, haversine_limit
 from registry.filter.fields import CONNECTIVITIES, HEALTHS
 from registry.filter.order import OrderKey
 
 _STATES = {"active": State.ACTIVE, "decommissioned": State.DECOMMISSIONED, "deleted": State.DELETED}
 _gateway = devices.alias("gateway_of")
-# Beyond this east to west says nothing: the box would hold a pole.
-_POLE_DEGREES = 89.0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -169,29 +166,9 @@ def _or_empty(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(column, literal("", String()))
 
 
-def _near(latitude: float, longitude: float, radius_m: float) -> Clause:
-    """Within a box, which an index finds, and within the circle in it."""
-    at = devices.c
-    spread = math.degrees(radius_m / EARTH_RADIUS_M) + 1e-9
-    box = [
-        at.latitude.is_not(None),
-        at.longitude.is_not(None),
-        at.latitude.between(latitude - spread, latitude + spread),
-    ]
-    if abs(latitude) + spread < _POLE_DEGREES:
-        width = spread / math.cos(math.radians(abs(latitude) + spread))
-        if abs(longitude) + width < 180:
-            box.append(at.longitude.between(longitude - width, longitude + width))
-    here = func.radians(at.latitude)
-    half_lat = func.sin((here - math.radians(latitude)) / 2)
-    half_lon = func.sin(func.radians(at.longitude - longitude) / 2)
-    haversine = half_lat * half_lat + func.cos(here) * math.cos(math.radians(latitude)) * half_lon * half_lon
-    return and_(*box, haversine <= haversine_limit(radius_m))
-
-
 def _in_group(group_id: str) -> Clause:
     members = select(group_members.c.device_num).join(groups, groups.c.group_num == group_members.c.group_num)
     return devices.c.device_num.in_(members.where(groups.c.group_id == group_id))
 
 
-_CALLERS: dict[str, Caller] = {"near": _near, "in_group": _in_group}
+_CALLERS: dict[str, Caller] = {"near": near(devices), "in_group": _in_group}

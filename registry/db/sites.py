@@ -75,13 +75,13 @@ def find_site(connection: Connection, site_id: str) -> Site | None:
 def find_sites(connection: Connection, site_ids: Iterable[str]) -> dict[str, Site]:
     """Those of the given sites that exist, deleted ones too, by id. At most some thousands at once."""
     query = select(sites).where(sites.c.site_id.in_(list(site_ids)))
-    return {row.site_id: _site(row) for row in connection.execute(query)}
+    return {row.site_id: site_of(row) for row in connection.execute(query)}
 
 
 def sites_after(connection: Connection, after_num: int, limit: int) -> list[Site]:
     """Sites with a number above `after_num`, deleted ones too, in the order of their numbers."""
     query = select(sites).where(sites.c.site_num > after_num).order_by(sites.c.site_num).limit(limit)
-    return [_site(row) for row in connection.execute(query)]
+    return [site_of(row) for row in connection.execute(query)]
 
 
 def active_devices(connection: Connection, site_nums: Sequence[int]) -> dict[int, int]:
@@ -118,7 +118,8 @@ def _insert_labels(connection: Connection, site_num: int, labels: dict[str, str]
         connection.execute(insert(site_labels), rows)
 
 
-def _site(row: Row[Any]) -> Site:
+def site_of(row: Row[Any]) -> Site:
+    """Of a row with all columns of the table."""
     return Site(
         site_num=row.site_num,
         spec=SiteSpec(

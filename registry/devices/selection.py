@@ -10,7 +10,7 @@ from registry.db import groups as db
 from registry.errors import InvalidError, Violation
 from registry.filter.check import condition_of
 from registry.filter.condition import All, Any, Call, Condition, Relation, Test, negate, tests_of
-from registry.filter.fields import DEVICES
+from registry.filter.fields import DEVICES, Resource
 
 MAX_QUERIES_DEEP = 5
 # Of a filter and all saved queries in it.
@@ -25,7 +25,7 @@ def selected(connection: Connection, filter_text: str, now_ms: int, *, show_dele
     Raises: InvalidError.
     """
     condition = resolved(connection, condition_of(filter_text, DEVICES, now_ms), now_ms)
-    parts = [condition, *_within(scope())]
+    parts = [condition, *within(scope(), DEVICES)]
     if not show_deleted and not _names_state(condition):
         parts.append(negate(_DELETED))
     return All(tuple(parts))
@@ -81,10 +81,11 @@ class _Resolver:
         return self._known[query_id]
 
 
-def _within(given: Scope) -> list[Condition]:
+def within(given: Scope, resource: Resource) -> list[Condition]:
+    """What a caller may see of devices or sites."""
     if given.bounds is None:
         return []
-    ward, labels = DEVICES.fields["ward_code"], DEVICES.fields["labels"]
+    ward, labels = resource.fields["ward_code"], resource.fields["labels"]
     areas = []
     for bounds in given.bounds:
         needed: list[Condition] = [Test(labels, key, Relation.EQUAL, value) for key, value in bounds.labels]

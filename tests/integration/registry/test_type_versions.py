@@ -79,7 +79,7 @@ def test_versions_are_listed_the_newest_first(stubs):
     assert paged == list(whole.device_types)
     token = versions(stubs, "listed", page_size=2).next_page_token
     stubs.apply_type("listed-2")
-    with fails(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_OF_OTHER_FILTER"):
+    with fails(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_OF_OTHER_REQUEST"):
         versions(stubs, "listed-2", page_token=token)
 
 
