@@ -1,6 +1,6 @@
 """DeviceService, but for the import (api/device_import.py)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy import Connection
 
@@ -8,20 +8,21 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import device_import
 from registry.api.call import Call, called
-from registry.api.device_message import change_of, message, spec_of
-from registry.api.device_state import fill
+from registry.api.device_message import change_of, message, shown, spec_of
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
 from registry.api.paging import page_of
 from registry.api.read_mask import ReadMask
 from registry.db import sequence
 from registry.devices import fleet, lifecycle, listing, placements
-from registry.devices.model import Device, Placement
+from registry.devices.model import Placement
 from registry.errors import InvalidError, Violation
 from registry.filter.fields import DEVICES
 from registry.filter.order import group_keys_of, key_kinds, order_of
-from registry.state.described import Described, describe_device
+from registry.state.described import Described, describe, describe_devices, described
 
 MAX_PAGE = 5000
+# With a document each, so that the answer is what clients take without being told to (4 MiB).
+MAX_FULL_PAGE = 200
 MAX_BATCH = 5000
 DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 
@@ -36,21 +37,30 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
-        now_ms, with_document = sequence.now_ms(), request.view != pb.DEVICE_VIEW_BASIC
-        found = await call.read(describe_device, id_of(request.name, "devices"), now_ms, with_document)
-        return shown(found, now_ms)
+        mask = ReadMask(request.read_mask, pb.Device.DESCRIPTOR)
+        with_document = request.view != pb.DEVICE_VIEW_BASIC
+        (found,) = await call.read(describe_devices, [id_of(request.name, "devices")], with_document)
+        return mask.applied(shown(found))
 
     @called
     async def ListDevices(self, request: pb.ListDevicesRequest, call: Call) -> pb.ListDevicesResponse:
-        page, order = page_of(request, MAX_PAGE), order_of(request.order_by, DEVICES)
+        is_full = request.view == pb.DEVICE_VIEW_FULL
+        page, order = page_of(request, MAX_FULL_PAGE if is_full else MAX_PAGE), order_of(request.order_by, DEVICES)
         mask = ReadMask(request.read_mask, pb.Device.DESCRIPTOR)
         after = page.after_of(key_kinds(order))
         found = await call.read(
-            listing.list_devices, request.filter, order, after, page.limit, page.now_ms, request.show_deleted
+            listing.list_devices,
+            request.filter,
+            order,
+            after,
+            page.limit,
+            page.now_ms,
+            request.show_deleted,
+            with_documents=is_full,
         )
         token = page.token_after(found.last_key) if found.last_key else ""
-        shown = [mask.applied(message(device)) for device in found.devices]
-        return pb.ListDevicesResponse(devices=shown, next_page_token=token)
+        devices = [mask.applied(shown(device)) for device in found.devices]
+        return pb.ListDevicesResponse(devices=devices, next_page_token=token)
 
     @called
     async def AggregateDevices(self, request: pb.AggregateDevicesRequest, call: Call) -> pb.AggregateDevicesResponse:
@@ -65,28 +75,28 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, call: Call) -> pb.Device:
-        return await call.change(message, fleet.update_device, change_of(request))
+        return await call.change(shown, described(fleet.update_device), change_of(request))
 
     @called
     async def DecommissionDevice(self, request: pb.DecommissionDeviceRequest, call: Call) -> pb.Device:
         device_id = id_of(request.name, "devices")
-        return await call.change(message, lifecycle.decommission_device, device_id, request.etag)
+        return await call.change(shown, described(lifecycle.decommission_device), device_id, request.etag)
 
     @called
     async def DeleteDevice(self, request: pb.DeleteDeviceRequest, call: Call) -> pb.Device:
         device_id = id_of(request.name, "devices")
-        return await call.change(message, lifecycle.delete_device, device_id, request.etag)
+        return await call.change(shown, described(lifecycle.delete_device), device_id, request.etag)
 
     @called
     async def UndeleteDevice(self, request: pb.UndeleteDeviceRequest, call: Call) -> pb.Device:
-        return await call.change(message, lifecycle.undelete_device, id_of(request.name, "devices"))
+        return await call.change(shown, described(lifecycle.undelete_device), id_of(request.name, "devices"))
 
     @called
     async def BatchGetDevices(self, request: pb.BatchGetDevicesRequest, call: Call) -> pb.BatchGetDevicesResponse:
         _check_batch("names", len(request.names))
         device_ids = [id_of(name, "devices", f"names[{at}]") for at, name in enumerate(request.names)]
-        found = await call.read(fleet.get_devices, device_ids)
-        return pb.BatchGetDevicesResponse(devices=[message(device) for device in found])
+        found = await call.read(describe_devices, device_ids, request.view == pb.DEVICE_VIEW_FULL)
+        return pb.BatchGetDevicesResponse(devices=[shown(device) for device in found])
 
     @called
     async def BatchCreateDevices(
@@ -113,7 +123,7 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
         for at, each in enumerate(request.requests):
             _check_part(f"requests[{at}]", each)
         changes = [change_of(each) for each in request.requests]
-        return await call.change(_updated, fleet.update_devices, changes)
+        return await call.change(_updated, _update_devices, changes)
 
     @called
     async def ListDevicePlacements(
@@ -128,7 +138,7 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     @called
     async def RotateDeviceToken(self, request: pb.RotateDeviceTokenRequest, call: Call) -> pb.RotateDeviceTokenResponse:
         device_id = id_of(request.name, "devices")
-        return await call.change(_rotated, fleet.rotate_token, device_id, request.token, request.keep_previous)
+        return await call.change(_rotated, _rotate_token, device_id, request.token, request.keep_previous)
 
     @called
     async def ImportDevices(
@@ -138,31 +148,36 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
             yield response
 
 
-def shown(described: Described, now_ms: int) -> pb.Device:
-    """A device with what it is like now."""
-    device = message(described.device)
-    fill(device, described.known, now_ms, described.document)
-    return device
-
-
 def created_message(created: fleet.Created) -> pb.CreateDeviceResponse:
-    return pb.CreateDeviceResponse(device=message(created.device), token=created.token)
+    answer = pb.CreateDeviceResponse(device=message(created.device), token=created.token)
+    answer.device.connectivity, answer.device.health = pb.CONNECTIVITY_NEVER_SEEN, pb.HEALTH_UNKNOWN
+    return answer
 
 
 def _would_be_created(created: fleet.Created) -> pb.CreateDeviceResponse:
     """Without what only a created device has."""
-    answer = pb.CreateDeviceResponse(device=message(created.device))
+    answer = created_message(created)
+    answer.token = ""
     for field in ("device_num", "etag"):
         answer.device.ClearField(field)
     return answer
 
 
-def _updated(devices: list[Device]) -> pb.BatchUpdateDevicesResponse:
-    return pb.BatchUpdateDevicesResponse(devices=[message(device) for device in devices])
+def _update_devices(connection: Connection, changes: Sequence[fleet.Change]) -> list[Described]:
+    return describe(connection, fleet.update_devices(connection, changes), sequence.now_ms())
 
 
-def _rotated(rotated: fleet.Created) -> pb.RotateDeviceTokenResponse:
-    return pb.RotateDeviceTokenResponse(device=message(rotated.device), token=rotated.token)
+def _updated(devices: list[Described]) -> pb.BatchUpdateDevicesResponse:
+    return pb.BatchUpdateDevicesResponse(devices=[shown(device) for device in devices])
+
+
+def _rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> tuple[Described, str]:
+    rotated = fleet.rotate_token(connection, device_id, token, keep_previous)
+    return describe(connection, [rotated.device], sequence.now_ms(), with_documents=True)[0], rotated.token
+
+
+def _rotated(rotated: tuple[Described, str]) -> pb.RotateDeviceTokenResponse:
+    return pb.RotateDeviceTokenResponse(device=shown(rotated[0]), token=rotated[1])
 
 
 def _placements(

@@ -1,11 +1,13 @@
 """Devices between protobuf and the registry's own types."""
 
 from cityfleet.registry.v1 import device_pb2 as pb
+from registry.api.device_state import fill
 from registry.api.masks import masked
 from registry.api.names import id_of, optional_timestamp, timestamp
 from registry.devices import fleet
 from registry.devices.catalogue import etag
 from registry.devices.model import Device, DeviceSpec
+from registry.state.described import Described
 
 
 def spec_of(device_id: str, given: pb.Device) -> DeviceSpec:
@@ -35,7 +37,15 @@ def change_of(request: pb.UpdateDeviceRequest) -> fleet.Change:
     return fleet.Change(spec, fields, label_keys, given.etag, request.allow_missing)
 
 
+def shown(described: Described) -> pb.Device:
+    """A device with what it is like now."""
+    device = message(described.device)
+    fill(device, described.known, described.now_ms, described.document)
+    return device
+
+
 def message(device: Device) -> pb.Device:
+    """What the registry says of a device, without what it said itself."""
     spec, placed = device.spec, device.placed
     return pb.Device(
         name=f"devices/{spec.device_id}",

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from registry.db import catalogue
-from registry.db.schema import device_types, devices, metrics, sites, sync_positions
+from registry.db.schema import device_types, devices, metrics, purged_devices, sites, sync_positions
 from registry.devices.model import DeviceType, State
 
 CONSUMER = "clickhouse"
@@ -80,6 +80,41 @@ def rows_between(connection: Connection, after: int, until: int, limit: int) -> 
     return _rows(connection, query.order_by(devices.c.revision).limit(limit))
 
 
+def purged_between(connection: Connection, after: int, until: int, limit: int) -> list[DimensionRow]:
+    """Devices purged after the revision `after`, up to and with `until`, in that order: what is left of them, by which
+    the readings that they sent are still told apart."""
+    query = (
+        select(purged_devices, device_types.c.type_id, device_types.c.expected_interval_s)
+        .join(device_types, device_types.c.type_num == purged_devices.c.type_num)
+        .where(purged_devices.c.revision > after, purged_devices.c.revision <= until)
+        .order_by(purged_devices.c.revision)
+        .limit(limit)
+    )
+    return [
+        DimensionRow(
+            device_num=row.device_num,
+            device_id=row.device_id,
+            device_type=row.type_id,
+            display_name="",
+            ward_code=row.ward_code,
+            site="",
+            site_id="",
+            gateway_id="",
+            latitude=None,
+            longitude=None,
+            labels={},
+            hardware_revision="",
+            state="deleted",
+            expected_interval_s=row.expected_interval_s,
+            create_time_ms=row.create_time_ms,
+            update_time_ms=row.purge_time_ms,
+            version=row.revision,
+            revision=row.revision,
+        )
+        for row in connection.execute(query)
+    ]
+
+
 def rows_of_changed_types(connection: Connection, revision: int, after_num: int, limit: int) -> list[DimensionRow]:
     """Devices that have not changed after `revision` themselves, but whose type has, in the order of their numbers."""
     query = _SELECT.where(
@@ -124,12 +159,17 @@ def position(connection: Connection) -> int:
 
 def expected(connection: Connection, revision: int) -> Expected:
     """What ClickHouse has at least, once everything up to `revision` was written."""
-    return Expected(
-        *(
-            connection.execute(select(func.count()).where(column <= revision)).scalar_one()
-            for column in (devices.c.revision, metrics.c.revision, device_types.c.revision, sites.c.revision)
+    counts = [
+        connection.execute(select(func.count()).where(column <= revision)).scalar_one()
+        for column in (
+            devices.c.revision,
+            purged_devices.c.revision,
+            metrics.c.revision,
+            device_types.c.revision,
+            sites.c.revision,
         )
-    )
+    ]
+    return Expected(counts[0] + counts[1], *counts[2:])
 
 
 def set_position(connection: Connection, revision: int) -> None:

@@ -1,6 +1,6 @@
 """The end of devices in SQL: decommissioned, deleted, undeleted, purged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
 
@@ -67,20 +67,24 @@ def undelete_device(connection: Connection, device_num: int, now_ms: int) -> Non
     )
 
 
-def due_for_purge(connection: Connection, now_ms: int, limit: int) -> dict[int, str]:
-    """Ids by number of devices whose time is over."""
-    query = select(devices.c.device_num, devices.c.device_id).where(devices.c.purge_time_ms <= now_ms).limit(limit)
-    return {row.device_num: row.device_id for row in connection.execute(query)}
+def due_for_purge(connection: Connection, now_ms: int, limit: int) -> list[int]:
+    """Numbers of devices whose time is over."""
+    query = select(devices.c.device_num).where(devices.c.purge_time_ms <= now_ms).limit(limit)
+    return list(connection.execute(query).scalars())
 
 
-def purge_devices(connection: Connection, purged: Mapping[int, str], now_ms: int) -> None:
-    """Remove devices, but for their history; ids and numbers stay taken. `purged`: ids by number."""
-    if not purged:
+def purge_devices(connection: Connection, device_nums: Sequence[int], now_ms: int) -> None:
+    """Remove devices, but for their history; ids and numbers stay taken."""
+    if not device_nums:
         return
-    numbers = list(purged)
-    for table in (device_labels, device_tokens, device_state, device_state_documents, group_members, devices):
-        connection.execute(delete(table).where(table.c.device_num.in_(numbers)))
-    connection.execute(
-        insert(purged_devices),
-        [{"device_num": num, "device_id": device_id, "purge_time_ms": now_ms} for num, device_id in purged.items()],
+    kept = ("device_num", "device_id", "type_num", "ward_code", "create_time_ms")
+    rows = connection.execute(
+        select(*(devices.c[name] for name in kept))
+        .where(devices.c.device_num.in_(device_nums))
+        .order_by(devices.c.device_num)
     )
+    gone = [dict(row) | {"purge_time_ms": now_ms} for row in rows.mappings()]
+    first = sequence.take(connection, revisions=len(gone)).revision - len(gone) + 1
+    connection.execute(insert(purged_devices), [row | {"revision": first + at} for at, row in enumerate(gone)])
+    for table in (device_labels, device_tokens, device_state, device_state_documents, group_members, devices):
+        connection.execute(delete(table).where(table.c.device_num.in_(device_nums)))

@@ -240,12 +240,17 @@ device_placements = Table(
     sqlite_with_rowid=False,
 )
 
-# Ids and numbers that stay taken.
+# Ids and numbers that stay taken, and by what the history of a device that is gone is still told apart. Whoever missed
+# the end of a device hears of it by the revision.
 purged_devices = Table(
     "purged_devices",
     metadata,
     Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
     Column("device_id", String(63), nullable=False, unique=True),
+    Column("type_num", ForeignKey("device_types.type_num"), nullable=False),
+    Column("ward_code", String(5), nullable=False),
+    Column("create_time_ms", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False, unique=True),
     Column("purge_time_ms", BigInteger, nullable=False),
 )
 

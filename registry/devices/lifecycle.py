@@ -83,11 +83,10 @@ def purge_devices(connection: Connection, device_ids: Sequence[str]) -> int:
     for device in found.values():
         if device.state != State.DELETED:
             raise _wrong_state(device, "is not deleted; delete it first", "DEVICE_NOT_DELETED")
-    purged = {device.device_num: device_id for device_id, device in found.items()}
-    db_lifecycle.purge_devices(connection, purged, sequence.now_ms())
+    db_lifecycle.purge_devices(connection, [device.device_num for device in found.values()], sequence.now_ms())
     for device in found.values():
         note(device, None)
-    return len(purged)
+    return len(found)
 
 
 def _noted(connection: Connection, before: Device) -> Device:

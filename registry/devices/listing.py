@@ -7,15 +7,15 @@ from sqlalchemy import Connection
 
 from registry.db import device_count, device_list
 from registry.db import devices as db
-from registry.devices.model import Device
 from registry.devices.selection import selected
 from registry.filter.order import OrderKey
+from registry.state.described import Described, describe
 
 
 class DevicePage(msgspec.Struct, frozen=True):
     """`last_key`: where the next page begins; None: this was the last."""
 
-    devices: list[Device]
+    devices: list[Described]
     last_key: tuple[int | str, ...] | None
 
 
@@ -35,6 +35,8 @@ def list_devices(
     limit: int,
     now_ms: int,
     show_deleted: bool,
+    *,
+    with_documents: bool = False,
 ) -> DevicePage:
     """Raises: InvalidError."""
     condition = selected(connection, filter_text, now_ms, show_deleted=show_deleted)
@@ -42,7 +44,8 @@ def list_devices(
     last_key = found[limit - 1].key if len(found) > limit else None
     nums = [row.device_num for row in found[:limit]]
     by_num = db.devices_by_num(connection, nums)
-    return DevicePage([by_num[num] for num in nums], last_key)
+    in_order = [by_num[num] for num in nums]
+    return DevicePage(describe(connection, in_order, now_ms, with_documents=with_documents), last_key)
 
 
 def count_devices(

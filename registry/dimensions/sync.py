@@ -127,6 +127,10 @@ class DimensionSync:
         while sites := await self._database.read(db.sites_between, after, head, CHUNK_ROWS):
             await self._insert(client, SITES, sites)
             after = sites[-1].revision
+        after = self._position
+        while purged := await self._database.read(db.purged_between, after, head, CHUNK_ROWS):
+            await self._insert(client, DEVICES, purged)
+            after = purged[-1].revision
         last_num = 0
         while rows := await self._database.read(db.rows_of_changed_types, self._position, last_num, CHUNK_ROWS):
             await self._insert(client, DEVICES, rows)

@@ -1,22 +1,27 @@
 """Devices with what is known of them now, as of one moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Concatenate, ParamSpec
 
 import msgspec
 from sqlalchemy import Connection
 
-from registry.db import states
+from registry.db import sequence, states
 from registry.db.states import Known
 from registry.devices import fleet
 from registry.devices.model import Device
 
+P = ParamSpec("P")
+
 
 class Described(msgspec.Struct, frozen=True):
-    """`document`: the text of the last `state` document and its time; None: not asked for, or none came."""
+    """`now_ms`: what it is judged by, UTC milliseconds. `document`: the text of the last `state` document and its time;
+    None: not asked for, or none came."""
 
     device: Device
     known: Known
-    document: tuple[str, int] | None
+    now_ms: int
+    document: tuple[str, int] | None = None
 
 
 def describe(
@@ -26,10 +31,20 @@ def describe(
     nums = [device.device_num for device in found]
     known = states.known_of(connection, nums, now_ms)
     documents = states.documents_of(connection, nums) if with_documents else {}
-    return [Described(device, known[device.device_num], documents.get(device.device_num)) for device in found]
+    return [Described(device, known[device.device_num], now_ms, documents.get(device.device_num)) for device in found]
 
 
-def describe_device(connection: Connection, device_id: str, now_ms: int, with_document: bool) -> Described:
-    """Raises: NotFoundError."""
-    (one,) = describe(connection, [fleet.get_device(connection, device_id)], now_ms, with_documents=with_document)
-    return one
+def describe_devices(connection: Connection, device_ids: Sequence[str], with_documents: bool) -> list[Described]:
+    """In the order given; at most some thousands. Raises: NotFoundError."""
+    found = fleet.get_devices(connection, device_ids)
+    return describe(connection, found, sequence.now_ms(), with_documents=with_documents)
+
+
+def described(work: Callable[Concatenate[Connection, P], Device]) -> Callable[Concatenate[Connection, P], Described]:
+    """The same work on one device, whose result says what the device is like."""
+
+    def run(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Described:
+        device = work(connection, *args, **kwargs)
+        return describe(connection, [device], sequence.now_ms(), with_documents=True)[0]
+
+    return run

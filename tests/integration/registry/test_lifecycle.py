@@ -4,7 +4,12 @@ import grpc
 import pytest
 from sqlalchemy import create_engine, text
 
+from cityfleet.registry.v1 import device_index_pb2
 from cityfleet.registry.v1 import device_pb2 as pb
+from registry.db import dimensions, index, sequence
+from registry.db.engine import Database, sqlite_url
+from registry.devices import catalogue, fleet, lifecycle
+from registry.devices.model import DeviceSpec, TypeSpec
 from tests.support.registry import running_registry, wait_until
 
 
@@ -153,6 +158,11 @@ def test_a_purged_device_is_gone_but_its_id_and_number_stay_taken(tmp_path, new_
             stubs = type(stubs)(channel)
             stubs.apply_type("gauge")
             number = create(stubs, "p-1", labels={"owner": "tnmt"}).device.device_num
+            request = device_index_pb2.WatchDeviceIndexRequest()
+            for response in stubs.index.WatchDeviceIndex(request, metadata=running.metadata):
+                request.resume_token = response.resume_token
+                if response.resume_token:
+                    break
             stubs.devices.DeleteDevice(pb.DeleteDeviceRequest(name="devices/p-1"))
         running.stop()
         file = f"sqlite:///{tmp_path / 'registry' / 'registry.db'}"
@@ -173,3 +183,30 @@ def test_a_purged_device_is_gone_but_its_id_and_number_stay_taken(tmp_path, new_
                 create(stubs, "p-1")
             assert code(used) == grpc.StatusCode.ALREADY_EXISTS
             assert create(stubs, "p-2").device.device_num > number
+            # An ingest node that was away all the while must not go on to accept its token.
+            watch = stubs.index.WatchDeviceIndex(request, metadata=running.metadata)
+            heard = [(device.device_id, device.is_active) for device in next(watch).devices]
+            assert heard == [("p-1", False), ("p-2", True)]
+            watch.cancel()
+
+
+async def test_what_is_left_of_a_purged_device_is_told_in_its_turn(tmp_path, new_database):
+    url = new_database().get("CITYFLEET_REGISTRY__DATABASE_URL") or sqlite_url(tmp_path / "registry.db")
+    database = Database(url)
+    await database.open()
+    await database.write(catalogue.apply_type, TypeSpec("gauge", expected_interval_s=60), "")
+    for number in range(3):
+        await database.write(fleet.create_device, DeviceSpec(f"d-{number}", "gauge", ward_code="00070"), "")
+    before = (await database.read(sequence.head)).revision
+    for number in (0, 2):
+        await database.write(lifecycle.delete_device, f"d-{number}", "")
+    assert await database.write(lifecycle.purge_devices, ["d-2", "d-0"]) == 2
+    head = (await database.read(sequence.head)).revision
+    assert head == before + 4
+    for after, found in ((0, [1, 3]), (head - 1, [3]), (head, [])):
+        rows = await database.read(dimensions.purged_between, after, head, 10)
+        assert [row.device_num for row in rows] == found
+        assert all((row.device_type, row.ward_code, row.state) == ("gauge", "00070", "deleted") for row in rows)
+        assert [row[0] for row in await database.read(index.rows_since, max(after, before), 10)] == found
+    assert (await database.read(dimensions.expected, head)).devices == 3
+    database.close()

@@ -26,7 +26,7 @@ async def database(tmp_path, new_database):
     await opened.open()
     await opened.write(catalogue.apply_type, TypeSpec("gauge", expected_interval_s=60), "")
     for number in (1, 2, 3):
-        await opened.write(fleet.create_device, DeviceSpec(f"d-{number}", "gauge"), "", False)
+        await opened.write(fleet.create_device, DeviceSpec(f"d-{number}", "gauge"), "")
     yield opened
     opened.close()
 
@@ -182,8 +182,9 @@ def create(stubs, device_id, **fields):
 
 
 def test_only_ingest_may_report(registry, stubs):
-    for metadata in ((), (("authorization", "Bearer nonsense"),)):
-        with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+    # The channel's own token is the administrator's.
+    for metadata, code in (((), "PERMISSION_DENIED"), ((("authorization", "Bearer nonsense"),), "UNAUTHENTICATED")):
+        with fails(StatusCode[code], code):
             list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter([]), metadata=metadata))
 
 

@@ -176,6 +176,10 @@ def _create_tables() -> None:
         "purged_devices",
         sa.Column("device_num", number, primary_key=True, autoincrement=False),
         sa.Column("device_id", sa.String(63), nullable=False, unique=True),
+        sa.Column("type_num", sa.Integer, sa.ForeignKey("device_types.type_num"), nullable=False),
+        sa.Column("ward_code", sa.String(5), nullable=False),
+        sa.Column("create_time_ms", sa.BigInteger, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
         sa.Column("purge_time_ms", sa.BigInteger, nullable=False),
     )
     op.create_table(
