@@ -28,6 +28,7 @@ TOKEN_OF_WL_1 = "3EnVrEqSdqlbjwKiclYEvcxP6I_nval_-2Lz9OMe5iY"
 TOKENS = {
     "0001": "EVoVMGzsfm-9-Ak3EMMKgoCyil34OtRX76OcB69DZ8E",
     "0002": "dQ7lXPJG_Zh3Uj4EYRfmR5ICx_g7WFoNWmIW3gCTb58",
+    "0003": "b7TcqUtkxOiXlGPYkdvkgbpMn_i3grKZ5KWiHhul1Ag",
 }
 
 
@@ -89,7 +90,7 @@ async def test_a_data_folder_of_an_earlier_version_starts_and_serves(old_data, i
         assert new == (1_000_004 if is_restored else 4)
 
 
-@pytest.mark.parametrize("schema", ["0001", "0002"])
+@pytest.mark.parametrize("schema", sorted(TOKENS))
 def test_a_registry_of_an_earlier_schema_goes_on(tmp_path, schema):
     path = tmp_path / backup.FILE
     path.parent.mkdir()
@@ -99,15 +100,20 @@ def test_a_registry_of_an_earlier_schema_goes_on(tmp_path, schema):
     running = RunningRegistry(tmp_path, {})
     try:
         with Provisioner(running.channel()) as fleet:
-            found = fleet.devices.ListDevices(device_pb2.ListDevicesRequest()).devices
+            found = fleet.devices.ListDevices(device_pb2.ListDevicesRequest(filter="state = active")).devices
             assert [(device.name, device.device_num, device.gateway) for device in found] == [
                 ("devices/wl-1", 1, ""),
                 ("devices/gw-1", 2, ""),
                 ("devices/wl-2", 3, "gw-1"),
             ]
             assert found[0].ward_code == "00070"
+            others = fleet.devices.ListDevices(device_pb2.ListDevicesRequest(filter="NOT state = active")).devices
+            gone = [("devices/old-1", device_pb2.Device.STATE_DECOMMISSIONED)] if schema == "0003" else []
+            assert [(device.name, device.state) for device in others] == gone
             fleet.device("wl-3", "gauge")
-            assert fleet.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/wl-3")).device_num == 4
+            new = fleet.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/wl-3")).device_num
+            assert new == 4 + len(others)
+            fleet.type("gauge", {"water_level_m": (0, 12)})
     finally:
         running.stop()
     with closing(sqlite3.connect(path)) as database:
@@ -118,4 +124,4 @@ def test_a_registry_of_an_earlier_schema_goes_on(tmp_path, schema):
 
 def test_there_is_a_registry_of_every_schema_but_the_newest_to_try():
     tried = {path.stem.removeprefix("registry-") for path in (DATA / "upgrade").glob("registry-*.sql")}
-    assert backup.known_revisions() - tried <= {"0003", max(backup.known_revisions())}  # 0003 is in data-7
+    assert backup.known_revisions() - tried <= {max(backup.known_revisions())}
