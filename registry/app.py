@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from cityfleet.registry.v1 import (
+    access_pb2,
+    access_pb2_grpc,
     device_index_pb2,
     device_index_pb2_grpc,
     device_pb2,
@@ -34,6 +36,7 @@ from cityfleet.registry.v1 import (
 from registry import metrics
 from registry.access.authenticate import Authenticator
 from registry.access.first import FILE, plant_admin
+from registry.api.access import AccessServicer
 from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
@@ -64,6 +67,7 @@ from store.settings import StoreSettings
 GRACE_S = 5.0
 GAUGE_PERIOD_S = 15.0
 PURGE_PERIOD_S = 600.0
+USES_PERIOD_S = 30.0
 NODES_PERIOD_S = 15.0
 _SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name]
@@ -78,6 +82,7 @@ _SERVICES = tuple(
         (operations_pb2, "Operations"),
         (site_pb2, "SiteService"),
         (site_pb2, "WardService"),
+        (access_pb2, "AccessService"),
     )
 )
 SERVICES = tuple(service.full_name for service in _SERVICES)
@@ -137,8 +142,10 @@ async def _serve(
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
-    frame = Frame(database, Authenticator(database, secret(data_dir, "internal")))
-    server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
+    authenticator = Authenticator(database, secret(data_dir, "internal"))
+    server = grpc.aio.server(
+        interceptors=[Frame(database, authenticator)], options=OPTIONS, compression=grpc.Compression.NoCompression
+    )
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
@@ -148,6 +155,7 @@ async def _serve(
     site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(DeviceIndexServicer(database), server)
     device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(DeviceStateServicer(database), server)
+    access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(), server)
     runner = Runner(database, {})
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
     checker = health.aio.HealthServicer()
@@ -179,6 +187,7 @@ async def _serve(
             tasks.create_task(database.listen(), name="listen"),
             tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
+            tasks.create_task(_write_uses(authenticator), name="token_uses"),
         ]
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)
@@ -189,6 +198,8 @@ async def _serve(
         await checker.enter_graceful_shutdown()
         database.bell.close()  # ends the watches, which never end by themselves
         await server.stop(GRACE_S)
+        with contextlib.suppress(DBAPIError):
+            await authenticator.write_uses()
 
 
 async def _keep_gauges(database: Database) -> None:
@@ -211,6 +222,14 @@ async def _purge(database: Database) -> None:
         except DBAPIError as exc:
             log.warning("purge_failed", error=str(exc.orig))
         await asyncio.sleep(PURGE_PERIOD_S)
+
+
+async def _write_uses(authenticator: Authenticator) -> None:
+    """When each token was last used: at most one write a minute for each, however many calls it makes."""
+    while True:
+        await asyncio.sleep(USES_PERIOD_S)
+        with contextlib.suppress(DBAPIError):
+            await authenticator.write_uses()
 
 
 async def _forget_lost_nodes(database: Database) -> None:

@@ -14,6 +14,7 @@ from registry.errors import UnauthenticatedError
 
 _BEARER = "Bearer "
 _MAX_LENGTH = 512  # of a token
+_MINUTE_MS = 60_000
 
 
 class Authenticator:
@@ -22,6 +23,9 @@ class Authenticator:
     def __init__(self, database: Database, internal_token: str) -> None:
         self._database = database
         self._internal = digest(internal_token)
+        # Minutes in which tokens were used, UTC milliseconds by token_id: what was not written yet, and what was last.
+        self._used: dict[str, int] = {}
+        self._written: dict[str, int] = {}
 
     async def caller(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         """Who has sent this metadata. Raises: UnauthenticatedError."""
@@ -36,16 +40,31 @@ class Authenticator:
         token_sha256 = digest(token)
         if hmac.compare_digest(token_sha256, self._internal):
             return INTERNAL
-        found = await self._database.read(_find, token_sha256)
+        now_ms = sequence.now_ms()
+        found = await self._database.read(_find, token_sha256, now_ms)
         if found is None:
             # One answer for all: whether it was ever a token is nobody's business.
             text = "the token is not valid: unknown, expired or revoked, or its account is disabled"
             raise UnauthenticatedError(text)
+        self._used[found.token_id] = now_ms // _MINUTE_MS * _MINUTE_MS
         return found
 
+    async def write_uses(self) -> None:
+        """Write down which tokens were used since the last time. Raises: SQLAlchemyError; nothing is lost then."""
+        used, self._used = self._used, {}
+        new = {token_id: time_ms for token_id, time_ms in used.items() if self._written.get(token_id) != time_ms}
+        if not new:
+            return
+        try:
+            await self._database.write(db.note_use, new)
+        except BaseException:
+            self._used = {**used, **self._used}
+            raise
+        self._written = used
 
-def _find(connection: Connection, token_sha256: bytes) -> Caller | None:
-    found = db.owner_of_token(connection, token_sha256, sequence.now_ms())
+
+def _find(connection: Connection, token_sha256: bytes, now_ms: int) -> Caller | None:
+    found = db.owner_of_token(connection, token_sha256, now_ms)
     if found is None:
         return None
     account, token = found

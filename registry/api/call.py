@@ -11,6 +11,8 @@ read or changed that was not checked. What rules raise becomes a status here; th
 here too: the rules run as ever, and their transaction is rolled back.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -18,6 +20,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import metrics
 from registry.access.authenticate import Authenticator
@@ -27,6 +30,7 @@ from registry.access.within import check_named
 from registry.api.status import abort, code_of
 from registry.audit.record import noting
 from registry.db.engine import Database
+from registry.errors import StoppingError, UnauthenticatedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +40,8 @@ Answer = TypeVar("Answer", bound=Message)
 
 # Health and reflection tell nothing that is not public.
 OPEN = ("/grpc.health.", "/grpc.reflection.")
+# How long a stream may outlive the right to it.
+RECHECK_S = 5.0
 
 
 class Call:
@@ -135,9 +141,10 @@ def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Reques
 class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Gives every method of the server, but health and reflection, a Call instead of gRPC's context."""
 
-    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator, recheck_s: float = RECHECK_S) -> None:
         self._database = database
         self._authenticator = authenticator
+        self._recheck_s = recheck_s
 
     async def intercept_service(
         self,
@@ -187,8 +194,10 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
             code = grpc.StatusCode.OK
             try:
-                async for response in function(request, await self._call(method, request, context)):
-                    yield response
+                call = await self._call(method, request, context)
+                async with self._ended_with_its_rights(call):
+                    async for response in function(request, call):
+                        yield response
             except Exception as exc:
                 code = code_of(exc)
                 await abort(context, exc)
@@ -196,6 +205,39 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 metrics.requests.labels(name, code.name).inc()
 
         return answer
+
+    @contextlib.asynccontextmanager
+    async def _ended_with_its_rights(self, call: Call) -> AsyncIterator[None]:
+        """A stream may live for months; what its caller may do is asked again every few seconds.
+
+        Raises: UnauthenticatedError, StoppingError.
+        """
+        end = asyncio.timeout(None)
+        changed: list[Exception] = []
+
+        async def watch() -> None:
+            while not changed:
+                await asyncio.sleep(self._recheck_s)
+                try:
+                    if await self._authenticator.caller(call.context.invocation_metadata() or ()) != call.caller:
+                        changed.append(StoppingError("your roles have changed; call again", reason="ROLES_CHANGED"))
+                except UnauthenticatedError as exc:
+                    changed.append(exc)
+                except SQLAlchemyError:  # no reason to end what is running
+                    continue
+            # Cancels what the stream waits for, and nothing else of the task.
+            end.reschedule(0.0)
+
+        watcher = asyncio.create_task(watch(), name="rights")
+        try:
+            async with end:
+                yield
+        except TimeoutError:
+            if changed:
+                raise changed[0] from None
+            raise
+        finally:
+            watcher.cancel()
 
     async def _call(self, method: str, request: Any, context: Any) -> Call:
         caller = await self._authenticator.caller(context.invocation_metadata() or ())

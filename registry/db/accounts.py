@@ -3,12 +3,22 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, String, bindparam, delete, func, insert, select, tuple_, update
 
 from registry.access.model import REVOKED_MS, AccessToken, Account, AccountSpec, StoredGrant
 from registry.db import sequence
 from registry.db.schema import access_tokens, accounts
 
+# Asked for at every call, so in one statement.
+_OWNER = (
+    select(accounts, *(access_tokens.c[name].label(f"token_{name}") for name in AccessToken.__struct_fields__))
+    .join(access_tokens, access_tokens.c.account_id == accounts.c.account_id)
+    .where(
+        access_tokens.c.token_sha256 == bindparam("token_sha256"),
+        access_tokens.c.expire_time_ms > bindparam("now_ms", type_=BigInteger()),
+        accounts.c.is_disabled.is_(False),
+    )
+)
 _grants_decoder = msgspec.json.Decoder(tuple[StoredGrant, ...])
 
 
@@ -23,8 +33,31 @@ def find_account(connection: Connection, account_id: str) -> Account | None:
     return _account(row) if row else None
 
 
-def has_accounts(connection: Connection) -> bool:
-    return connection.execute(select(accounts.c.account_id).limit(1)).first() is not None
+def list_accounts(connection: Connection, after_id: str, limit: int) -> list[Account]:
+    """Accounts with an id behind `after_id`, in the order of their ids."""
+    own = accounts.c.account_id
+    rows = connection.execute(select(accounts).where(own > after_id).order_by(own).limit(limit))
+    return [_account(row) for row in rows]
+
+
+def update_account(connection: Connection, spec: AccountSpec, now_ms: int) -> None:
+    revision = sequence.take(connection, revisions=1).revision
+    change = update(accounts).where(accounts.c.account_id == spec.account_id)
+    connection.execute(change.values(**_columns(spec), revision=revision, update_time_ms=now_ms))
+
+
+def delete_account(connection: Connection, account_id: str) -> None:
+    """With its tokens."""
+    sequence.take(connection, revisions=1)
+    connection.execute(delete(access_tokens).where(access_tokens.c.account_id == account_id))
+    connection.execute(delete(accounts).where(accounts.c.account_id == account_id))
+
+
+def can_be_administered(connection: Connection, now_ms: int) -> bool:
+    """Whether there is an administrator who has a valid token."""
+    live = select(access_tokens.c.account_id).where(access_tokens.c.expire_time_ms > now_ms)
+    rows = connection.execute(select(accounts).where(accounts.c.account_id.in_(live)))
+    return any(_account(row).is_admin for row in rows)
 
 
 def insert_token(connection: Connection, token: AccessToken, token_sha256: bytes) -> None:
@@ -47,6 +80,41 @@ def find_token(connection: Connection, token_sha256: bytes) -> AccessToken | Non
     return _token(row) if row else None
 
 
+def find_token_named(connection: Connection, account_id: str, token_id: str) -> AccessToken | None:
+    """Also one that was revoked or has expired."""
+    own = (access_tokens.c.token_id == token_id) & (access_tokens.c.account_id == account_id)
+    row = connection.execute(select(access_tokens).where(own)).one_or_none()
+    return _token(row) if row else None
+
+
+def list_tokens(connection: Connection, account_id: str, after: tuple[int, str], limit: int) -> list[AccessToken]:
+    """Those that were not revoked, in the order of their creation. Args: after: (create_time_ms, token_id)."""
+    own = (access_tokens.c.account_id == account_id) & (access_tokens.c.expire_time_ms > REVOKED_MS)
+    key = (access_tokens.c.create_time_ms, access_tokens.c.token_id)
+    rows = connection.execute(select(access_tokens).where(own, tuple_(*key) > after).order_by(*key).limit(limit))
+    return [_token(row) for row in rows]
+
+
+def count_tokens(connection: Connection, account_id: str, now_ms: int) -> int:
+    """Those that are valid."""
+    own = (access_tokens.c.account_id == account_id) & (access_tokens.c.expire_time_ms > now_ms)
+    return connection.execute(select(func.count()).where(own)).scalar_one()
+
+
+def forget_tokens(connection: Connection, account_id: str, before_ms: int) -> None:
+    """Remove those that have expired before then; what was revoked stays."""
+    expired = access_tokens.c.expire_time_ms.between(REVOKED_MS + 1, before_ms)
+    connection.execute(delete(access_tokens).where(access_tokens.c.account_id == account_id, expired))
+
+
+def note_use(connection: Connection, last_use_time_ms: dict[str, int]) -> None:
+    """Args: last_use_time_ms: by token_id. A time that is known already or older changes nothing."""
+    used, token_id = bindparam("used", type_=BigInteger()), bindparam("id", type_=String())
+    newer = func.coalesce(access_tokens.c.last_use_time_ms, 0) < used
+    change = update(access_tokens).where(access_tokens.c.token_id == token_id, newer).values(last_use_time_ms=used)
+    connection.execute(change, [{"id": key, "used": time_ms} for key, time_ms in last_use_time_ms.items()])
+
+
 def revoke_token(connection: Connection, token_id: str) -> None:
     """The row stays, so that the same token cannot come back."""
     connection.execute(
@@ -56,11 +124,8 @@ def revoke_token(connection: Connection, token_id: str) -> None:
 
 def owner_of_token(connection: Connection, token_sha256: bytes, now_ms: int) -> tuple[Account, AccessToken] | None:
     """The account that may act by this token now: neither revoked nor expired nor disabled."""
-    token = find_token(connection, token_sha256)
-    if token is None or token.expire_time_ms <= now_ms:
-        return None
-    account = find_account(connection, token.account_id)
-    return (account, token) if account is not None and not account.spec.disabled else None
+    row = connection.execute(_OWNER, {"token_sha256": token_sha256, "now_ms": now_ms}).one_or_none()
+    return None if row is None else (_account(row), _token(row, "token_"))
 
 
 def _columns(spec: AccountSpec) -> dict[str, object]:
@@ -88,12 +153,5 @@ def _account(row: Row[Any]) -> Account:
     )
 
 
-def _token(row: Row[Any]) -> AccessToken:
-    return AccessToken(
-        token_id=row.token_id,
-        account_id=row.account_id,
-        display_name=row.display_name,
-        create_time_ms=row.create_time_ms,
-        expire_time_ms=row.expire_time_ms,
-        last_use_time_ms=row.last_use_time_ms,
-    )
+def _token(row: Row[Any], prefix: str = "") -> AccessToken:
+    return AccessToken(*(getattr(row, prefix + name) for name in AccessToken.__struct_fields__))
