@@ -37,6 +37,7 @@ from registry import metrics
 from registry.access.authenticate import Authenticator
 from registry.access.first import FILE, plant_admin
 from registry.api.access import AccessServicer
+from registry.api.bulk import WORKS
 from registry.api.call import Frame
 from registry.api.device import DeviceServicer
 from registry.api.device_index import DeviceIndexServicer
@@ -148,7 +149,8 @@ async def _serve(
     )
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
-    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(), server)
+    runner = Runner(database, WORKS)
+    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(runner), server)
     group_pb2_grpc.add_GroupServiceServicer_to_server(GroupServicer(), server)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
@@ -156,7 +158,6 @@ async def _serve(
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(DeviceIndexServicer(database), server)
     device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(DeviceStateServicer(database), server)
     access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(), server)
-    runner = Runner(database, {})
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from google.longrunning import operations_pb2 as lro
 from sqlalchemy import Connection
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
-from registry.api import device_import
+from registry.api import bulk, device_export, device_import
 from registry.api.call import Call, called
 from registry.api.device_message import change_of, message, shown, spec_of
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
@@ -18,6 +19,7 @@ from registry.devices.model import Placement
 from registry.errors import InvalidError, Violation
 from registry.filter.fields import DEVICES
 from registry.filter.order import group_keys_of, key_kinds, order_of
+from registry.operations.runner import Runner
 from registry.state.described import Described, describe, describe_devices, described
 
 MAX_PAGE = 5000
@@ -28,6 +30,9 @@ DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 
 
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
     @called
     async def CreateDevice(self, request: pb.CreateDeviceRequest, call: Call) -> pb.CreateDeviceResponse:
         device_id = created_id(request.device_id, request.device.name, "devices", "device_id")
@@ -134,6 +139,21 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
         token = page.token_after((found[page.limit - 1][0],)) if len(found) > page.limit else ""
         shown = [_placement(placement) for _, placement in found[: page.limit]]
         return pb.ListDevicePlacementsResponse(placements=shown, next_page_token=token)
+
+    @called
+    async def BulkUpdateDevices(self, request: pb.BulkUpdateDevicesRequest, call: Call) -> lro.Operation:
+        return await bulk.update_devices(request, call, self._runner)
+
+    @called
+    async def BulkDeleteDevices(self, request: pb.BulkDeleteDevicesRequest, call: Call) -> lro.Operation:
+        return await bulk.end_devices(request, call, self._runner)
+
+    @called
+    async def ExportDevices(
+        self, request: pb.ExportDevicesRequest, call: Call
+    ) -> AsyncIterator[pb.ExportDevicesResponse]:
+        async for response in device_export.serve(request, call):
+            yield response
 
     @called
     async def RotateDeviceToken(self, request: pb.RotateDeviceTokenRequest, call: Call) -> pb.RotateDeviceTokenResponse:

@@ -195,10 +195,11 @@ def tokens_of(connection: Connection, device_nums: Sequence[int]) -> dict[int, l
     return found
 
 
-def active_behind(connection: Connection, gateway_num: int) -> int:
-    """How many active devices are registered behind a gateway."""
-    query = select(func.count()).where(devices.c.gateway_num == gateway_num, devices.c.state == State.ACTIVE)
-    return connection.execute(query).scalar_one()
+def active_behind(connection: Connection, gateway_nums: Sequence[int]) -> dict[int, int]:
+    """How many active devices are registered behind each of the given gateways that has any. At most some thousands."""
+    query = select(devices.c.gateway_num, func.count()).group_by(devices.c.gateway_num)
+    query = query.where(devices.c.gateway_num.in_(gateway_nums), devices.c.state == State.ACTIVE)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:

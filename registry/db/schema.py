@@ -406,7 +406,7 @@ operations = Table(
     Column("error", LargeBinary),
     Column("is_done", Boolean, nullable=False),
     Column("is_cancel_requested", Boolean, nullable=False),
-    # The device up to which all is done.
+    # How far it is, in its work's own words.
     Column("position", BigInteger, nullable=False),
     # The registry process that works on it, and when it last said so.
     Column("worker", String(63), nullable=False),

@@ -112,7 +112,7 @@ def check_update(connection: Connection, device: Device, change: Change) -> None
     spec = with_change(device.spec, change)
     if spec == device.spec:
         return
-    _check_changeable(device)
+    check_changeable(device)
     world = gather(connection, [spec])
     if found := check_device(spec) + check_references(spec, world, device.spec):
         raise InvalidError(found)
@@ -142,13 +142,17 @@ def rotate_token(connection: Connection, device_id: str, token: str, keep_previo
 
 def check_nobody_behind(connection: Connection, device: Device, what: str) -> None:
     """Raises: PreconditionError."""
-    if count := db.active_behind(connection, device.device_num):
-        raise PreconditionError(
-            f"{device.spec.device_id} {what} while {count} active devices are registered behind it; move them to "
-            "another gateway or decommission them first",
-            reason="GATEWAY_IN_USE",
-            metadata={"device": device.spec.device_id, "devices_behind": str(count)},
-        )
+    if count := db.active_behind(connection, [device.device_num]).get(device.device_num):
+        raise gateway_in_use(device, count, what)
+
+
+def gateway_in_use(device: Device, count: int, what: str) -> PreconditionError:
+    return PreconditionError(
+        f"{device.spec.device_id} {what} while {count} active devices are registered behind it; move them to "
+        "another gateway or decommission them first",
+        reason="GATEWAY_IN_USE",
+        metadata={"device": device.spec.device_id, "devices_behind": str(count)},
+    )
 
 
 def note(before: Device | None, after: Device | None) -> None:
@@ -230,7 +234,7 @@ def _update(connection: Connection, changes: Sequence[Change], prefixes: Sequenc
         check_etag(f"devices/{device.spec.device_id}", change.etag, device.revision)
         spec = with_change(device.spec, change)
         if spec != device.spec:
-            _check_changeable(device)
+            check_changeable(device)
             wanted.append((at, device, spec))
     new_names = [spec.external_id if spec.external_id != device.spec.external_id else "" for _, device, spec in wanted]
     found += _twice("external_id", new_names, [prefixes[at] for at, _, _ in wanted])
@@ -265,7 +269,8 @@ def with_change(spec: DeviceSpec, change: Change) -> DeviceSpec:
     return spec
 
 
-def _check_changeable(device: Device) -> None:
+def check_changeable(device: Device) -> None:
+    """Raises: PreconditionError."""
     device_id = device.spec.device_id
     if device.state == State.DECOMMISSIONED:
         raise PreconditionError(

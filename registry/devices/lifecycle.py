@@ -10,7 +10,7 @@ from registry.db import sequence
 from registry.devices.catalogue import check_etag
 from registry.devices.fleet import check_nobody_behind, get_device, note
 from registry.devices.model import Device, State
-from registry.devices.references import check_references, gather
+from registry.devices.references import World, check_references, gather
 from registry.errors import PreconditionError
 
 KEPT_MS = 30 * 86_400_000
@@ -55,14 +55,23 @@ def undelete_device(connection: Connection, device_id: str) -> Device:
     device = get_device(connection, device_id)
     if device.state != State.DELETED:
         raise _wrong_state(device, "is not deleted", "DEVICE_NOT_DELETED")
-    if found := check_references(device.spec, gather(connection, [device.spec])):
-        raise PreconditionError(
-            f"{device_id} cannot be undeleted: {found[0].field}: {found[0].description}",
-            reason=found[0].reason,
-            metadata={"device": device_id},
-        )
+    if exc := undelete_refused(device, gather(connection, [device.spec])):
+        raise exc
     db_lifecycle.undelete_device(connection, device.device_num, sequence.now_ms())
     return _noted(connection, device)
+
+
+def undelete_refused(device: Device, world: World) -> PreconditionError | None:
+    """What stands against bringing it back. Args: world: with everything that it names."""
+    found = check_references(device.spec, world)
+    if not found:
+        return None
+    device_id = device.spec.device_id
+    return PreconditionError(
+        f"{device_id} cannot be undeleted: {found[0].field}: {found[0].description}",
+        reason=found[0].reason,
+        metadata={"device": device_id},
+    )
 
 
 def purge_due(connection: Connection) -> int:

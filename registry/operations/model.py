@@ -2,6 +2,8 @@
 
 import msgspec
 
+from registry.errors import RegistryError
+
 MAX_FAILURES = 1000
 
 
@@ -12,6 +14,10 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
     reason: str
     message: str
+
+    @classmethod
+    def of(cls, name: str, exc: RegistryError) -> "Failure":
+        return cls(name, type(exc).__name__, exc.reason, str(exc))
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -47,7 +53,7 @@ class Ending(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """`method` is the full name of the gRPC method that began it; `request` is for the work that is done by it.
 
-    `position` is the number of the last device that is settled. Done with `ending` None: the work is done.
+    `position` says how far it is, in the work's own words; 0: at the start. Done with `ending` None: the work is done.
     """
 
     operation_num: int

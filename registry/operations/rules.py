@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from registry.audit.record import changed
 from registry.db import operations as db
 from registry.db import sequence
 from registry.errors import NotFoundError, PreconditionError
@@ -15,28 +16,29 @@ def begin(connection: Connection, prefix: str, method: str, actor: str, request:
     return get(connection, operation_id)
 
 
-def get(connection: Connection, operation_id: str) -> Operation:
-    """Raises: NotFoundError."""
+def get(connection: Connection, operation_id: str, owner: str = "") -> Operation:
+    """Args: owner: whose it must be; empty: anybody's. Raises: NotFoundError."""
     found = db.find_operation(connection, operation_id)
-    if found is None:
+    if found is None or (owner and found.actor != owner):
         text = f"there is no operation {operation_id}; those that are done are kept for 30 days"
         raise NotFoundError(text, reason="OPERATION_NOT_FOUND", metadata={"operation": operation_id})
     return found
 
 
-def cancel(connection: Connection, operation_id: str) -> None:
+def cancel(connection: Connection, operation_id: str, owner: str = "") -> None:
     """It ends before its next chunk; what is done stays done. One that has ended stays as it is.
 
     Raises: NotFoundError.
     """
-    found = get(connection, operation_id)
-    if not found.is_done:
+    found = get(connection, operation_id, owner)
+    if not found.is_done and not found.is_cancel_requested:
         db.request_cancel(connection, found.operation_num)
+        changed(f"operations/{operation_id}", {"is_cancel_requested": False}, {"is_cancel_requested": True})
 
 
-def delete(connection: Connection, operation_id: str) -> None:
+def delete(connection: Connection, operation_id: str, owner: str = "") -> None:
     """Raises: NotFoundError, PreconditionError while it runs."""
-    found = get(connection, operation_id)
+    found = get(connection, operation_id, owner)
     if not found.is_done:
         raise PreconditionError(
             f"{operation_id} is running; cancel it first",
@@ -44,3 +46,4 @@ def delete(connection: Connection, operation_id: str) -> None:
             metadata={"operation": operation_id},
         )
     db.delete_operation(connection, found.operation_num)
+    changed(f"operations/{operation_id}", {"actor": found.actor, "method": found.method}, None)

@@ -5,13 +5,16 @@ each chunk is done once, whoever is killed in the middle of it, and however many
 """
 
 import asyncio
+import contextlib
+import functools
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from registry.db import operations as db
 from registry.db import sequence
@@ -26,6 +29,7 @@ Work: TypeAlias = Callable[[Connection, Operation], Step]
 LEASE_S = 10.0
 BEAT_S = 2.0
 POLL_S = 0.5
+FORGET_PERIOD_S = 3600.0
 KEPT_MS = 30 * 86_400_000
 MAX_AT_ONCE = 4
 log = structlog.get_logger()
@@ -42,13 +46,13 @@ class Runner:
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._next_forgetting = time.monotonic()
 
     def wake(self) -> None:
         self._wake.set()
 
     async def run(self) -> None:
         try:
-            await self._database.write(self._forget)
             while True:
                 self._wake.clear()
                 await self._take_over()
@@ -61,7 +65,9 @@ class Runner:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            await asyncio.shield(self._database.write(db.release, self._worker))
+            # If the database is away, others take over when the lease is over.
+            with contextlib.suppress(SQLAlchemyError):
+                await asyncio.shield(self._database.write(db.release, self._worker))
 
     async def wait(self, operation_id: str, timeout_s: float) -> Operation:
         """The operation when it has ended, or as it is when the time is up or the registry is about to leave.
@@ -85,6 +91,9 @@ class Runner:
 
     async def _take_over(self) -> None:
         try:
+            if time.monotonic() >= self._next_forgetting:
+                await self._database.write(self._forget)
+                self._next_forgetting = time.monotonic() + FORGET_PERIOD_S
             if self._tasks:
                 await self._database.write(db.heartbeat, self._worker, sequence.now_ms())
             if not await self._database.read(db.list_operations, 0, 1, is_done=False):
@@ -92,11 +101,11 @@ class Runner:
             for operation in await self._database.write(self._claim, MAX_AT_ONCE - len(self._tasks)):
                 task = asyncio.create_task(self._work(operation), name=operation.operation_id)
                 self._tasks[operation.operation_num] = task
-                task.add_done_callback(lambda _, number=operation.operation_num: self._ended(number))
+                task.add_done_callback(functools.partial(self._ended, operation.operation_num))
         except SQLAlchemyError as exc:
             log.warning("operations_unreachable", error=str(exc))
 
-    def _ended(self, number: int) -> None:
+    def _ended(self, number: int, _: asyncio.Task[None]) -> None:
         self._tasks.pop(number, None)
         self._wake.set()
 
@@ -106,19 +115,24 @@ class Runner:
 
     async def _work(self, operation: Operation) -> None:
         log.info("operation_taken", operation=operation.operation_id, position=operation.position)
+        ending: Ending | None = None
         is_over = False
         while not is_over:
             try:
-                is_over = await self._database.write(self._chunk, operation.operation_id)
-            except SQLAlchemyError as exc:
+                if ending is None:
+                    is_over = await self._database.write(self._chunk, operation.operation_id)
+                else:
+                    await self._database.write(self._end, operation.operation_id, ending)
+                    is_over = True
+            except (OperationalError, InterfaceError) as exc:  # the database is away, or busy
                 log.warning("operation_waits", operation=operation.operation_id, error=str(exc))
                 await asyncio.sleep(BEAT_S)
             except Exception as exc:
+                if ending is not None:
+                    raise
                 ending = _ending_of(exc)
                 if ending.reason == "INTERNAL":
                     log.error("operation_failed", operation=operation.operation_id, exc_info=exc)
-                await self._database.write(self._end, operation.operation_id, ending)
-                is_over = True
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()
 

@@ -1,0 +1,33 @@
+"""ExportDevices: all devices that match, in the order of their ids, as fast as the client takes them."""
+
+from collections.abc import AsyncIterator
+
+from cityfleet.registry.v1 import device_pb2 as pb
+from registry.api.call import Call
+from registry.api.device_message import shown
+from registry.db import sequence
+from registry.devices.exporting import count_for_export, export_page
+
+CHUNK = 1000
+
+
+async def serve(request: pb.ExportDevicesRequest, call: Call) -> AsyncIterator[pb.ExportDevicesResponse]:
+    """Each response is as of one moment, the filter's times as of the beginning. A device that is there all the while
+    comes once.
+
+    Raises: InvalidError.
+    """
+    now_ms, after_id = sequence.now_ms(), request.resume_after
+    total = await call.read(count_for_export, request.filter, now_ms, request.show_deleted)
+    yield pb.ExportDevicesResponse(total_devices=total)
+    with_documents = request.view == pb.DEVICE_VIEW_FULL
+    while True:
+        found = await call.read(
+            export_page, request.filter, after_id, CHUNK, now_ms, request.show_deleted, with_documents
+        )
+        if not found:
+            return
+        after_id = found[-1].device.spec.device_id
+        yield pb.ExportDevicesResponse(devices=[shown(one) for one in found])
+        if len(found) < CHUNK:
+            return
