@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
+from registry.access.caller import scope
+from registry.access.within import hidden_devices, hidden_sites, outside
 from registry.db import catalogue as db_catalogue
 from registry.db import devices as db
 from registry.db import sequence
@@ -15,11 +17,11 @@ from registry.devices import tokens
 from registry.devices.fleet import UPDATABLE, Change, check_update, rotate_token, update_device
 from registry.devices.model import Device, DeviceSpec, DeviceType
 from registry.devices.placements import placed
-from registry.devices.references import check_site, check_type_and_gateway, external_id_taken
+from registry.devices.references import check_site, check_type_and_gateway, external_id_taken, known_holders
 from registry.devices.rules import check_device
-from registry.errors import InvalidError, PreconditionError, Violation
+from registry.errors import InvalidError, PermissionDeniedError, PreconditionError, Violation
 from registry.sites.model import Site
-from registry.wards.locate import ward_map
+from registry.wards.locate import WardMap, ward_map
 
 Outcome = Literal["created", "updated", "unchanged", "failed"]
 
@@ -102,12 +104,21 @@ def import_rows(connection: Connection, rows: list[Row], mode: Mode) -> list[Res
     gateways = db.find_gateways(connection, {row.spec.gateway for row in rows if row.spec.gateway})
     held = db.tokens_of(connection, [device.device_num for device in existing.values()]) if existing else {}
     external_ids = {row.spec.external_id for row in rows if row.spec.external_id}
-    holders = db.external_id_holders(connection, external_ids) if external_ids else {}
+    holders = known_holders(connection, external_ids)
     site_ids = {row.spec.site_id for row in rows if row.spec.site_id}
     sites = db_sites.find_sites(connection, site_ids) if site_ids else {}
     purged = db.purged_ids(connection, {row.spec.device_id for row in rows} - existing.keys())
+    if not scope().is_everything:
+        # As if they were not there; the ids are taken, as those of what is gone.
+        hidden = hidden_devices(connection, {*existing, *gateways})
+        existing = {key: device for key, device in existing.items() if key not in hidden}
+        gateways = {key: gateway for key, gateway in gateways.items() if key not in hidden}
+        hidden_there = hidden_sites(connection, sites)
+        sites = {key: site for key, site in sites.items() if key not in hidden_there}
+        purged |= hidden
     if dry_run is not None:
         holders = {**dry_run.external_ids, **holders}
+    wards = ward_map(connection)
     fresh: dict[str, Row] = {}
     results: list[Result | None] = []
     waiting: list[int] = []
@@ -125,7 +136,7 @@ def import_rows(connection: Connection, rows: list[Row], mode: Mode) -> list[Res
             text = "a device that is gone had this id; ids are never used again, choose another"
             results.append(_failed(row, Violation("device_id", "DEVICE_ID_USED", text)))
             continue
-        result = _judge(row, types, gateways, sites, holders, fresh, mode)
+        result = _judge(row, types, gateways, sites, holders, fresh, mode, wards)
         results.append(result)
         if result is None:
             fresh[row.spec.device_id] = row
@@ -147,6 +158,7 @@ def _judge(
     holders: dict[str, str],
     fresh: dict[str, Row],
     mode: Mode,
+    wards: WardMap,
 ) -> Result | None:
     """The verdict on a row whose device does not exist; None: create it.
 
@@ -171,9 +183,19 @@ def _judge(
         found.append(Violation("token", "TOKEN_WOULD_BE_LOST", text))
     found += check_type_and_gateway(spec, types, _reachable(spec.gateway, types, gateways, fresh, dry_run))
     found += check_site(spec.site_id, sites)
+    found += _check_scope(spec, sites, wards) if not found else []
     if (holder := holders.get(spec.external_id)) is not None:
         found.append(external_id_taken(spec.external_id, holder))
     return Result(row.row, "failed", violations=tuple(found)) if found else None
+
+
+def _check_scope(spec: DeviceSpec, sites: dict[str, Site], wards: WardMap) -> list[Violation]:
+    if scope().is_everything:
+        return []
+    ward_code = placed(spec, sites.get(spec.site_id), wards).ward_code
+    if scope().covers(ward_code, spec.labels):
+        return []
+    return [Violation("ward_code", "OUT_OF_SCOPE", str(outside(f"devices/{spec.device_id}", ward_code)))]
 
 
 def _reachable(
@@ -266,7 +288,7 @@ def _meet(
         changed = update_device(connection, change)
     except InvalidError as exc:
         return Result(row.row, "failed", violations=tuple(exc.violations)), None
-    except PreconditionError as exc:
+    except (PreconditionError, PermissionDeniedError) as exc:
         return _failed(row, Violation("", exc.reason, str(exc))), None
     if is_other_token:
         rotate_token(connection, row.spec.device_id, row.token, False)
