@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import grpc
 from google.rpc import error_details_pb2
@@ -66,8 +67,19 @@ def exit_code_of(exc: Exception) -> int:
     raise exc
 
 
-def _say_status(exc: grpc.Call) -> None:
-    """A call's error: the sentence with its code and reason, each wrong field if there are several, and the remedy."""
+def sentence_of(exc: grpc.Call) -> str:
+    """A call's error in one line: what it says, its code, its reason."""
+    return _read(exc).sentence
+
+
+class _Status(NamedTuple):
+    sentence: str
+    reason: str
+    violations: list[error_details_pb2.BadRequest.FieldViolation]
+    links: list[str]
+
+
+def _read(exc: grpc.Call) -> _Status:
     reason, violations, links = "", [], []
     try:
         status = rpc_status.from_call(exc)
@@ -82,12 +94,19 @@ def _say_status(exc: grpc.Call) -> None:
         elif detail.Unpack(link):
             links = [f"{entry.description} {entry.url}".strip() for entry in link.links]
     code = exc.code().name
-    remedy = _REASON_REMEDIES.get(reason, "") or "; ".join(links)
-    if not remedy and reason in ("", code):
+    sentence = f"{exc.details()} [{code}{f' {reason}' if reason and reason != code else ''}]"
+    return _Status(sentence, reason, violations, links)
+
+
+def _say_status(exc: grpc.Call) -> None:
+    """A call's error: the sentence with its code and reason, each wrong field if there are several, and the remedy."""
+    status = _read(exc)
+    remedy = _REASON_REMEDIES.get(status.reason, "") or "; ".join(status.links)
+    if not remedy and status.reason in ("", exc.code().name):
         remedy = _CODE_REMEDIES.get(exc.code(), "")
-    fields = violations if len(violations) > 1 else ()
+    fields = status.violations if len(status.violations) > 1 else ()
     said = [f"  {entry.field}: {entry.description} [{entry.reason}]" for entry in fields]
-    _say(f"{exc.details()} [{code}{f' {reason}' if reason and reason != code else ''}]", remedy, said)
+    _say(status.sentence, remedy, said)
 
 
 def _say(message: str, remedy: str, more: Sequence[str] = ()) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import context, device, group, import_, metric, operator_, quarantine, savedquery, site, store, type_, ward
+from cli.apply import apply, diff
 from cli.backup import backup
 from cli.demo import demo
 from cli.doctor import doctor
@@ -30,6 +31,8 @@ app.command()(up)
 app.command()(ingest)
 app.command()(registry)
 app.command()(query)
+app.command()(apply)
+app.command()(diff)
 app.command()(doctor)
 app.command()(replay)
 app.command()(backup)

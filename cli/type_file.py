@@ -3,21 +3,17 @@
 import base64
 import binascii
 import json
-import sys
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 
 from cityfleet.registry.v1 import device_type_pb2 as pb
+from cli.document_file import read_documents
 from cli.errors import CommandError, ExitCode
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.devices.decoder import Decoder, ExpectedReading, TestVector
 
 _METRIC_OPTIONS = ("source", "source_unit", "resolution", "expected_interval_s")
-_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 
 Interval = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -224,49 +220,22 @@ def _vector_document(vector: TestVector) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value not in (None, "", [], {})} or {"payload": ""}
 
 
+def type_of(document: Any) -> pb.DeviceType:
+    """Raises: ValueError that names the key."""
+    return msgspec.convert(document, type=TypeFile).message()
+
+
 def read_types(paths: list[str]) -> list[tuple[str, pb.DeviceType]]:
     """Types with where each came from; `-` is standard input (YAML or JSON), a folder stands for its files.
 
     Raises: CommandError naming the file and the key.
     """
     found = []
-    for source in paths:
-        for name, text, suffix in _texts(source):
-            for at, document in enumerate(_documents(name, text, suffix)):
-                where = f"{name}, document {at + 1}" if at else name
-                try:
-                    found.append((where, msgspec.convert(document, type=TypeFile).message()))
-                except (msgspec.ValidationError, ValueError) as exc:
-                    raise CommandError(f"{where}: {exc}", ExitCode.USAGE) from exc
+    for where, document in read_documents(paths):
+        try:
+            found.append((where, type_of(document)))
+        except ValueError as exc:
+            raise CommandError(f"{where}: {exc}", ExitCode.USAGE) from exc
     if not found:
         raise CommandError(f"no device type in {', '.join(paths)}", ExitCode.USAGE)
     return found
-
-
-def _texts(source: str) -> list[tuple[str, str, str]]:
-    if source == "-":
-        return [("standard input", sys.stdin.read(), ".yaml")]
-    path = Path(source)
-    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if path.is_dir() else [path]
-    texts = []
-    for file in files:
-        if file.suffix not in _SUFFIXES:
-            raise CommandError(f"{file}: not a {', '.join(_SUFFIXES)} file", ExitCode.USAGE)
-        try:
-            texts.append((str(file), file.read_text(encoding="utf-8"), file.suffix))
-        except (OSError, UnicodeDecodeError) as exc:
-            raise CommandError(f"cannot read {file}: {exc}", ExitCode.USAGE) from exc
-    return texts
-
-
-def _documents(name: str, text: str, suffix: str) -> list[Any]:
-    try:
-        if suffix == ".toml":
-            return [tomllib.loads(text)]
-        if suffix == ".json":
-            documents = json.loads(text)
-            return documents if isinstance(documents, list) else [documents]
-        loaded = [document for document in yaml.safe_load_all(text) if document is not None]
-        return loaded[0] if len(loaded) == 1 and isinstance(loaded[0], list) else loaded
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as exc:
-        raise CommandError(f"{name} is not valid {suffix[1:].upper()}: {exc}", ExitCode.USAGE) from exc
