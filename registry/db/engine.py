@@ -65,8 +65,9 @@ class Database:
             self._writer_engine = _postgresql_engine(url, 1, "READ COMMITTED")
             self._reader_engine = _postgresql_engine(url, READERS, "REPEATABLE READ")
         else:
-            self._writer_engine = _sqlite_engine(url, 1, "BEGIN IMMEDIATE")
-            self._reader_engine = _sqlite_engine(url, READERS, "BEGIN")
+            # Of the cache only the writer has much: what readers lack, the operating system has.
+            self._writer_engine = _sqlite_engine(url, 1, "BEGIN IMMEDIATE", 65_536)
+            self._reader_engine = _sqlite_engine(url, READERS, "BEGIN", 16_384)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="registry-read")
         self.bell = ChangeBell()
@@ -137,7 +138,7 @@ def _postgresql_engine(url: str, pool_size: int, isolation_level: IsolationLevel
     return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, isolation_level=isolation_level)
 
 
-def _sqlite_engine(url: str, pool_size: int, begin: str) -> Engine:
+def _sqlite_engine(url: str, pool_size: int, begin: str, cache_kb: int) -> Engine:
     engine = create_engine(url, pool_size=pool_size, max_overflow=0)
 
     # The driver's own idea of when a transaction begins is switched off: a reader needs a stable view and the
@@ -150,7 +151,7 @@ def _sqlite_engine(url: str, pool_size: int, begin: str) -> Engine:
             "synchronous = FULL",  # a token that was shown must survive a power loss
             "busy_timeout = 10000",
             "foreign_keys = ON",
-            "cache_size = -65536",
+            f"cache_size = -{cache_kb}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -52,7 +52,18 @@ _INDICES = {
     "ix_devices_ward": ["ward_code", "device_num", "state"],
     "ix_devices_site": ["site_num", "device_num", "state"],
     "ix_devices_state": ["state", "device_num"],
+    "ix_devices_name": ["display_name", "device_num"],
+    "ix_devices_create": ["create_time_ms", "device_num"],
+    "ix_devices_update": ["update_time_ms", "device_num"],
     "ix_devices_place": ["latitude", "longitude", "device_num"],
+}
+# Columns that were ordered as the database's language has it, with their lengths; 0: any.
+_WORDS = {
+    "metrics": {"metric_id": 63},
+    "device_types": {"type_id": 63},
+    "devices": {"device_id": 63, "display_name": 0, "ward_code": 5, "external_id": 191},
+    "device_labels": {"key": 63, "value": 255},
+    "operators": {"operator_id": 63},
 }
 _OLD_INDICES = {
     "ix_devices_type": ["type_num", "device_num"],
@@ -91,6 +102,7 @@ def upgrade() -> None:
     op.execute("UPDATE devices SET is_ward_derived = true WHERE ward_code = '' AND latitude IS NOT NULL")
     op.execute("UPDATE devices SET state = 2 WHERE NOT is_active")
     op.drop_column("devices", "is_active")
+    _set_collations("C")
     for name, indexed in _INDICES.items():
         op.create_index(name, "devices", indexed)
     op.create_index("ix_devices_purge", "devices", ["purge_time_ms"], **_where("purge_time_ms IS NOT NULL"))
@@ -107,8 +119,26 @@ def downgrade() -> None:
     for table, columns in _ADDED.items():
         for name, _, _ in columns:
             op.drop_column(table, name)
+    _set_collations("default")
     for name, indexed in _OLD_INDICES.items():
         op.create_index(name, "devices", indexed)
+
+
+def _word(length: int = 0) -> Any:
+    """Texts in the order of their characters' numbers, as SQLite has them anyway."""
+    plain = sa.String(length) if length else sa.Text()
+    return plain.with_variant(_collated(length, "C"), "postgresql")
+
+
+def _collated(length: int, collation: str) -> Any:
+    return sa.String(length, collation) if length else sa.Text(collation=collation)
+
+
+def _set_collations(collation: str) -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for table, columns in _WORDS.items():
+            for name, length in columns.items():
+                op.alter_column(table, name, type_=_collated(length, collation))
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -127,12 +157,12 @@ def _create_tables() -> None:
     op.create_table(
         "sites",
         sa.Column("site_num", number, primary_key=True, autoincrement=False),
-        sa.Column("site_id", sa.String(63), nullable=False, unique=True),
-        sa.Column("display_name", sa.Text, nullable=False),
+        sa.Column("site_id", _word(63), nullable=False, unique=True),
+        sa.Column("display_name", _word(), nullable=False),
         sa.Column("kind", sa.String(31), nullable=False),
         sa.Column("latitude", sa.Float(53)),
         sa.Column("longitude", sa.Float(53)),
-        sa.Column("ward_code", sa.String(5), nullable=False),
+        sa.Column("ward_code", _word(5), nullable=False),
         sa.Column("is_ward_derived", sa.Boolean, nullable=False),
         sa.Column("labels", sa.Text, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
@@ -145,8 +175,8 @@ def _create_tables() -> None:
     )
     op.create_table(
         "site_labels",
-        sa.Column("key", sa.String(63), primary_key=True),
-        sa.Column("value", sa.String(255), primary_key=True),
+        sa.Column("key", _word(63), primary_key=True),
+        sa.Column("value", _word(255), primary_key=True),
         sa.Column("site_num", number, sa.ForeignKey("sites.site_num"), primary_key=True),
         sa.Index("ix_site_labels_site", "site_num"),
         sqlite_with_rowid=False,
@@ -175,7 +205,7 @@ def _create_tables() -> None:
     op.create_table(
         "purged_devices",
         sa.Column("device_num", number, primary_key=True, autoincrement=False),
-        sa.Column("device_id", sa.String(63), nullable=False, unique=True),
+        sa.Column("device_id", _word(63), nullable=False, unique=True),
         sa.Column("type_num", sa.Integer, sa.ForeignKey("device_types.type_num"), nullable=False),
         sa.Column("ward_code", sa.String(5), nullable=False),
         sa.Column("create_time_ms", sa.BigInteger, nullable=False),
@@ -192,7 +222,7 @@ def _create_tables() -> None:
         sa.Column("node", sa.String(63), nullable=False),
         sa.Column("last_seen_ms", sa.BigInteger),
         sa.Column("last_reading_ms", sa.BigInteger),
-        sa.Column("firmware_version", sa.String(63), nullable=False),
+        sa.Column("firmware_version", _word(63), nullable=False),
         sa.Column("config_version", sa.BigInteger, nullable=False),
         sa.Column("hardware_revision", sa.String(63), nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
@@ -217,7 +247,7 @@ def _create_tables() -> None:
     op.create_table(
         "groups",
         sa.Column("group_num", number, primary_key=True, autoincrement=False),
-        sa.Column("group_id", sa.String(63), nullable=False, unique=True),
+        sa.Column("group_id", _word(63), nullable=False, unique=True),
         sa.Column("display_name", sa.Text, nullable=False),
         sa.Column("description", sa.Text, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
@@ -233,7 +263,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "saved_queries",
-        sa.Column("saved_query_id", sa.String(63), primary_key=True),
+        sa.Column("saved_query_id", _word(63), primary_key=True),
         sa.Column("display_name", sa.Text, nullable=False),
         sa.Column("filter", sa.Text, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
@@ -242,7 +272,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "accounts",
-        sa.Column("account_id", sa.String(63), primary_key=True),
+        sa.Column("account_id", _word(63), primary_key=True),
         sa.Column("display_name", sa.Text, nullable=False),
         sa.Column("is_service", sa.Boolean, nullable=False),
         sa.Column("grants", sa.Text, nullable=False),
@@ -265,11 +295,11 @@ def _create_tables() -> None:
         "audit_events",
         sa.Column("event_num", number, primary_key=True, autoincrement=False),
         sa.Column("event_time_ms", sa.BigInteger, nullable=False),
-        sa.Column("actor", sa.String(127), nullable=False),
+        sa.Column("actor", _word(127), nullable=False),
         sa.Column("peer", sa.Text, nullable=False),
         sa.Column("method", sa.String(127), nullable=False),
         sa.Column("request_id", sa.String(63), nullable=False),
-        sa.Column("resource", sa.String(191), nullable=False),
+        sa.Column("resource", _word(191), nullable=False),
         sa.Column("before", sa.Text, nullable=False),
         sa.Column("after", sa.Text, nullable=False),
         sa.Column("result", sa.String(127), nullable=False),
@@ -290,7 +320,7 @@ def _create_tables() -> None:
     op.create_table(
         "operations",
         sa.Column("operation_num", number, primary_key=True, autoincrement=False),
-        sa.Column("operation_id", sa.String(63), nullable=False, unique=True),
+        sa.Column("operation_id", _word(63), nullable=False, unique=True),
         sa.Column("actor", sa.String(127), nullable=False),
         sa.Column("method", sa.String(127), nullable=False),
         sa.Column("request", sa.LargeBinary, nullable=False),
