@@ -1,12 +1,13 @@
 """Devices, their labels and tokens in SQL."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from registry.db import placements, sequence
+from registry.db.bulk import among, insert_rows
 from registry.db.schema import device_labels, device_tokens, device_types, devices, purged_devices, sites
 from registry.devices.model import Device, DeviceSpec, Placed, State
 
@@ -24,6 +25,28 @@ _SELECT = (
 )
 _NO_LABELS: dict[str, str] = {}
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
+_labels_encoder = msgspec.json.Encoder(order="sorted")
+# What is set when a device is created, and what a change of it writes again.
+_OWN_COLUMNS = ("device_num", "device_id", "state", "placed_time_ms", "revision", "create_time_ms", "update_time_ms")
+_COLUMNS = (
+    "type_num",
+    "gateway_num",
+    "site_num",
+    "display_name",
+    "ward_code",
+    "is_ward_derived",
+    "site",
+    "latitude",
+    "longitude",
+    "is_place_derived",
+    "hardware_revision",
+    "external_id",
+    "labels",
+)
+_LABEL_COLUMNS = ("device_num", "key", "value")
+_TOKEN_COLUMNS = ("device_num", "token_sha256", "create_time_ms")
+# Drivers are slow with an enumeration.
+_ACTIVE = int(State.ACTIVE)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -54,35 +77,31 @@ def insert_devices(connection: Connection, new: Sequence[NewDevice], now_ms: int
     taken = sequence.take(connection, revisions=len(new), devices=len(new))
     first_num, first_revision = taken.device_num - len(new) + 1, taken.revision - len(new) + 1
     rows = [
-        _columns(entry.resolved)
-        | {
-            "device_num": first_num + at,
-            "device_id": entry.resolved.spec.device_id,
-            "state": State.ACTIVE,
-            "placed_time_ms": now_ms,
-            "revision": first_revision + at,
-            "create_time_ms": now_ms,
-            "update_time_ms": now_ms,
-        }
+        (
+            first_num + at,
+            entry.resolved.spec.device_id,
+            _ACTIVE,
+            now_ms,
+            first_revision + at,
+            now_ms,
+            now_ms,
+            *_values(entry.resolved),
+        )
         for at, entry in enumerate(new)
     ]
-    connection.execute(insert(devices), rows)
+    insert_rows(connection, devices, (*_OWN_COLUMNS, *_COLUMNS), rows)
     _insert_labels(connection, ((first_num + at, entry.resolved.spec.labels) for at, entry in enumerate(new)))
-    connection.execute(
-        insert(device_tokens),
-        [
-            {"device_num": first_num + at, "token_sha256": entry.token_sha256, "create_time_ms": now_ms}
-            for at, entry in enumerate(new)
-        ],
-    )
+    held = [(first_num + at, entry.token_sha256, now_ms) for at, entry in enumerate(new)]
+    insert_rows(connection, device_tokens, _TOKEN_COLUMNS, held)
     return first_num
 
 
 def update_devices(connection: Connection, changes: Sequence[tuple[Device, Resolved]], now_ms: int) -> None:
     """Bring devices to new specifications; where one was before it moved stays in its history."""
     first = sequence.take(connection, revisions=len(changes)).revision - len(changes) + 1
-    rows = [
-        _columns(new) | {"num": old.device_num, "revision": first + at, "update_time_ms": now_ms}
+    rows: list[dict[str, Any]] = [
+        dict(zip(_COLUMNS, _values(new), strict=True))
+        | {"num": old.device_num, "revision": first + at, "update_time_ms": now_ms}
         for at, (old, new) in enumerate(changes)
     ]
     moved = []
@@ -90,7 +109,7 @@ def update_devices(connection: Connection, changes: Sequence[tuple[Device, Resol
         is_moved = whereabouts(old) != (new.gateway_num, new.site_num, new.placed)
         row["placed_time_ms"] = now_ms if is_moved else old.placed_time_ms
         if is_moved:
-            moved.append((old, cast(int, row["revision"])))
+            moved.append((old, row["revision"]))
     if not rows:
         return
     names = [name for name in rows[0] if name != "num"]
@@ -134,7 +153,7 @@ def find_device(connection: Connection, device_id: str) -> Device | None:
 
 def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str, Device]:
     """Those of the given devices that exist, by id. At most some thousands at once."""
-    query = _SELECT.where(devices.c.device_id.in_(list(device_ids)))
+    query = _SELECT.where(among(connection, devices.c.device_id, device_ids))
     return {row.device_id: _device(row) for row in connection.execute(query)}
 
 
@@ -148,7 +167,7 @@ def places_of(connection: Connection, device_ids: Iterable[str]) -> dict[str, tu
 
 def purged_ids(connection: Connection, device_ids: Iterable[str]) -> set[str]:
     """Those of the given ids that a purged device had. At most some thousands at once."""
-    query = select(purged_devices.c.device_id).where(purged_devices.c.device_id.in_(list(device_ids)))
+    query = select(purged_devices.c.device_id).where(among(connection, purged_devices.c.device_id, device_ids))
     return set(connection.execute(query).scalars())
 
 
@@ -157,20 +176,22 @@ def find_gateways(connection: Connection, device_ids: Iterable[str]) -> dict[str
     query = (
         select(devices.c.device_id, devices.c.device_num, device_types.c.is_gateway, devices.c.state == State.ACTIVE)
         .join(device_types, device_types.c.type_num == devices.c.type_num)
-        .where(devices.c.device_id.in_(list(device_ids)))
+        .where(among(connection, devices.c.device_id, device_ids))
     )
     return {row.device_id: Gateway(*row[1:]) for row in connection.execute(query)}
 
 
 def external_id_holders(connection: Connection, external_ids: Iterable[str]) -> dict[str, str]:
     """The ids of the devices that have the given external ids, by external id. At most some thousands at once."""
-    query = select(devices.c.external_id, devices.c.device_id).where(devices.c.external_id.in_(list(external_ids)))
+    query = select(devices.c.external_id, devices.c.device_id).where(
+        among(connection, devices.c.external_id, external_ids)
+    )
     return {row.external_id: row.device_id for row in connection.execute(query)}
 
 
 def devices_by_num(connection: Connection, device_nums: Sequence[int]) -> dict[int, Device]:
     """Those of the given devices that exist, by number. At most some thousands at once."""
-    query = _SELECT.where(devices.c.device_num.in_(device_nums))
+    query = _SELECT.where(among(connection, devices.c.device_num, device_nums))
     return {row.device_num: _device(row) for row in connection.execute(query)}
 
 
@@ -190,7 +211,7 @@ def tokens_of(connection: Connection, device_nums: Sequence[int]) -> dict[int, l
     """SHA-256 of each valid token of each device that has one. At most some thousands of devices at once."""
     query = select(device_tokens.c.device_num, device_tokens.c.token_sha256)
     found: dict[int, list[bytes]] = {}
-    for row in connection.execute(query.where(device_tokens.c.device_num.in_(device_nums))):
+    for row in connection.execute(query.where(among(connection, device_tokens.c.device_num, device_nums))):
         found.setdefault(row.device_num, []).append(row.token_sha256)
     return found
 
@@ -209,33 +230,29 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     return {state.name.lower(): counts.get(state, 0) for state in State}
 
 
-def _columns(resolved: Resolved) -> dict[str, object]:
+def _values(resolved: Resolved) -> tuple[Any, ...]:
+    """In the order of _COLUMNS."""
     spec, placed = resolved.spec, resolved.placed
-    return {
-        "type_num": resolved.type_num,
-        "gateway_num": resolved.gateway_num,
-        "site_num": resolved.site_num,
-        "display_name": spec.display_name,
-        "ward_code": placed.ward_code,
-        "is_ward_derived": placed.is_ward_derived,
-        "site": spec.site,
-        "latitude": placed.latitude,
-        "longitude": placed.longitude,
-        "is_place_derived": placed.is_place_derived,
-        "hardware_revision": spec.hardware_revision,
-        "external_id": spec.external_id or None,
-        "labels": msgspec.json.encode(spec.labels, order="sorted").decode() if spec.labels else "{}",
-    }
+    return (
+        resolved.type_num,
+        resolved.gateway_num,
+        resolved.site_num,
+        spec.display_name,
+        placed.ward_code,
+        int(placed.is_ward_derived),
+        spec.site,
+        placed.latitude,
+        placed.longitude,
+        int(placed.is_place_derived),
+        spec.hardware_revision,
+        spec.external_id or None,
+        _labels_encoder.encode(spec.labels).decode() if spec.labels else "{}",
+    )
 
 
 def _insert_labels(connection: Connection, owners: Iterable[tuple[int, dict[str, str]]]) -> None:
-    rows = [
-        {"device_num": device_num, "key": key, "value": value}
-        for device_num, labels in owners
-        for key, value in labels.items()
-    ]
-    if rows:
-        connection.execute(insert(device_labels), rows)
+    rows = [(device_num, key, value) for device_num, labels in owners for key, value in labels.items()]
+    insert_rows(connection, device_labels, _LABEL_COLUMNS, rows)
 
 
 def _device(row: Row[Any]) -> Device:
