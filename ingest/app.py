@@ -1,6 +1,7 @@
 """Ingest as one program: the only place that sees two stages, and that knows the order to start and to leave in."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -9,7 +10,8 @@ import msgspec
 import structlog
 from prometheus_client.registry import REGISTRY
 
-from ext.mqtt.hub import DEVICES, GATEWAYS
+from ext.mqtt.hub import DEVICES, GATEWAYS, REASON_NAMES
+from ext.telemetry.device_states import ENDS, DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.quota import Quota
@@ -34,6 +36,9 @@ from ingest.spool.bodies import SegmentReader
 from ingest.spool.memory import MemorySpool
 from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
+from ingest.state.metrics import StateCollector
+from ingest.state.node import node_name
+from ingest.state.reporter import StateReporter
 from ingest.transport.broker import BrokerConsumer
 from ingest.transport.drain import Drain
 from ingest.transport.gate import Gate, Traffic
@@ -58,6 +63,8 @@ log = structlog.get_logger()
 # At shutdown the store gets this long to take what is in the spool; the rest stays on disk for the next start.
 _DRAIN_S = 15.0
 _KEEP_LEDGER_S = 10.0
+# At the end the registry gets this long to hear who is not connected any more.
+_FAREWELL_S = 2.0
 _CHUNKS = 4096
 # Rows of one commit window, and so of one record: what is laid out in memory while the disk is busy.
 _WINDOW_ROWS = 500_000
@@ -107,9 +114,18 @@ class _Ingest:
         self._index = DeviceIndex(conversions)
         self._index.awaits_snapshot = True
         births = Births(settings.sparkplug.max_state_bytes, settings.sparkplug.max_births_per_gateway)
-        self._decoder = Decoder(self._index, births)
+        self._states = DeviceStates(
+            self._index,
+            node_name(place.data_dir, place.number, settings.state.node),
+            time.time_ns(),
+            {**REASON_NAMES, **ENDS},
+            settings.state.progress_interval_s,
+            settings.state.max_document_bytes,
+        )
+        self._reporter = StateReporter(self._states, registry, internal, settings.state.report_interval_s)
+        self._decoder = Decoder(self._index, births, self._states)
         window = TimeWindow.parse(settings.time.earliest, settings.time.max_ahead_s)
-        self._resolver = Resolver(self._index, window)
+        self._resolver = Resolver(self._index, window, self._states)
         self._readings = Readings()
         self._batch = Batch()
         self._sealed_memory = SealedMemory()
@@ -130,6 +146,7 @@ class _Ingest:
             shares_ports=not place.is_alone,
             quota=quota,
             max_partial_bytes=self._part_bytes,
+            states=self._states,
         )
         self._bus: Bus | None = None
         self._fellows: Fellows | None = None
@@ -171,6 +188,7 @@ class _Ingest:
             shares_port=not place.is_alone,
             quota=quota,
             services=[self._replay],
+            states=self._states,
         )
         self._broker = BrokerConsumer(
             settings.broker, self._index, self._gate, self._take, place.path("broker-filters.json")
@@ -193,6 +211,7 @@ class _Ingest:
         self._ledger = Ledger(self._stage_counts, self._spool_state, self._write_state)
         self._ledger_file = LedgerFile(place.path("ledger.json"), self._ledger)
         self._pressure_collector = PressureCollector(self._gate, drain)
+        self._state_collector = StateCollector(self._states, self._reporter)
         self._collector = IngestCollector(
             self._ledger,
             self._spool_state,
@@ -229,6 +248,7 @@ class _Ingest:
         await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
         REGISTRY.register(self._pressure_collector)
+        REGISTRY.register(self._state_collector)
         try:
             async with Endpoint(settings.http, self._readiness, degraded=self._degraded) as endpoint:
                 # Not in the task group: it would wrap an address in use, which a person should read as it is.
@@ -243,6 +263,7 @@ class _Ingest:
         finally:
             REGISTRY.unregister(self._collector)
             REGISTRY.unregister(self._pressure_collector)
+            REGISTRY.unregister(self._state_collector)
             if self._bus is not None:
                 await self._bus.close()
 
@@ -250,6 +271,7 @@ class _Ingest:
         async with asyncio.TaskGroup() as helpers:
             flow = asyncio.create_task(self._flow(), name="flow")
             feed = helpers.create_task(self._feed.run(), name="index_feed")
+            reporter = helpers.create_task(self._reporter.run(), name="device_states")
             pressure = helpers.create_task(self._pressure.run(), name="pressure")
             ledger = helpers.create_task(self._keep_ledger(), name="ledger")
             sparkplug = helpers.create_task(self._sparkplug.run(), name="sparkplug")
@@ -263,7 +285,9 @@ class _Ingest:
                 await asyncio.to_thread(self._ledger_file.keep, self._ledger_file.now("failed"))
                 flow.result()  # a stage failed: leave with its error, the supervisor starts us again
             await self._leave(flow)
-            for task in (feed, pressure, ledger, sparkplug, consumer, limit):
+            self._reporter.leave()
+            await asyncio.wait([reporter], timeout=_FAREWELL_S)
+            for task in (feed, reporter, pressure, ledger, sparkplug, consumer, limit):
                 if task is not None:
                     task.cancel()
 
@@ -426,6 +450,7 @@ class _Ingest:
 
     def _degraded(self) -> dict[str, str]:
         notes = {"device_index": self._feed.age, "gate": self._pressure.waiting, **self._write.problems()}
+        notes["device_states"] = self._reporter.behind
         if not self._spool.is_on_disk:
             notes["spool"] = "in memory: what is acknowledged is lost with the process"
         age_s = self._backlog.oldest_age_s

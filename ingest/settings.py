@@ -256,6 +256,28 @@ class Watermarks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("refuse_after_s cannot be negative, drain_backlog_s must be positive")
 
 
+class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the registry is told of devices: connections, when they were last heard, what they say of themselves."""
+
+    # Name of this node at the registry, no other's; empty: the host's name and a number kept in the data folder.
+    node: str = ""
+    report_interval_s: float = 5.0
+    # A device whose only news is that it still talks is told at most so often. Devices are late after 30 s and more.
+    progress_interval_s: int = 20
+    # `state` documents that wait for the registry; while there is no room, they go to quarantine.
+    max_document_bytes: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        if len(self.node.encode()) > 50 or not self.node.isascii() or (self.node and not self.node.isprintable()):
+            raise ValueError(f"node must be at most 50 printable ASCII characters: {self.node!r}")
+        if not 0 < self.report_interval_s <= 20:
+            raise ValueError(f"report_interval_s must be above 0 and at most 20, not {self.report_interval_s}")
+        if not 0 <= self.progress_interval_s <= 3_600:
+            raise ValueError(f"progress_interval_s must be 0 to 3600, not {self.progress_interval_s}")
+        if self.max_document_bytes < 0:
+            raise ValueError(f"max_document_bytes cannot be negative: {self.max_document_bytes}")
+
+
 class WriteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How segments go into the store."""
 
@@ -292,6 +314,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: TimeSettings = TimeSettings()
     spool: SpoolSettings = SpoolSettings()
     write: WriteSettings = WriteSettings()
+    state: StateSettings = StateSettings()
     # Address of the registry; empty: the one of this deployment's settings.
     registry: str = ""
     # Frames are gathered at most this long before they go down the pipeline together.

@@ -38,6 +38,7 @@ from ext.mqtt.reason cimport (
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
 from ext.mqtt.subscriptions cimport Subscription, split_shared
+from ext.telemetry.device_states cimport mark_seen
 from ext.telemetry.frames cimport (
     ENCODING_DEFAULT, ENCODING_UNKNOWN, REASON_NONE, REASON_UNSUPPORTED_TOPIC, SCOPE_DEVICE, SCOPE_GATEWAY, Frame,
 )
@@ -285,7 +286,9 @@ cdef class Connection(Peer):
         cdef ReasonCode code
         cdef unsigned char type = header.type
         if type == PUBLISH:
-            return self.on_publish(header, body)
+            return self.on_publish(header, body)        # marked by resolve, where others of its device may be too
+        if self.is_told:
+            mark_seen(self.hub.states, self.device, self.hub.clock_ms())
         if type == PINGREQ:
             code = RC_MALFORMED_PACKET if header.size else RC_SUCCESS
             if code == RC_SUCCESS:
@@ -314,6 +317,7 @@ cdef class Connection(Peer):
                 self.session.expiry_s = min(expiry_s, self.session.expiry_s and self.hub.router.max_expiry_s)
         if self.session is not None and ack.reason == RC_SUCCESS:
             self.session.will = None                            # [MQTT-3.14.4-3]
+        self.parting = ack.reason
         self.hang_up()
         return RC_SUCCESS
 
@@ -646,6 +650,9 @@ cdef class Connection(Peer):
             hub.count_connect("accepts_too_small_packets")
             return self.hang_up()
         hub.count_connect("accepted")
+        if self.device >= 0 and hub.states is not None:
+            hub.states.opened(self.device)
+            self.is_told = True
         self.say(packet)
         if self.session is not None:
             hub.router.rejoin(self.session, self)

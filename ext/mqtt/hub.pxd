@@ -5,6 +5,7 @@ from cpython.object cimport PyObject
 from ext.mqtt.outbox cimport Link
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
+from ext.telemetry.device_states cimport DeviceStates
 from ext.telemetry.frames cimport FrameChunk
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.quota cimport Quota
@@ -64,6 +65,8 @@ cdef class Peer(Link):
     cdef unsigned char state
     cdef bint has_session_expiry        # was asked for in CONNECT
     cdef unsigned char traffic          # Traffic
+    cdef unsigned char parting          # why it ends: End, or a reason code
+    cdef bint is_told                   # counts among its device's connections in Hub.states
     cdef bint is_held(self) noexcept    # not to be read for now: backpressure, or its quota
     cdef int forget(self) noexcept      # what is kept of a packet whose end has not come
     cdef int leave(self, int reason) except -1
@@ -93,6 +96,7 @@ cdef class Hub:
     cdef unsigned char paused, refusing     # Traffic that is not read, and that is not let in
     cdef bint is_stopped, tells_filters
     cdef Quota quota
+    cdef DeviceStates states            # None: nobody asks
     cdef double read_s                  # when the bytes being parsed came, for the quota
     cdef size_t partial_bytes, max_partial_bytes    # kept of packets whose end has not come, of all connections
     cdef object on_filters

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ext.mqtt.connection import Connection
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.quota import Quota
@@ -53,6 +54,7 @@ class Hub:
         topic_aliases_out: int = 32,
         quota: Quota | None = None,
         max_partial_bytes: int = 64_000_000,
+        states: DeviceStates | None = None,
     ) -> None: ...
     @property
     def sockets(self) -> int: ...

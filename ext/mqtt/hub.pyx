@@ -19,6 +19,7 @@ from ext.mqtt.packet_ids cimport remove_id
 from ext.mqtt.reason cimport RC_KEEP_ALIVE_TIMEOUT, RC_QUOTA_EXCEEDED, RC_SESSION_TAKEN_OVER
 from ext.mqtt.router cimport Router
 from ext.mqtt.session cimport Session, Will
+from ext.telemetry.device_states cimport END_LOST, DeviceStates
 from ext.telemetry.frames cimport SCOPE_DEVICE, Frame
 from ext.telemetry.quota cimport Quota
 from ext.telemetry.topic cimport TOPIC_OTHER, Topic, parse_topic
@@ -97,6 +98,7 @@ cdef class Peer(Link):
         self.device = -1
         self.state = STATE_AWAIT_CONNECT
         self.traffic = TRAFFIC_DEVICES
+        self.parting = END_LOST
 
     cdef bint is_held(self) noexcept:
         # Who has not said who it is may do so; what it can make us keep until then is bounded.
@@ -121,6 +123,7 @@ cdef class Peer(Link):
         if self.state >= STATE_LEAVING:
             return 0
         self.hub.closed[reason & 255] += 1
+        self.parting = <unsigned char>reason
         if self.state == STATE_OPEN and self.version == VERSION_5:
             self.say(reply.disconnect(<unsigned char>reason, self.max_packet_bytes))
         return self.hang_up()
@@ -155,7 +158,8 @@ cdef class Hub:
                   size_t max_retained_of_device=1_000,
                   size_t queue_messages=1_000, size_t queue_bytes=1_000_000, size_t total_queue_bytes=256_000_000,
                   int outbound_window=1_024, int topic_aliases_out=32, Quota quota=None,
-                  size_t max_partial_bytes=64_000_000):
+                  size_t max_partial_bytes=64_000_000, DeviceStates states=None):
+        self.states = states
         self.index = index
         self.sink = sink
         self.loop = loop
@@ -259,6 +263,9 @@ cdef class Hub:
             return 0
         peer.state = STATE_LEAVING          # whoever the rest makes us say something to, it is not this one
         self.open_count -= 1
+        if peer.is_told:
+            peer.is_told = False
+            self.states.closed(peer.device, peer.parting)
         at = self.by_owner.get(peer.owner)
         if at is peer:
             if peer.next_of_owner is None:

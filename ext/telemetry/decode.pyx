@@ -17,9 +17,11 @@ from ext.telemetry.frames cimport (
     REASON_MALFORMED_PAYLOAD,
     REASON_UNKNOWN_DEVICE,
     REASON_UNKNOWN_ENCODING,
+    REASON_UNSUPPORTED_TOPIC,
     Frame,
     FrameChunk,
 )
+from ext.telemetry.device_states cimport DeviceStates
 from ext.telemetry.index cimport DeviceIndex
 from ext.telemetry.json_scan cimport Scanner
 from ext.telemetry.batch cimport BatchDecoder
@@ -31,6 +33,7 @@ from ext.telemetry.by_type cimport decode_by_type
 from ext.telemetry.type_decoder cimport Fault
 from ext.telemetry.uplink cimport DECODED, Outcome
 from ext.telemetry.sparkplug cimport SPARKPLUG_REFUSED, SparkplugDecoder
+from ext.telemetry.state_document cimport is_state_topic, take_state
 
 
 cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigned char encoding, unsigned char reason,
@@ -45,7 +48,7 @@ cdef int refuse(Readings readings, StageCounters counters, size_t frame, unsigne
 
 def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDecoder batches not None,
                  Readings readings not None, StageCounters counters not None,
-                 SparkplugDecoder sparkplug=None) -> None:
+                 SparkplugDecoder sparkplug=None, DeviceStates states=None) -> None:
     """Decode every frame of a chunk; `readings` holds nothing else afterwards.
 
     A payload that cannot be decoded is refused as a whole. So is a frame that its transport has refused, undecoded.
@@ -54,6 +57,7 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
         index: gives the encoding of frames that name none.
         counters: items in are frames, items out readings; refused are frames.
         sparkplug: what is known of Sparkplug's edge nodes; without it their payloads are refused (unknown_encoding).
+        states: where `state` documents go, which are no readings; without it they are refused (unsupported_topic).
     Raises: MemoryError, then the chunk has to be decoded again; ValueError for a frame with a reason that is none.
     """
     cdef Frame* frame
@@ -73,6 +77,10 @@ def decode_chunk(FrameChunk chunk not None, DeviceIndex index not None, BatchDec
         encoding = frame.encoding
         if encoding == ENCODING_DEFAULT and 0 <= frame.sender < index.count:
             encoding = index.at(frame.sender).default_encoding
+        if frame.reason == REASON_UNSUPPORTED_TOPIC and states is not None and is_state_topic(chunk, frame):
+            if not take_state(chunk, frame, index, readings, states, &fault):
+                refuse(readings, counters, i, encoding, fault.reason, fault.detail, fault.offset)
+            continue
         if frame.reason:
             refuse(readings, counters, i, encoding, frame.reason, b"", 0)
             continue

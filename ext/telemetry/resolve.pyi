@@ -3,6 +3,7 @@
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
 from ext.clickhouse.text_block import TextBlock
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
 
@@ -15,4 +16,5 @@ def resolve_readings(
     texts: TextBlock,
     quarantine: QuarantineBlock,
     counters: StageCounters,
+    states: DeviceStates | None = None,
 ) -> None: ...

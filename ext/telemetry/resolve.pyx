@@ -21,6 +21,7 @@ from ext.telemetry.frames cimport (
     Frame,
     FrameChunk,
 )
+from ext.telemetry.device_states cimport DeviceStates, mark_reading, mark_seen
 from ext.telemetry.device_table cimport id_of
 from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Unit, Ward
 from ext.telemetry.topic cimport TOPIC_FOREIGN, Topic, parse_topic
@@ -136,21 +137,23 @@ cdef int look_up_group(Readings readings, DeviceIndex index, DeviceName** names,
     return slot
 
 
-cdef inline void prepare_senders(Readings readings, DeviceIndex index, size_t at) noexcept:
-    """Ask for what will be read of the senders of spans to come: where their id is, then the id."""
+cdef inline void prepare_senders(Readings readings, DeviceIndex index, DeviceStates states, size_t at) noexcept:
+    """Ask for what will be read of the senders of spans to come: where their id and their state are, then the id."""
     cdef int sender
     if at + 2 * AHEAD < readings.span_count:
         sender = readings.chunk.frames[readings.spans[at + 2 * AHEAD].frame].sender
         if 0 <= sender < index.count:
             prefetch(&index.id_at[sender])
             prefetch(&index.devices[sender])
+            if states is not None and <size_t>sender < states.capacity:
+                prefetch(&states.at[sender])
     if at + AHEAD < readings.span_count:
         sender = readings.chunk.frames[readings.spans[at + AHEAD].frame].sender
         if 0 <= sender < index.count:
             prefetch(index.arena + index.id_at[sender])
 
 
-cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
+cdef void locate_devices(Readings readings, DeviceIndex index, DeviceStates states) noexcept:
     """Slots of all devices that the chunk names.
 
     First guess: the sender, then the slot after the one before, for devices behind a gateway are registered, and sent,
@@ -166,7 +169,7 @@ cdef void locate_devices(Readings readings, DeviceIndex index) noexcept:
     cdef bint was_wrong
     cdef size_t s, i
     for s in range(readings.span_count):
-        prepare_senders(readings, index, s)
+        prepare_senders(readings, index, states, s)
         span = &readings.spans[s]
         guess = readings.chunk.frames[span.frame].sender
         was_wrong = span.devices == 1       # the only one may as well be looked up with those of other spans
@@ -353,7 +356,8 @@ cdef inline unsigned char device_of(Readings readings, unsigned int named, Devic
 
 
 cdef unsigned char resolve_text(Readings readings, RawText* text, Device* sender, DeviceIndex index, Frame* frame,
-                                long long earliest_ms, long long latest_ms, TextBlock rows) except? 255:
+                                long long earliest_ms, long long latest_ms, TextBlock rows,
+                                DeviceStates states) except? 255:
     """One text, into the block unless it is refused: REASON_NONE or why it was."""
     cdef unsigned char reason = text.reason
     cdef Device* device = NULL
@@ -384,12 +388,14 @@ cdef unsigned char resolve_text(Readings readings, RawText* text, Device* sender
     row.quality = QUALITY_NOT_EVALUATED
     if rows.put(&row):
         raise MemoryError
+    if states is not None:
+        mark_reading(states, <int>(device - index.devices), frame.received_ms)
     return REASON_NONE
 
 
 cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long long earliest_ms, long long max_ahead_ms,
                       ReadingsBlock rows, TextBlock texts, QuarantineBlock quarantine,
-                      StageCounters counters) except -1:
+                      StageCounters counters, DeviceStates states) except -1:
     cdef Frame* frame = &readings.chunk.frames[span.frame]
     cdef Device* sender = NULL
     cdef Device* device = NULL
@@ -411,6 +417,8 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     detail.size = 0
     if 0 <= frame.sender < index.count and index.devices[frame.sender].flags & DEVICE_ACTIVE:
         sender = &index.devices[frame.sender]
+        if states is not None:
+            mark_seen(states, frame.sender, frame.received_ms)
     resolve_devices(readings, span, frame, sender, index)
     row.ward = 0
     for i in range(span.readings):
@@ -431,6 +439,8 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
                         raise MemoryError
                 row.ward = <unsigned short>ward_at
                 ward_of = device
+                if states is not None:
+                    mark_reading(states, <int>(device - index.devices), frame.received_ms)
             put_row(rows, &row)
         else:
             if refused == 0:
@@ -441,7 +451,7 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     fill_received(rows, first_row, frame.received_ms)
     for i in range(span.texts):
         text = &readings.texts[span.first_text + i]
-        reason = resolve_text(readings, text, sender, index, frame, earliest_ms, latest_ms, texts)
+        reason = resolve_text(readings, text, sender, index, frame, earliest_ms, latest_ms, texts, states)
         if reason:
             if refused == 0:
                 first_reason = reason
@@ -457,7 +467,8 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
 
 def resolve_readings(Readings readings not None, DeviceIndex index not None, long long earliest_ms,
                      long long max_ahead_ms, ReadingsBlock rows not None, TextBlock texts not None,
-                     QuarantineBlock quarantine not None, StageCounters counters not None) -> None:
+                     QuarantineBlock quarantine not None, StageCounters counters not None,
+                     DeviceStates states=None) -> None:
     """Resolve what decode gave: good readings to `rows` and `texts`, the rest to `quarantine`, one row per payload.
 
     A reading is checked in this order, and the first that fails is its reason: what decode found, device, metric,
@@ -467,18 +478,20 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
         earliest_ms: event times before are refused, milliseconds since 1970 UTC.
         max_ahead_ms: event times later than this after their frame was received are refused.
         counters: items in are readings and payloads that decode refused (one each), items out rows.
+        states: told which devices are heard, and whose readings are accepted.
     Raises: MemoryError; then all blocks have to be thrown away.
     """
     cdef Refusal* refusal
     cdef Detail detail
+    cdef int sender
     cdef size_t i
     if readings.chunk is None:
         return
-    locate_devices(readings, index)
+    locate_devices(readings, index, states)
     resolve_metrics(readings, index)
     for i in range(readings.span_count):
         resolve_span(readings, &readings.spans[i], index, earliest_ms, max_ahead_ms, rows, texts, quarantine,
-                     counters)
+                     counters, states)
     for i in range(readings.refusal_count):
         refusal = &readings.refusals[i]
         detail.size = 0
@@ -486,6 +499,9 @@ def resolve_readings(Readings readings not None, DeviceIndex index not None, lon
             say(&detail, refusal.detail, strlen(refusal.detail))
             if refusal.offset:
                 say_number(&detail, b", byte ", refusal.offset)
+        sender = readings.chunk.frames[refusal.frame].sender
+        if states is not None and 0 <= sender < index.count and index.devices[sender].flags & DEVICE_ACTIVE:
+            mark_seen(states, sender, readings.chunk.frames[refusal.frame].received_ms)
         counters.items_in += 1
         counters.refused_by[refusal.reason] += 1
         put_quarantine(quarantine, readings.chunk, refusal.frame, index, refusal.encoding, refusal.reason, 1, &detail)

@@ -2,6 +2,7 @@
 
 from ext.telemetry.batch import BatchDecoder
 from ext.telemetry.decode import decode_chunk
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
@@ -15,8 +16,13 @@ class Decoder:
     `counters`: items in are frames, items out readings, refused are frames that became one quarantine row undecoded.
     """
 
-    def __init__(self, index: DeviceIndex, births: Births | None = None) -> None:
-        """`births`: what is known of Sparkplug's edge nodes; others may read it and change it between calls."""
+    def __init__(self, index: DeviceIndex, births: Births | None = None, states: DeviceStates | None = None) -> None:
+        """
+        Args:
+            births: what is known of Sparkplug's edge nodes; others may read it and change it between calls.
+            states: where `state` documents go; None: to quarantine.
+        """
+        self._states = states
         self.counters = StageCounters()
         self._index = index
         self._batches = BatchDecoder()
@@ -32,4 +38,4 @@ class Decoder:
             is_replay: messages of long ago, whose births and deaths must not touch what is known of Sparkplug's nodes.
         """
         sparkplug = SparkplugDecoder(Births()) if is_replay else self.sparkplug
-        decode_chunk(chunk, self._index, self._batches, readings, self.counters, sparkplug)
+        decode_chunk(chunk, self._index, self._batches, readings, self.counters, sparkplug, self._states)

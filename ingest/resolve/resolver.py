@@ -8,6 +8,7 @@ import msgspec
 from ext.clickhouse.quarantine_block import QuarantineBlock
 from ext.clickhouse.readings_block import ReadingsBlock
 from ext.clickhouse.text_block import TextBlock
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.readings import Readings, StageCounters
 from ext.telemetry.resolve import resolve_readings
@@ -46,7 +47,9 @@ class Resolver:
     readings by their own reason. So items in = items out + refused, always.
     """
 
-    def __init__(self, index: DeviceIndex, window: TimeWindow) -> None:
+    def __init__(self, index: DeviceIndex, window: TimeWindow, states: DeviceStates | None = None) -> None:
+        """`states`: told which devices are heard."""
+        self._states = states
         self.counters = StageCounters()
         self._index = index
         self._window = window
@@ -65,4 +68,5 @@ class Resolver:
             batch.texts,
             batch.quarantine,
             self.counters,
+            self._states,
         )

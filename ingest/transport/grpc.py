@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cityfleet.telemetry.v1 import downlink_pb2, telemetry_pb2
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.quota import Quota
@@ -55,8 +56,13 @@ class GrpcTransport:
         shares_port: bool = False,
         quota: Quota | None = None,
         services: Sequence[Service] = (),
+        states: DeviceStates | None = None,
     ) -> None:
-        """`services`: what else the server offers, by full name."""
+        """
+        Args:
+            services: what else the server offers, by full name.
+            states: told whose streams begin and end.
+        """
         self._settings = settings
         self._services = services
         self._index = index
@@ -64,7 +70,7 @@ class GrpcTransport:
         self._deliver = deliver
         self._internal_token = internal_token
         self._counters: Counter[str] = Counter()
-        self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters, quota)
+        self._publishing = PublishService(settings, gather_ms, index, gate, sink, self._counters, quota, states)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(shares_port)),

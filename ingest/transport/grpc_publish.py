@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from cityfleet.telemetry.v1 import telemetry_pb2
+from ext.telemetry.device_states import STREAM_ENDED, DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import AUTH_DECOMMISSIONED, AUTH_NOT_LOADED, DeviceIndex
 from ext.telemetry.quota import Quota
@@ -68,6 +69,7 @@ class PublishService:
         sink: Callable[[FrameChunk], None],
         counters: Counter[str],
         quota: Quota | None = None,
+        states: DeviceStates | None = None,
     ) -> None:
         self._settings = settings
         self._gather_s = gather_ms / 1000
@@ -76,6 +78,7 @@ class PublishService:
         self._sink = sink
         self._counters = counters
         self._quota = quota
+        self._states = states
         self._waiting_bytes = 0
         self._streams: dict[int, set[_Stream]] = {}
         self._open = 0
@@ -153,6 +156,8 @@ class PublishService:
         stream = _Stream(slot)
         stream.changed, stream.refusal = asyncio.Event(), None
         self._streams.setdefault(slot, set()).add(stream)
+        if self._states is not None:
+            self._states.open(slot)
         return stream
 
     def _forget(self, stream: _Stream) -> None:
@@ -161,6 +166,8 @@ class PublishService:
         if not of_device:
             del self._streams[stream.sender]
         self._open -= 1
+        if self._states is not None:
+            self._states.close(stream.sender, STREAM_ENDED)
         self._requests += stream.requests
 
     async def _read(self, context: Any, stream: _Stream) -> None:

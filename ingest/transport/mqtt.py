@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ext.mqtt.hub import EVERYBODY, Hub
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.frames import FrameChunk
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.quota import Quota
@@ -40,7 +41,10 @@ class MqttEndpoint:
         shares_ports: bool = False,
         quota: Quota | None = None,
         max_partial_bytes: int = 64_000_000,
+        states: DeviceStates | None = None,
     ) -> None:
+        """`states`: told who connects, and when and why it goes."""
+        self._states = states
         self._settings = settings
         self._gather_ms = gather_ms
         self._index = index
@@ -83,6 +87,7 @@ class MqttEndpoint:
             on_refused=_log_refused,
             quota=self._quota,
             max_partial_bytes=self._max_partial_bytes,
+            states=self._states,
         )
         if self.before_listening is not None:
             await self.before_listening(hub)

@@ -10,7 +10,10 @@ from tests.support.provision import Provisioner
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with running_platform(tmp_path_factory.mktemp("platform"), "ingest.mqtt.connect_timeout_s = 2.0\n") as started:
+    with running_platform(
+        tmp_path_factory.mktemp("platform"),
+        "ingest.mqtt.connect_timeout_s = 2.0\ningest.state.report_interval_s = 0.5\n",
+    ) as started:
         yield started
 
 

@@ -4,72 +4,16 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from cityfleet.registry.v1 import device_pb2
-from loadtest.platform import ROOT, Platform, write_config
-from runtime import runfile
+from loadtest.platform import Platform
 from tests.support import mqtt_packets as mq
 from tests.support.mqtt_client import RawClient
 from tests.support.provision import Provisioner
 from tests.support.registry import wait_until
-
-
-class Roles:
-    """Single roles on one data folder, started and ended one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data_dir = folder / "data"
-        self.data_dir.mkdir()
-        self.config = folder / "cityfleet.toml"
-        self.ports = write_config(self.config, self.data_dir)
-        self._log = (folder / "roles.log").open("wb")
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, role: str) -> None:
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("CITYFLEET_")}
-        self.running[role] = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", role, "--config", str(self.config)],
-            env={**environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}"},
-            stdout=self._log,
-            stderr=self._log,
-        )
-        for _ in wait_until(f"{role} listens", 60):
-            found = runfile.read(self.data_dir, role)
-            if found is not None and found.pid == self.running[role].pid:
-                return
-            assert self.running[role].poll() is None, f"{role} did not start"
-
-    def end(self, role: str, number: signal.Signals = signal.SIGTERM) -> None:
-        process = self.running.pop(role)
-        process.send_signal(number)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-    def ready(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['ingest_http']}/readyz", timeout=10) as answer:
-            return answer.read().decode()
-
-
-@contextmanager
-def roles_on(folder: Path) -> Iterator[Roles]:
-    roles = Roles(folder)
-    try:
-        yield roles
-    finally:
-        for role in list(roles.running):
-            roles.end(role)
-        roles._log.close()
+from tests.support.roles import Roles, roles_on
 
 
 def reading(second: int) -> bytes:
