@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from cli import context, device, group, import_, metric, operator_, quarantine, savedquery, site, store, type_, ward
+from cli import (
+    account,
+    context,
+    device,
+    group,
+    import_,
+    metric,
+    operator_,
+    quarantine,
+    savedquery,
+    site,
+    store,
+    type_,
+    ward,
+)
 from cli.apply import apply, diff
 from cli.backup import backup
 from cli.demo import demo
@@ -45,6 +59,7 @@ app.add_typer(site.app, name="site")
 app.add_typer(ward.app, name="ward")
 app.add_typer(group.app, name="group")
 app.add_typer(savedquery.app, name="savedquery")
+app.add_typer(account.app, name="account")
 app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
