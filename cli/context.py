@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from cli.completion import context_names
 from cli.contexts import Contexts, DeploymentContext, contexts_path, read_contexts, write_contexts
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show
@@ -13,7 +14,9 @@ from cli.output import OutputFormat, OutputOption, show
 app = typer.Typer(help="Contexts: which deployment the commands speak to.", no_args_is_help=True)
 COLUMNS = ("current", "context", "registry", "store_url", "token_file")
 
-NameArgument = Annotated[str, typer.Argument(metavar="CONTEXT", help="A name of your choice.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="CONTEXT", help="A name of your choice.", autocompletion=context_names)
+]
 
 
 @app.command("set")
@@ -22,16 +25,27 @@ def set_context(
     registry: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The registry.")] = None,
     token_file: Annotated[str | None, typer.Option(metavar="FILE", help="Holds your token and nothing else.")] = None,
     store_url: Annotated[str | None, typer.Option(metavar="URL", help="The store, for `cityfleet query`.")] = None,
+    store_user: Annotated[str | None, typer.Option(metavar="USER", help="Who asks there. Default: reader.")] = None,
+    store_password_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Holds his password and nothing else.")
+    ] = None,
 ) -> None:
     """Make a context or change what is named of it. The first one becomes the current one.
 
     Examples:
         cityfleet context set hanoi --registry registry.ioc.example:50051 --token-file ~/.hanoi-token
-        cityfleet context set lab --registry 127.0.0.1:50051 --store-url http://127.0.0.1:8123
+        cityfleet context set lab --registry 127.0.0.1:50051
+        cityfleet context set lab --store-url http://127.0.0.1:8123 --store-password-file ~/.lab-reader
     """
     path = contexts_path(os.environ)
     stored = read_contexts(path)
-    given = {"registry": registry, "token_file": token_file, "store_url": store_url}
+    given = {
+        "registry": registry,
+        "token_file": token_file,
+        "store_url": store_url,
+        "store_user": store_user,
+        "store_password_file": store_password_file,
+    }
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
         raise CommandError("nothing to set", ExitCode.USAGE, "name a field, as in --registry HOST:PORT")

@@ -18,6 +18,10 @@ class DeploymentContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     token_file: str = ""
     # http://HOST:PORT of the store, for `cityfleet query`.
     store_url: str = ""
+    # Who asks there; empty: `reader`.
+    store_user: str = ""
+    # A file that holds his password and nothing else.
+    store_password_file: str = ""
 
 
 class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -75,3 +79,14 @@ def chosen_context(environ: Mapping[str, str]) -> DeploymentContext | None:
             f"cityfleet context set {name} --registry HOST:PORT",
         )
     return stored.contexts[name]
+
+
+def read_secret(path: Path, what: str) -> str:
+    """The one line of a file that holds a secret. Raises: CommandError."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandError(f"cannot read the {what} in {path}: {exc}", ExitCode.PERMISSION) from exc
+    if not text or not text.isascii() or not text.isprintable():
+        raise CommandError(f"{path} holds no {what}: one line of printable characters", ExitCode.PERMISSION)
+    return text

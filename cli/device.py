@@ -7,6 +7,7 @@ import typer
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from cli import device_end, device_many
+from cli.completion import device_ids, site_ids, type_ids, ward_codes
 from cli.confirm import confirm
 from cli.device_many import IdsArgument, show_done
 from cli.device_rows import COLUMNS, WIDE, show_device, show_devices
@@ -36,10 +37,16 @@ from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="Devices: identity, place and token of every sensor and gateway.", no_args_is_help=True)
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.")]
-TypeOption = Annotated[str | None, typer.Option("--type", "-t", help="Device type.")]
-WardOption = Annotated[str | None, typer.Option("--ward", "-w", help="5-digit ward code, as in 00070.")]
-GatewayOption = Annotated[str | None, typer.Option("--gateway", "-g", help="Id of the gateway that speaks for it.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.", autocompletion=device_ids)
+]
+TypeOption = Annotated[str | None, typer.Option("--type", "-t", help="Device type.", autocompletion=type_ids)]
+WardOption = Annotated[
+    str | None, typer.Option("--ward", "-w", help="5-digit ward code, as in 00070.", autocompletion=ward_codes)
+]
+GatewayOption = Annotated[
+    str | None, typer.Option("--gateway", "-g", help="Id of the gateway that speaks for it.", autocompletion=device_ids)
+]
 SiteOption = Annotated[str | None, typer.Option("--site", help="Where it stands, in words.")]
 LatOption = Annotated[float | None, typer.Option("--lat", help="Latitude, WGS 84 degrees.")]
 LonOption = Annotated[float | None, typer.Option("--lon", help="Longitude, WGS 84 degrees.")]
@@ -49,7 +56,9 @@ ExternalOption = Annotated[
         "--external-id", "-x", help="What others call it: a DevEUI in lowercase, GROUP/EDGE/DEVICE of Sparkplug."
     ),
 ]
-SiteIdOption = Annotated[str | None, typer.Option("--site-id", help="Id of the site it is mounted at.")]
+SiteIdOption = Annotated[
+    str | None, typer.Option("--site-id", help="Id of the site it is mounted at.", autocompletion=site_ids)
+]
 HardwareOption = Annotated[str | None, typer.Option("--hardware", help="Hardware revision, one of its type's.")]
 # In the order of a device's fields that can be set by name.
 SETTABLE = (
@@ -69,7 +78,7 @@ SETTABLE = (
 @app.command()
 def create(
     device_id: IdArgument,
-    device_type: Annotated[str, typer.Option("--type", "-t", help="Device type.")],
+    device_type: Annotated[str, typer.Option("--type", "-t", help="Device type.", autocompletion=type_ids)],
     ward: WardOption = None,
     gateway: GatewayOption = None,
     site_id: SiteIdOption = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cityfleet.registry.v1 import device_pb2 as pb
+from cli.completion import device_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.operation_wait import wait_for
@@ -13,7 +14,9 @@ from cli.output import OutputFormat, show_one
 from cli.registry_client import CALL_S, RegistryClient
 
 OPERATION_COLUMNS = ("operation", "matching", "succeeded", "unchanged", "failed")
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The devices; or --filter.")]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="The devices; or --filter.", autocompletion=device_ids)
+]
 
 
 def ids_or_filter(device_ids: list[str] | None, filter_text: str) -> None:

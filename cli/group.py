@@ -7,6 +7,7 @@ import typer
 
 from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1 import group_pb2 as pb
+from cli.completion import device_ids, group_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, quoted, request_id_of
@@ -22,11 +23,15 @@ WIDE = ("create_time", "update_time", "etag")
 # What one request may name.
 CHUNK = 5000
 
-IdArgument = Annotated[str, typer.Argument(metavar="GROUP", help="Lowercase letters, digits and `-`.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="GROUP", help="Lowercase letters, digits and `-`.", autocompletion=group_ids)
+]
 DescriptionOption = Annotated[str | None, typer.Option("--description", help="What it is for.")]
 MembersArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DEVICE]...", help="The devices; `-` reads their ids from standard input."),
+    typer.Argument(
+        metavar="[DEVICE]...", help="The devices; `-` reads their ids from standard input.", autocompletion=device_ids
+    ),
 ]
 FilterOption = Annotated[str, typer.Option("--filter", metavar="FILTER", help="All devices that match now.")]
 
@@ -164,7 +169,7 @@ def remove(
 
 @app.command()
 def delete(
-    groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups.")],
+    groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups.", autocompletion=group_ids)],
     yes: YesOption = False,
     registry: RegistryOption = "",
     config: ConfigOption = None,

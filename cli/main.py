@@ -23,6 +23,7 @@ from cli import (
 )
 from cli.apply import apply, diff
 from cli.backup import backup
+from cli.completion import context_names
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.errors import exit_code_of
@@ -72,7 +73,11 @@ def root(
     context_name: Annotated[
         str,
         typer.Option(
-            "--context", metavar="NAME", envvar="CITYFLEET_CONTEXT", help="Deployment to speak to; see `context`."
+            "--context",
+            metavar="NAME",
+            envvar="CITYFLEET_CONTEXT",
+            help="Deployment to speak to; see `context`.",
+            autocompletion=context_names,
         ),
     ] = "",
 ) -> None:
@@ -84,7 +89,7 @@ def root(
 def main() -> None:
     """Console entry point. Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 permission, 5 partial failure."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="cityfleet", standalone_mode=True)
     except Exception as exc:
         sys.exit(exit_code_of(exc))
 

@@ -6,6 +6,7 @@ import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cityfleet.registry.v1 import metric_pb2 as pb
+from cli.completion import metric_ids
 from cli.options import DryRunOption, EtagOption, LimitOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
@@ -47,7 +48,7 @@ def create(
 
 @app.command()
 def get(
-    metric: Annotated[str, typer.Argument(help="Its name.")],
+    metric: Annotated[str, typer.Argument(help="Its name.", autocompletion=metric_ids)],
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -65,7 +66,7 @@ def get(
 
 @app.command()
 def update(
-    metric: Annotated[str, typer.Argument(help="Its name.")],
+    metric: Annotated[str, typer.Argument(help="Its name.", autocompletion=metric_ids)],
     description: Annotated[str, typer.Option("--description", help="What it is, in a sentence.")],
     etag: EtagOption = "",
     dry_run: DryRunOption = False,

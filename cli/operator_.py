@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cityfleet.registry.v1 import operator_pb2 as pb
+from cli.completion import operator_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import EtagOption, LimitOption, NameOption, YesOption
@@ -19,7 +20,9 @@ app = typer.Typer(
 )
 COLUMNS = ("operator", "state", "subscribe_filters", "publish_filters", "display_name")
 
-NameArgument = Annotated[str, typer.Argument(metavar="OPERATOR", help="Lowercase letters, digits and `-`.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="OPERATOR", help="Lowercase letters, digits and `-`.", autocompletion=operator_ids)
+]
 SubscribeOption = Annotated[
     list[str] | None, typer.Option("--subscribe", "-s", metavar="FILTER", help="MQTT filter; may be repeated.")
 ]
@@ -128,7 +131,9 @@ def update(
 
 @app.command()
 def delete(
-    operators: Annotated[list[str], typer.Argument(metavar="OPERATOR...", help="The accounts.")],
+    operators: Annotated[
+        list[str], typer.Argument(metavar="OPERATOR...", help="The accounts.", autocompletion=operator_ids)
+    ],
     yes: YesOption = False,
     registry: RegistryOption = "",
     config: ConfigOption = None,

@@ -1,9 +1,11 @@
 """`cityfleet query`: SQL to the store as the reader account, the answer as it comes."""
 
 import asyncio
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import aiohttp
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli.contexts import chosen_context, read_secret
 from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, load_settings
 from store.accounts import credentials
@@ -48,19 +51,18 @@ def query(
 ) -> None:
     """Ask the store a question in SQL, as the reader account.
 
-    The views are ioc.readings, ioc.readings_of(device_id = ...), ioc.readings_text, ioc.latest and ioc.devices.
+    The views are ioc.readings, ioc.readings_of(device_id = ...), ioc.readings_text, ioc.latest, ioc.devices, ioc.sites
+    and ioc.device_metrics. The store is the context's (`context set NAME --store-url URL`), else the one here.
     A FORMAT clause in the SQL wins over -o.
 
     Examples:
         cityfleet query "SELECT * FROM ioc.latest LIMIT 10"
         cityfleet query - -o csv < question.sql > answer.csv
     """
-    settings = load_settings(config, data)
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise CommandError("the SQL is empty", ExitCode.USAGE)
-    url = store_url(settings.store, settings.data_path)
-    login = credentials(settings.store, settings.data_path, "reader")
+    url, login = store_endpoint(config, data, os.environ)
     try:
         asyncio.run(_ask(url, login, text, output))
     except (aiohttp.ClientConnectionError, TimeoutError) as exc:
@@ -69,6 +71,19 @@ def query(
         ) from exc
     except BrokenPipeError:
         sys.stderr.close()  # `| head` has seen enough
+
+
+def store_endpoint(config: Path | None, data: Path | None, environ: Mapping[str, str]) -> tuple[str, tuple[str, str]]:
+    """URL of the store, and who asks there with which password: the context's, else as the settings say."""
+    context = None if config or data else chosen_context(environ)
+    settings = load_settings(config, data)
+    if context is None or not context.store_url:
+        return store_url(settings.store, settings.data_path), credentials(settings.store, settings.data_path, "reader")
+    user = context.store_user or settings.store.reader_user
+    if context.store_password_file:
+        return context.store_url, (user, read_secret(Path(context.store_password_file).expanduser(), "password"))
+    # Never the secret of a data folder: it is of another store than the context's.
+    return context.store_url, (user, settings.store.reader_password)
 
 
 async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat) -> None:

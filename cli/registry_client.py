@@ -17,8 +17,7 @@ from cityfleet.registry.v1.group_pb2_grpc import GroupServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
 from cityfleet.registry.v1.operator_pb2_grpc import OperatorServiceStub
 from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub, WardServiceStub
-from cli.contexts import chosen_context
-from cli.errors import CommandError, ExitCode
+from cli.contexts import chosen_context, read_secret
 from cli.settings import load_settings
 from runtime import runfile
 from runtime.bearer import bearer_channel
@@ -88,20 +87,10 @@ def endpoint(address: str, config: Path | None, data: Path | None, environ: Mapp
         target = address or _running_address(settings.data_path)
         target = target or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
     if token_file or (context is not None and context.token_file):
-        return target, _token(Path(token_file or (context.token_file if context else "")).expanduser())
+        return target, read_secret(Path(token_file or (context.token_file if context else "")).expanduser(), "token")
     return target, existing_secret(folder, ADMIN_SECRET) if folder is not None else ""
 
 
 def _running_address(data_path: Path) -> str:
     running = runfile.read(data_path, "registry")
     return running.addresses.get("grpc", "") if running is not None else ""
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"cannot read the token in {path}: {exc}", ExitCode.PERMISSION) from exc
-    if not token or not token.isascii() or not token.isprintable():
-        raise CommandError(f"{path} holds no token: one line of printable characters", ExitCode.PERMISSION)
-    return token

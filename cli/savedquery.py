@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cityfleet.registry.v1 import group_pb2 as pb
+from cli.completion import query_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, request_id_of
@@ -18,7 +19,9 @@ app = typer.Typer(help='Saved queries: a filter with a name; in another filter i
 COLUMNS = ("saved_query_id", "display_name", "filter")
 WIDE = ("create_time", "update_time", "etag")
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.", autocompletion=query_ids)
+]
 
 
 @app.command()
@@ -114,7 +117,7 @@ def update(
 
 @app.command()
 def delete(
-    queries: Annotated[list[str], typer.Argument(metavar="ID...", help="The saved queries.")],
+    queries: Annotated[list[str], typer.Argument(metavar="ID...", help="The saved queries.", autocompletion=query_ids)],
     yes: YesOption = False,
     registry: RegistryOption = "",
     config: ConfigOption = None,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cityfleet.registry.v1 import site_pb2 as pb
+from cli.completion import site_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import (
@@ -30,8 +31,10 @@ app = typer.Typer(help="Sites: base stations, poles, bridges with their place an
 COLUMNS = ("site_id", "kind", "display_name", "ward_code", "latitude", "longitude", "device_count", "labels")
 WIDE = ("is_ward_derived", "update_time", "delete_time", "etag")
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.")]
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="The sites.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="Lowercase letters, digits and `-`.", autocompletion=site_ids)
+]
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="The sites.", autocompletion=site_ids)]
 KindOption = Annotated[
     str | None, typer.Option("--kind", "-k", help="bts, pole, bridge, building, river, road or other.")
 ]

@@ -7,6 +7,7 @@ import typer
 
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2
+from cli.completion import type_ids
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_document
@@ -74,7 +75,7 @@ def apply(
 
 @app.command()
 def get(
-    device_type: Annotated[str, typer.Argument(help="Its name, or with its version: NAME@3.")],
+    device_type: Annotated[str, typer.Argument(help="Its name, or with its version: NAME@3.", autocompletion=type_ids)],
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -97,7 +98,7 @@ def get(
 
 @app.command()
 def revisions(
-    device_type: Annotated[str, typer.Argument(help="Its name.")],
+    device_type: Annotated[str, typer.Argument(help="Its name.", autocompletion=type_ids)],
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
@@ -125,7 +126,7 @@ def revisions(
 
 @app.command()
 def delete(
-    device_type: Annotated[str, typer.Argument(help="Its name.")],
+    device_type: Annotated[str, typer.Argument(help="Its name.", autocompletion=type_ids)],
     etag: EtagOption = "",
     registry: RegistryOption = "",
     config: ConfigOption = None,

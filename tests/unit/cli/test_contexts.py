@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cli.contexts import contexts_path
 from cli.errors import CommandError
 from cli.main import app
+from cli.query import store_endpoint
 from cli.registry_client import endpoint
 
 
@@ -90,3 +91,22 @@ def test_a_token_file_that_holds_no_token_is_refused(home: Path, text: str) -> N
     (home / "token").write_text(text)
     with pytest.raises(CommandError, match="token"):
         endpoint("127.0.0.1:1", None, None, os.environ | {"CITYFLEET_TOKEN_FILE": str(home / "token")})
+
+
+def test_a_query_goes_to_the_store_of_the_context(home: Path) -> None:
+    password = home / "password"
+    password.write_text("of-the-reader\n")
+    cf("context", "set", "lab", "--store-url", "http://127.0.0.1:2", "--store-password-file", str(password))
+    assert store_endpoint(None, None, os.environ) == ("http://127.0.0.1:2", ("reader", "of-the-reader"))
+    cf("context", "set", "lab", "--store-user", "ann")
+    assert store_endpoint(None, None, os.environ)[1][0] == "ann"
+    assert store_endpoint(None, home / "data", os.environ)[0] != "http://127.0.0.1:2"
+    password.write_text("")
+    with pytest.raises(CommandError, match="holds no password"):
+        store_endpoint(None, None, os.environ)
+
+
+def test_a_context_without_a_password_does_not_send_the_one_of_a_data_folder(home: Path) -> None:
+    cf("context", "set", "lab", "--store-url", "http://127.0.0.1:2")
+    assert store_endpoint(None, None, os.environ) == ("http://127.0.0.1:2", ("reader", ""))
+    assert not (home / "cityfleet-data").exists()
