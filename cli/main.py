@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from cli import context, device, group, import_, metric, operator_, quarantine, savedquery, site, store, type_, ward
+from cli import (
+    context,
+    device,
+    export,
+    group,
+    import_,
+    metric,
+    operation,
+    operator_,
+    quarantine,
+    savedquery,
+    site,
+    store,
+    type_,
+    ward,
+)
 from cli.apply import apply, diff
 from cli.backup import backup
 from cli.demo import demo
@@ -48,6 +63,8 @@ app.add_typer(savedquery.app, name="savedquery")
 app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
+app.add_typer(export.app, name="export")
+app.add_typer(operation.app, name="operation")
 app.add_typer(quarantine.app, name="quarantine")
 app.command(hidden=True)(demo)
 
