@@ -26,6 +26,8 @@ TEXTS = (
 PLACE = ("latitude", "longitude")
 COLUMNS = ("device_id", *TEXTS, *PLACE, "token", "labels")
 LABEL_PREFIX = "labels."
+# What an export says of ward and place that are not the device's own; here: then they are not the row's word either.
+DERIVED = ("is_ward_derived", "is_place_derived")
 # What an export says besides: it can be imported as it is.
 READ_ONLY = frozenset(
     {
@@ -33,7 +35,6 @@ READ_ONLY = frozenset(
         "state",
         "create_time",
         "update_time",
-        "is_ward_derived",
         "connectivity",
         "health",
         "health_reasons",
@@ -41,8 +42,10 @@ READ_ONLY = frozenset(
         "etag",
         "delete_time",
         "purge_time",
+        *DERIVED,
     }
 )
+REPORTED_PREFIX = "reported."
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 
@@ -81,6 +84,8 @@ class _Line(msgspec.Struct, frozen=True):
     longitude: float | None = None
     labels: dict[str, str] = {}
     token: str = ""
+    is_ward_derived: bool = False
+    is_place_derived: bool = False
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
@@ -230,7 +235,12 @@ class _CsvRow:
         self._labels = [
             (name.removeprefix(LABEL_PREFIX), at) for at, name in enumerate(head) if name.startswith(LABEL_PREFIX)
         ]
-        self._fields = tuple(name for name in head if name not in ("device_id", "token") and name not in READ_ONLY)
+        self._derived = [(name, head.index(name)) for name in DERIVED if name in head]
+        self._fields = tuple(
+            name
+            for name in head
+            if name not in ("device_id", "token") and name not in READ_ONLY and not name.startswith(REPORTED_PREFIX)
+        )
 
     def row(self, row: int, cells: list[str]) -> FileRow | RowError:
         if len(cells) != len(self._head):
@@ -248,6 +258,9 @@ class _CsvRow:
                     device[name] = float(text)
                 except ValueError:
                     return RowError(row, device_id, name, "NOT_A_NUMBER", f"`{text}` is not a number, as in 21.0287")
+        for name, at in self._derived:
+            if cells[at].strip() == "true":
+                device[name] = True
         labels = {key: text for key, at in self._labels if (text := cells[at].strip())}
         if self._labels_at >= 0 and (text := cells[self._labels_at].strip()):
             try:
@@ -268,7 +281,8 @@ def _head(line: str) -> list[str]:
         raise CommandError(f"the head is not CSV: {exc}", ExitCode.USAGE) from exc
     for name in head:
         is_label = name.startswith(LABEL_PREFIX) and len(name) > len(LABEL_PREFIX)
-        if name not in COLUMNS and name not in READ_ONLY and not is_label:
+        is_read_only = name in READ_ONLY or name.startswith(REPORTED_PREFIX)
+        if name not in COLUMNS and not is_read_only and not is_label:
             raise CommandError(
                 f"unknown column `{name}`", ExitCode.USAGE, f"columns are {', '.join(COLUMNS)} and {LABEL_PREFIX}KEY"
             )
@@ -293,7 +307,7 @@ def _ndjson_row(row: int, line: str, is_utf8: bool) -> FileRow | RowError:
     if unknown := names - set(COLUMNS) - READ_ONLY:
         return RowError(row, found.device_id, "", "FIELD_INVALID", f"unknown field `{min(unknown)}`")
     device: dict[str, Any] = {"name": f"devices/{found.device_id}"}
-    for name in (*TEXTS, "labels"):
+    for name in (*TEXTS, "labels", *DERIVED):
         if value := getattr(found, name):
             device[name] = value
     for name in PLACE:

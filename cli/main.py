@@ -10,9 +10,11 @@ from cli import (
     account,
     context,
     device,
+    export,
     group,
     import_,
     metric,
+    operation,
     operator_,
     quarantine,
     savedquery,
@@ -64,6 +66,8 @@ app.add_typer(account.app, name="account")
 app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
+app.add_typer(export.app, name="export")
+app.add_typer(operation.app, name="operation")
 app.add_typer(quarantine.app, name="quarantine")
 app.command(hidden=True)(demo)
 

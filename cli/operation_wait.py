@@ -16,30 +16,50 @@ from cli.registry_client import RegistryClient
 
 # Longest single call; the server ends its wait before that.
 POLL_S = 2.0
+# A registry that is being restarted is waited for.
+ATTEMPTS = 30
 FAILURES_SHOWN = 20
+# Of an operation, as columns.
+NUMBERS = ("total", "processed", "succeeded", "unchanged", "failed")
 
 
-def wait_for(client: RegistryClient, operation: Any, timeout_s: float) -> pb.BulkMetadata:
-    """Wait until it ends and return what it did.
+def operation_name(given: str) -> str:
+    """With `operations/` or without."""
+    return given if given.startswith("operations/") else f"operations/{given}"
 
-    Ctrl-C and a time-out leave it running. Raises: CommandError (PARTIAL if some failed, ERROR if it ended otherwise).
+
+def wait_for(client: RegistryClient, operation: Any, timeout_s: float) -> Any:
+    """Wait until it ends, over restarts of the registry too, and return it as it is then.
+
+    Ctrl-C and a time-out leave it running. Raises: CommandError then.
     """
     end = time.monotonic() + timeout_s if timeout_s else None
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("devices", total=None)
+        attempts = 0
         try:
             while not operation.done:
-                if end is not None and time.monotonic() >= end:
+                left = POLL_S if end is None else min(POLL_S, end - time.monotonic())
+                if left <= 0:
                     raise _left_running(operation.name, f"not done after {timeout_s:g} s")
-                wait = operations_pb2.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=int(POLL_S)))
-                operation = client.operations.WaitOperation(wait, timeout=POLL_S + 30)
+                wait = operations_pb2.WaitOperationRequest(name=operation.name)
+                wait.timeout.CopyFrom(Duration(nanos=int(left * 1e9) % 10**9, seconds=int(left)))
+                try:
+                    operation = client.operations.WaitOperation(wait, timeout=POLL_S + 30)
+                except grpc.RpcError as exc:
+                    attempts += 1
+                    if exc.code() is not grpc.StatusCode.UNAVAILABLE or attempts > ATTEMPTS:
+                        raise
+                    time.sleep(min(left, 1.0))
+                    continue
+                attempts = 0
                 metadata = metadata_of(operation)
                 progress.update(task, total=metadata.total or None, completed=metadata.processed)
         except KeyboardInterrupt:
             raise _left_running(operation.name, "no longer waited for") from None
-    return _outcome(operation)
+    return operation
 
 
 def metadata_of(operation: Any) -> pb.BulkMetadata:
@@ -48,26 +68,46 @@ def metadata_of(operation: Any) -> pb.BulkMetadata:
     return metadata
 
 
-def _left_running(name: str, why: str) -> CommandError:
-    remedy = f"cityfleet operation get {name} | wait | cancel"
-    return CommandError(f"{name}: {why}; it goes on", ExitCode.ERROR, remedy)
-
-
-def _outcome(operation: Any) -> pb.BulkMetadata:
-    metadata = metadata_of(operation)
-    for failure in metadata.failures[:FAILURES_SHOWN]:
-        print(f"  {failure.name or f'row {failure.row}'}: {failure.status.message}", file=sys.stderr)
+def status_text(operation: Any) -> str:
+    if not operation.done:
+        return "cancelling" if metadata_of(operation).is_cancel_requested else "running"
     if operation.HasField("error"):
-        code = grpc_code_name(operation.error.code)
+        return _code_name(operation.error.code).lower()
+    return "done"
+
+
+def say_failures(operation: Any) -> None:
+    """The first of them, on standard error."""
+    failures = metadata_of(operation).failures
+    for failure in failures[:FAILURES_SHOWN]:
+        print(f"  {failure.name or f'row {failure.row}'}: {failure.status.message}", file=sys.stderr)
+    if len(failures) > FAILURES_SHOWN:
+        print(f"  ... `cityfleet operation get {_short(operation.name)} -o json` has more of them", file=sys.stderr)
+
+
+def fail_if_failed(operation: Any) -> None:
+    """Raises: CommandError: PARTIAL if it could not change some, ERROR if it ended before it was done."""
+    say_failures(operation)
+    if operation.HasField("error"):
+        code = _code_name(operation.error.code)
         raise CommandError(f"{operation.name}: {operation.error.message} [{code}]", ExitCode.ERROR)
+    metadata = metadata_of(operation)
     if metadata.failed:
         raise CommandError(
             f"{metadata.failed} of {metadata.processed} failed",
             ExitCode.PARTIAL,
-            f"cityfleet operation get {operation.name}",
+            f"mend what they say, then repeat it; cityfleet operation get {_short(operation.name)}",
         )
-    return metadata
 
 
-def grpc_code_name(number: int) -> str:
+def _left_running(name: str, why: str) -> CommandError:
+    remedy = f"cityfleet operation wait {_short(name)}, or cancel"
+    return CommandError(f"{name}: {why}; it goes on", ExitCode.ERROR, remedy)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("operations/")
+
+
+def _code_name(number: int) -> str:
     return next((code.name for code in grpc.StatusCode if code.value[0] == number), str(number))

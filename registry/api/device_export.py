@@ -1,14 +1,17 @@
 """ExportDevices: all devices that match, in the order of their ids, as fast as the client takes them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry.api.call import Call
 from registry.api.device_message import shown
 from registry.db import sequence
 from registry.devices.exporting import count_for_export, export_page
+from registry.state.described import Described
 
 CHUNK = 1000
+# Of a message: clients take 4 MiB without being told to.
+MAX_BYTES = 2 << 20
 
 
 async def serve(request: pb.ExportDevicesRequest, call: Call) -> AsyncIterator[pb.ExportDevicesResponse]:
@@ -28,6 +31,19 @@ async def serve(request: pb.ExportDevicesRequest, call: Call) -> AsyncIterator[p
         if not found:
             return
         after_id = found[-1].device.spec.device_id
-        yield pb.ExportDevicesResponse(devices=[shown(one) for one in found])
+        for part in _parts(found):
+            yield part
         if len(found) < CHUNK:
             return
+
+
+def _parts(found: Sequence[Described]) -> Iterator[pb.ExportDevicesResponse]:
+    part, size = pb.ExportDevicesResponse(), 0
+    for one in found:
+        device = shown(one)
+        size += device.ByteSize()
+        if part.devices and size > MAX_BYTES:
+            yield part
+            part, size = pb.ExportDevicesResponse(), device.ByteSize()
+        part.devices.append(device)
+    yield part

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cityfleet.registry.v1.device_pb2 import BulkUpdateDevicesRequest
+from registry.api.bulk import WORKS
 from registry.db import operations as db
 from registry.db.engine import Database, sqlite_url
+from registry.devices import bulk
+from registry.devices.fleet import Change
+from registry.devices.model import DeviceSpec
 from registry.errors import InvalidError, NotFoundError, PreconditionError, Violation
 from registry.operations import rules
 from registry.operations.model import Failure, Operation, Step
@@ -170,5 +175,22 @@ def test_the_newest_come_first(tmp_path):
             assert [operation.operation_num for operation in page] == [3, 2]
             rest = await database.read(db.list_operations, 2, 2, is_done=False, actor="accounts/an")
             assert [operation.operation_num for operation in rest] == [1]
+
+    asyncio.run(run())
+
+
+def test_what_an_account_began_ends_with_the_account(tmp_path):
+    method = "cityfleet.registry.v1.DeviceService/BulkUpdateDevices"
+    message = BulkUpdateDevicesRequest(filter="*", device={"site": "x"}).SerializeToString()
+    asked = bulk.Asked("accounts/gone", "", method, "", message, "*", False)
+    change = bulk.Update(Change(DeviceSpec("", "", site="x"), frozenset({"site"})))
+
+    async def run() -> None:
+        async with opened(tmp_path) as database:
+            begun = await database.write(bulk.begin, asked, change)
+            async with running(Runner(database, WORKS)) as runner:
+                done = await runner.wait(begun.operation_id, 20)
+            assert done.ending is not None
+            assert (done.ending.error, done.ending.reason) == ("PermissionDeniedError", "ACCOUNT_GONE")
 
     asyncio.run(run())
