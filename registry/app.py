@@ -37,6 +37,7 @@ from registry import metrics
 from registry.access.authenticate import Authenticator
 from registry.access.first import FILE, plant_admin
 from registry.api.access import AccessServicer
+from registry.api.audit import AuditServicer
 from registry.api.bulk import WORKS
 from registry.api.call import Frame
 from registry.api.device import DeviceServicer
@@ -47,9 +48,14 @@ from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
 from registry.api.operations import OperationsServicer
 from registry.api.operator import OperatorServicer
+from registry.api.replay import KEPT_MS
 from registry.api.site import SiteServicer
 from registry.api.ward import WardServicer
+from registry.audit.event import Origin
+from registry.audit.log import recorded
+from registry.audit.verify import remove_before
 from registry.db import devices as db_devices
+from registry.db import request_ids, sequence
 from registry.db.engine import Database, sqlite_url
 from registry.devices import lifecycle
 from registry.devices.catalogue import plant_starter_catalogue
@@ -84,6 +90,7 @@ _SERVICES = tuple(
         (site_pb2, "SiteService"),
         (site_pb2, "WardService"),
         (access_pb2, "AccessService"),
+        (access_pb2, "AuditService"),
     )
 )
 SERVICES = tuple(service.full_name for service in _SERVICES)
@@ -129,10 +136,11 @@ async def run(
 
 
 async def _plant_admin(database: Database, data_dir: Path) -> None:
-    if not await database.write(plant_admin, secret(data_dir, FILE)):
+    origin = Origin("internal", "first-administrator")
+    if not await database.write(recorded, origin, plant_admin, secret(data_dir, FILE)):
         new = renew_secret(data_dir, FILE)
         log.warning("registry_admin_token_renewed", reason="the one before was revoked")
-        await database.write(plant_admin, new)
+        await database.write(recorded, origin, plant_admin, new)
 
 
 async def _serve(
@@ -155,6 +163,7 @@ async def _serve(
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
     site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
     site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)
+    access_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(), server)
     device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(DeviceIndexServicer(database), server)
     device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(DeviceStateServicer(database), server)
     access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(), server)
@@ -184,7 +193,7 @@ async def _serve(
         keepers = [
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
-            tasks.create_task(_purge(database), name="purge"),
+            tasks.create_task(_purge(database, settings.audit_days), name="purge"),
             tasks.create_task(database.listen(), name="listen"),
             tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
@@ -212,13 +221,18 @@ async def _keep_gauges(database: Database) -> None:
         await asyncio.sleep(GAUGE_PERIOD_S)
 
 
-async def _purge(database: Database) -> None:
+async def _purge(database: Database, audit_days: int) -> None:
     """Remove what was deleted long enough ago, some at a time, so that no write waits long."""
+    origin = Origin("internal", "purge")
     while True:
         try:
-            while await database.write(lifecycle.purge_due):
+            while await database.write(recorded, origin, lifecycle.purge_due):
                 await asyncio.sleep(0)
-            while await database.write(sites.purge_due):
+            while await database.write(recorded, origin, sites.purge_due):
+                await asyncio.sleep(0)
+            while await database.write(request_ids.forget_before, sequence.now_ms() - KEPT_MS):
+                await asyncio.sleep(0)
+            while audit_days and await database.write(remove_before, sequence.now_ms() - audit_days * 86_400_000):
                 await asyncio.sleep(0)
         except DBAPIError as exc:
             log.warning("purge_failed", error=str(exc.orig))

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from registry.access.caller import Grant, Role
 from registry.access.model import NEVER_MS, AccessToken, AccountSpec
+from registry.audit.record import changed
 from registry.db import accounts as db
 from registry.db import sequence
 from registry.devices.tokens import digest
@@ -26,7 +27,9 @@ def plant_admin(connection: Connection, token: str) -> bool:
     if db.find_account(connection, ADMIN) is None:
         spec = AccountSpec(ADMIN, display_name="Administrator", grants=(Grant(Role.ADMIN),))
         db.insert_account(connection, spec, now_ms)
+        changed(f"accounts/{ADMIN}", None, {"display_name": spec.display_name, "grants": [{"role": "admin"}]})
     token_id = f"data-folder-{random.token_hex(4)}"
     made = AccessToken(token_id, ADMIN, "of the registry's data folder", now_ms, NEVER_MS, None)
     db.insert_token(connection, made, digest(token))
+    changed(f"accounts/{ADMIN}/tokens/{token_id}", None, made)
     return True

@@ -48,10 +48,10 @@ async def _begin(
     request: pb.BulkUpdateDevicesRequest | pb.BulkDeleteDevicesRequest, what: What, call: Call, runner: Runner
 ) -> lro.Operation:
     asked = Asked(
-        call.caller.actor,
-        call.peer,
-        call.method,
-        call.request_id,
+        call.origin.actor,
+        call.origin.peer,
+        call.origin.method,
+        call.origin.request_id,
         request.SerializeToString(),
         request.filter,
         request.validate_only,

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -27,8 +27,12 @@ from registry.access.authenticate import Authenticator
 from registry.access.caller import Caller, Scope, acting_within
 from registry.access.rules import admitted, rule_of
 from registry.access.within import check_named
+from registry.api.peer import peer_of
+from registry.api.refusals import Refusals
+from registry.api.replay import Replay
 from registry.api.status import abort, code_of
-from registry.audit.record import noting
+from registry.audit.event import Origin
+from registry.audit.log import recorded
 from registry.db.engine import Database
 from registry.errors import StoppingError, UnauthenticatedError
 
@@ -51,25 +55,25 @@ class Call:
         caller: who.
         role: that he needs for this request, and has.
         method: `cityfleet.registry.v1.SiteService/GetSite`.
-        peer: the caller's address.
+        request: what he asks; None: a stream.
         scope: which devices and sites he may see or touch with this method; for lists, watches and exports.
-        request_id: as he gave it; empty: none.
+        origin: the caller, the method, from where and with which request id, as the audit log has it.
         context: gRPC's own.
     """
 
     def __init__(
-        self, database: Database, caller: Caller, method: str, context: Any, request: Message | None = None
+        self, database: Database, caller: Caller, origin: Origin, context: Any, request: Message | None = None
     ) -> None:
         """Args: request: None: a stream of them. Raises: PermissionDeniedError."""
-        rule = rule_of(method)
+        rule = rule_of(origin.method)
         self.caller = caller
+        self.origin = origin
+        self.method = origin.method
+        self.request = request
         self.role = rule.role_for(request)
-        self.method = method
-        self.scope: Scope = admitted(caller, method, rule, self.role)
+        self.scope: Scope = admitted(caller, origin.method, rule, self.role)
         self._named = rule.named_in(request)
         self.context = context
-        self.peer: str = context.peer() if context is not None else ""
-        self.request_id: str = getattr(request, "request_id", "")
         self.is_dry_run: bool = getattr(request, "validate_only", False)
         self.bell = database.bell
         self._database = database
@@ -96,9 +100,17 @@ class Call:
         With `validate_only` everything is rolled back; with a `request_id` that was answered before, `work` does not
         run and the answer is that one.
         """
+        replay = self._replay()
 
         def run(connection: Connection) -> Answer:
-            return answer(work(connection, *args, **kwargs))
+            if replay is None:
+                return answer(work(connection, *args, **kwargs))
+            before: Answer | None = replay.answer(connection)
+            if before is not None:
+                return before
+            made = answer(work(connection, *args, **kwargs))
+            replay.keep(connection, made)
+            return made
 
         return await self._in_transaction(run, is_dry_run=self.is_dry_run)
 
@@ -112,9 +124,9 @@ class Call:
 
     async def _in_transaction(self, work: Callable[[Connection], R], *, is_dry_run: bool) -> R:
         def run(connection: Connection) -> R:
-            with acting_within(self.scope), noting():
+            with acting_within(self.scope):
                 check_named(connection, self._named)
-                result = work(connection)
+                result = recorded(connection, self.origin, work)
                 if is_dry_run:
                     raise _DryRunDone(result)
                 return result
@@ -123,6 +135,13 @@ class Call:
             return await self._database.write(run)
         except _DryRunDone as done:
             return cast(R, done.result)
+
+    def _replay(self) -> Replay | None:
+        """Raises: InvalidError."""
+        if self.request is None or self.is_dry_run or not getattr(self.request, "request_id", ""):
+            return None
+        given = dict(self.context.invocation_metadata() or ()).get("authorization", "")
+        return Replay(self.origin, self.request, str(given))
 
 
 class _DryRunDone(Exception, Generic[R]):
@@ -145,6 +164,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._database = database
         self._authenticator = authenticator
         self._recheck_s = recheck_s
+        self._refusals = Refusals(database)
 
     async def intercept_service(
         self,
@@ -175,11 +195,14 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def answer(request: Any, context: Any) -> Any:
             started = time.monotonic()
             code = grpc.StatusCode.OK
+            message = request if isinstance(request, Message) else None
+            origin: Origin | None = None
             try:
-                return await function(request, await self._call(method, request, context))
+                caller, origin = await self._caller(method, message, context)
+                return await function(request, Call(self._database, caller, origin, context, message))
             except Exception as exc:
                 code = code_of(exc)
-                await abort(context, exc)
+                await self._refused(context, exc, origin, message)
             finally:
                 metrics.requests.labels(name, code.name).inc()
                 metrics.request_seconds.labels(name).observe(time.monotonic() - started)
@@ -193,14 +216,17 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
             code = grpc.StatusCode.OK
+            message = request if isinstance(request, Message) else None
+            origin: Origin | None = None
             try:
-                call = await self._call(method, request, context)
+                caller, origin = await self._caller(method, message, context)
+                call = Call(self._database, caller, origin, context, message)
                 async with self._ended_with_its_rights(call):
                     async for response in function(request, call):
                         yield response
             except Exception as exc:
                 code = code_of(exc)
-                await abort(context, exc)
+                await self._refused(context, exc, origin, message)
             finally:
                 metrics.requests.labels(name, code.name).inc()
 
@@ -239,7 +265,14 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         finally:
             watcher.cancel()
 
-    async def _call(self, method: str, request: Any, context: Any) -> Call:
+    async def _caller(self, method: str, request: Message | None, context: Any) -> tuple[Caller, Origin]:
+        """Raises: UnauthenticatedError."""
         caller = await self._authenticator.caller(context.invocation_metadata() or ())
-        message = request if isinstance(request, Message) else None
-        return Call(self._database, caller, method, context, message)
+        request_id = getattr(request, "request_id", "").lower()
+        return caller, Origin(caller.actor, method, peer_of(context), request_id)
+
+    async def _refused(self, context: Any, exc: Exception, origin: Origin | None, request: Message | None) -> NoReturn:
+        """Args: origin: None: nobody knows who it was."""
+        if origin is not None:
+            await self._refusals.note(origin, request, exc)
+        await abort(context, exc)

@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from sqlalchemy import Connection
+
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
 from registry.api.call import Call
 from registry.api.device_message import spec_of
+from registry.audit.record import changed, noting
 from registry.devices.importing import DryRun, Mode, Result, Row, import_rows, mask_of
 from registry.errors import InvalidError, Violation
 
@@ -30,11 +33,24 @@ async def serve(
         if len(request.rows) > MAX_ROWS:
             text = f"at most {MAX_ROWS} rows a request, not {len(request.rows)}; send more requests"
             raise InvalidError([Violation("rows", "TOO_MANY_ROWS", text)])
-        run = call.write if mode.dry_run is None else call.read
-        results = await run(import_rows, _rows(request), mode)
+        rows = _rows(request)
+        if mode.dry_run is None:
+            results = await call.write(_imported, rows, mode)
+        else:
+            results = await call.read(import_rows, rows, mode)
         for outcome, count in Counter(result.outcome for result in results).items():
             metrics.import_rows.labels(f"dry_run_{outcome}" if mode.dry_run else outcome).inc(count)
         yield pb.ImportDevicesResponse(results=[_result(result) for result in results])
+
+
+def _imported(connection: Connection, rows: list[Row], mode: Mode) -> list[Result]:
+    """Notes one change for the request, in the place of one for each row."""
+    with noting():
+        results = import_rows(connection, rows, mode)
+    counts: Counter[str] = Counter(result.outcome for result in results)
+    if counts["created"] or counts["updated"]:
+        changed("devices", None, {**counts, "first_row": rows[0].row, "last_row": rows[-1].row})
+    return results
 
 
 def _rows(request: pb.ImportDevicesRequest) -> list[Row]:

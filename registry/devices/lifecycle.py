@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from registry.audit.record import changed
 from registry.db import devices as db
 from registry.db import lifecycle as db_lifecycle
 from registry.db import sequence
@@ -79,6 +80,8 @@ def purge_due(connection: Connection) -> int:
     now_ms = sequence.now_ms()
     due = db_lifecycle.due_for_purge(connection, now_ms, PURGED_AT_ONCE)
     db_lifecycle.purge_devices(connection, due, now_ms)
+    if due:
+        changed("devices", None, {"purged": len(due)})
     return len(due)
 
 

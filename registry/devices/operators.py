@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
+from registry.audit.record import changed
 from registry.db import operators as db
 from registry.db import sequence
 from registry.devices import tokens
@@ -52,6 +53,7 @@ def create_operator(connection: Connection, spec: OperatorSpec, token: str) -> C
         raise AlreadyExistsError(text, metadata={"operator": spec.operator_id})
     made = "" if token else tokens.new_token()
     db.insert_operator(connection, spec, tokens.digest(token or made), sequence.now_ms())
+    changed(f"operators/{spec.operator_id}", None, spec)
     return Created(get_operator(connection, spec.operator_id), made)
 
 
@@ -74,13 +76,15 @@ def update_operator(connection: Connection, given: OperatorSpec, fields: frozens
     if found := check_operator(spec):
         raise InvalidError(found)
     db.update_operator(connection, spec, sequence.now_ms())
+    changed(f"operators/{spec.operator_id}", operator.spec, spec)
     return get_operator(connection, given.operator_id)
 
 
 def delete_operator(connection: Connection, operator_id: str) -> None:
     """Raises: NotFoundError."""
-    get_operator(connection, operator_id)
+    operator = get_operator(connection, operator_id)
     db.delete_operator(connection, operator_id, sequence.now_ms())
+    changed(f"operators/{operator_id}", operator.spec, None)
 
 
 def rotate_token(connection: Connection, operator_id: str, token: str) -> Created:
@@ -90,6 +94,7 @@ def rotate_token(connection: Connection, operator_id: str, token: str) -> Create
     get_operator(connection, operator_id)
     made = "" if token else tokens.new_token()
     db.replace_token(connection, operator_id, tokens.digest(token or made), sequence.now_ms())
+    changed(f"operators/{operator_id}", {}, {"token": "rotated"})
     return Created(get_operator(connection, operator_id), made)
 
 

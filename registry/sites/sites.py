@@ -131,7 +131,10 @@ def undelete_site(connection: Connection, site_id: str) -> Site:
 
 def purge_due(connection: Connection) -> int:
     """Remove some of the deleted sites whose time is over; returns how many: call again until it is 0."""
-    return db.purge_sites(connection, sequence.now_ms(), PURGED_AT_ONCE)
+    count = db.purge_sites(connection, sequence.now_ms(), PURGED_AT_ONCE)
+    if count:
+        changed("sites", None, {"purged": count})
+    return count
 
 
 def _noted(connection: Connection, site_id: str, before: Site | None) -> Site:

@@ -31,14 +31,16 @@ def load_boundaries(connection: Connection, geojson: bytes, code_property: str, 
     """
     shapes = read_boundaries(geojson, code_property or DEFAULT_PROPERTY)
     db.replace_boundaries(connection, shapes, source, sequence.now_ms())
-    changed("wards", None, {"boundaries": len(shapes), "source": source})
     missing = tuple(sorted(wards().keys() - {code for code, _ in shapes}))
-    if not reassign:
-        return Loaded(len(shapes), missing)
-    # Not by way of ward_map, which would remember them even if this transaction is rolled back.
-    boundaries = WardMap(0, shapes)
-    sites, moved = _move_sites(connection, boundaries)
-    return Loaded(len(shapes), missing, moved, follow_wards(connection, sites, boundaries))
+    loaded = Loaded(len(shapes), missing)
+    if reassign:
+        # Not by way of ward_map, which would remember them even if this transaction is rolled back.
+        boundaries = WardMap(0, shapes)
+        sites, moved = _move_sites(connection, boundaries)
+        loaded = Loaded(len(shapes), missing, moved, follow_wards(connection, sites, boundaries))
+    counts = {"sites_moved": loaded.sites_moved, "devices_moved": loaded.devices_moved}
+    changed("wards", None, {"boundaries": len(shapes), "source": source, **counts})
+    return loaded
 
 
 def _move_sites(connection: Connection, boundaries: WardMap) -> tuple[dict[int, Site], int]:
