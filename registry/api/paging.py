@@ -37,8 +37,12 @@ class Page(msgspec.Struct, frozen=True):
     bound: bytes
 
     def after_of(self, kinds: Sequence[type]) -> Key | None:
-        """`after`, for a list whose keys have values of these kinds. Raises: InvalidError if it is of another shape."""
-        if self.after is None or ([type(value) for value in self.after] == list(kinds) and all(map(_fits, self.after))):
+        """`after`, for a list whose keys have values of these kinds, or for their beginnings: what begins with them is
+        over. Raises: InvalidError if it is of another shape."""
+        if self.after is None:
+            return None
+        kinds = kinds[: len(self.after)]
+        if kinds and [type(value) for value in self.after] == list(kinds) and all(map(_fits, self.after)):
             return self.after
         raise unusable_token()
 

@@ -1,10 +1,9 @@
-"""Lists of devices: any filter, any order, page by page."""
+"""Where the fields of a device are found, for filters and orders, and how many devices match."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, String, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Select, String, func, literal, select
 
 from registry.db import liveness
 from registry.db.conditions import (
@@ -19,7 +18,6 @@ from registry.db.conditions import (
     by_code_point,
     clause_of,
 )
-from registry.db.keyset import SortKey, behind
 from registry.db.near import near
 from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
 from registry.devices.model import State
@@ -29,40 +27,6 @@ from registry.filter.order import OrderKey
 
 _STATES = {"active": State.ACTIVE, "decommissioned": State.DECOMMISSIONED, "deleted": State.DELETED}
 _gateway = devices.alias("gateway_of")
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A device of a page, and its key in the list's order."""
-
-    device_num: int
-    key: tuple[int | str, ...]
-
-
-def find_page(
-    connection: Connection,
-    condition: Condition,
-    order: Sequence[OrderKey],
-    after: tuple[int | str, ...] | None,
-    limit: int,
-    now_ms: int,
-) -> list[Found]:
-    """Up to `limit` devices that match.
-
-    Args:
-        order: devices with equal keys come in the order of their numbers; empty: all in the order of their numbers.
-        after: key of the device after which to begin; None: from the beginning.
-        now_ms: what connectivity and health are judged by, UTC milliseconds.
-    """
-    view = View(connection, now_ms)
-    keys = [SortKey(view.sort_column(key), key.descending) for key in order]
-    if not any(key.field.name == "device_num" for key in order):
-        # Backwards if all else is, so that one index serves the whole.
-        keys.append(SortKey(devices.c.device_num, bool(keys) and all(key.descending for key in keys)))
-    query = view.select([devices.c.device_num, *(key.column for key in keys)], condition, order)
-    if after is not None:
-        query = query.where(behind(keys, after))
-    rows = connection.execute(query.order_by(*(key.ordered() for key in keys)).limit(limit))
-    return [Found(row[0], tuple(row[1:])) for row in rows]
 
 
 def count(connection: Connection, condition: Condition, now_ms: int) -> int:
@@ -79,12 +43,21 @@ class View:
         self._connectivity, self._health = liveness.connectivity(now_ms), liveness.health(now_ms)
         self._bindings = self._all_bindings()
 
-    def select(self, columns: list[Any], condition: Condition, order: Sequence[OrderKey] = ()) -> Select[Any]:
-        """Devices that match, with what the columns of `order` come from."""
+    def select(
+        self,
+        columns: list[Any],
+        condition: Condition,
+        order: Sequence[OrderKey] = (),
+        begin: FromClause | None = None,
+    ) -> Select[Any]:
+        """Devices that match, with what the columns of `order` come from.
+
+        Args: begin: the only ones to look at, each once, as `device_num`.
+        """
         tested = [test for test in tests_of(condition) if not isinstance(test, Call)]
         names = {test.field.name for test in tested} | {key.field.name for key in order}
         ordered = {key.field.name for key in order}
-        source: Any = devices
+        source: Any = devices if begin is None else begin.join(devices, devices.c.device_num == begin.c.device_num)
         if names & {"connectivity", "health"} or "device_type" in ordered:
             source = source.join(device_types, device_types.c.type_num == devices.c.type_num)
         if any(name.startswith("reported.") or name in ("connectivity", "health") for name in names):

@@ -18,7 +18,9 @@ class SortKey(msgspec.Struct, frozen=True):
 
 
 def behind(keys: Sequence[SortKey], after: Sequence[int | str]) -> ColumnElement[bool]:
-    """Rows that come after the row with the key `after`, which has one value for each of `keys`."""
+    """Rows that come after the row with the key `after`, which has one value for each of `keys`; of a shorter one,
+    after all rows whose keys begin with it."""
+    keys = keys[: len(after)]
     values = [literal(value, String() if isinstance(value, str) else BigInteger()) for value in after]
     if len({key.descending for key in keys}) == 1:
         # As one comparison of rows both databases read it straight off an index of those columns.

@@ -6,7 +6,7 @@ Of rows of devices, with device_types and (outer, by JOINED) device_state joined
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, or_
+from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, or_, select
 
 from registry.db.schema import device_state, device_types, devices
 from registry.state.model import (
@@ -46,3 +46,16 @@ def health(now_ms: int) -> ColumnElement[Any]:
         (_reading >= now_ms - GRACE_MS - _interval_s * SILENT_MS_PER_S, Health.DEGRADED.value),
         else_=Health.BAD.value,
     )
+
+
+def offline_before_ms(connection: Connection, now_ms: int) -> int:
+    """Every device that is offline was last seen before this; many that are not, too."""
+    interval_s = case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S)
+    shortest_s = connection.execute(select(func.min(interval_s))).scalar() or DEFAULT_INTERVAL_S
+    return now_ms - GRACE_MS - int(shortest_s) * LATE_MS_PER_S
+
+
+def bad_before_ms(connection: Connection, now_ms: int) -> int:
+    """Every device whose health is bad read something last before this; many others, too."""
+    shortest_s = connection.execute(select(func.min(_interval_s)).where(_interval_s > 0)).scalar() or 0
+    return now_ms - GRACE_MS - int(shortest_s) * SILENT_MS_PER_S

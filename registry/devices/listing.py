@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection
 
-from registry.db import device_count, device_list
+from registry.db import device_count, device_pages
 from registry.db import devices as db
 from registry.devices.selection import selected
 from registry.filter.order import OrderKey
@@ -13,7 +13,7 @@ from registry.state.described import Described, describe
 
 
 class DevicePage(msgspec.Struct, frozen=True):
-    """`last_key`: where the next page begins; None: this was the last."""
+    """`last_key`: where the next page begins, also if this one is short or empty; None: this was the last."""
 
     devices: list[Described]
     last_key: tuple[int | str, ...] | None
@@ -40,12 +40,11 @@ def list_devices(
 ) -> DevicePage:
     """Raises: InvalidError."""
     condition = selected(connection, filter_text, now_ms, show_deleted=show_deleted)
-    found = device_list.find_page(connection, condition, order, after, limit + 1, now_ms)
-    last_key = found[limit - 1].key if len(found) > limit else None
-    nums = [row.device_num for row in found[:limit]]
+    page = device_pages.find_page(connection, condition, order, after, limit, now_ms)
+    nums = [row.device_num for row in page.found]
     by_num = db.devices_by_num(connection, nums)
     in_order = [by_num[num] for num in nums]
-    return DevicePage(describe(connection, in_order, now_ms, with_documents=with_documents), last_key)
+    return DevicePage(describe(connection, in_order, now_ms, with_documents=with_documents), page.end)
 
 
 def count_devices(

@@ -48,7 +48,9 @@ def order_of(text: str, resource: Resource) -> tuple[OrderKey, ...]:
     keys = [_key(part, resource) for part in given]
     if len({(key.field.name, key.key) for key in keys}) < len(keys):
         _fail("ORDER_SYNTAX", "a field is named twice")
-    return tuple(keys)
+    # No two devices have the same number.
+    numbered = [at for at, key in enumerate(keys, 1) if key.field.name == "device_num"]
+    return tuple(keys[: numbered[0]] if numbered else keys)
 
 
 def key_kinds(order: Sequence[OrderKey]) -> list[type]:

@@ -1,0 +1,320 @@
+"""Pages of devices in bounded time, whatever the filter, the order and the number of devices.
+
+An index that narrows the filter down to some thousands gives them all, to be sieved and sorted. Else the devices are
+read in the order asked for, off an index, and sieved stretch by stretch until the page is full or its time is over:
+then it is short, or empty, and the next one goes on where it ended.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+from sqlalchemy import Connection, FromClause, and_, text
+
+from registry.db.conditions import Clause
+from registry.db.device_lanes import (
+    WALKABLE,
+    Key,
+    Lane,
+    Walk,
+    lane_of,
+    lane_walk,
+    last_number,
+    next_value,
+    source_walk,
+    stretch_between,
+)
+from registry.db.device_list import View
+from registry.db.device_sources import ALL, Counted, Source, smallest
+from registry.db.keyset import SortKey, behind
+from registry.db.schema import devices
+from registry.errors import InvalidError, Violation
+from registry.filter.condition import All, Condition, Relation, Test
+from registry.filter.fields import DEVICES, Type
+from registry.filter.order import OrderKey
+
+# Of the search; what it found is still to be read and sent.
+_SEARCH_S = 0.025
+# Sorted at once in the order of numbers, and in any other.
+_FEW = 300
+_SORTED = 10_000
+# Devices looked at between two looks at the clock.
+_LEAST, _MOST = 200, 50_000
+# Rows whose values are taken together when a list is ordered by several fields.
+_TOGETHER = 400
+
+# Here every part of a query is small, or stops at its limit; read whole, and joined by a hash, a table is never the
+# quicker way, but the planner thinks so as long as it does not know the tables yet.
+_BY_INDEX = text(
+    "SELECT "
+    + ", ".join(
+        f"set_config('{name}', 'off', true)"
+        for name in ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
+    )
+    + ", set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A device of a page, and its key in the list's order."""
+
+    device_num: int
+    key: Key
+
+
+class Part(msgspec.Struct, frozen=True):
+    """`end`: where to go on, None: there is no more. A key that is shorter than the order stands for all that begin
+    with it."""
+
+    found: list[Found]
+    end: Key | None
+
+
+def find_page(
+    connection: Connection,
+    condition: Condition,
+    order: Sequence[OrderKey],
+    after: Key | None,
+    limit: int,
+    now_ms: int,
+) -> Part:
+    """Up to `limit` devices that match; fewer, or none, do not mean that it is the end.
+
+    Args:
+        order: devices with equal keys come in the order of their numbers; empty: all in the order of their numbers.
+        after: `end` of the page before; None: from the beginning.
+        now_ms: what connectivity and health are judged by, UTC milliseconds.
+    Raises: InvalidError if the order has no index and the filter finds too many to sort.
+    """
+    whole = tuple(order)
+    if not whole or whole[-1].field.name != "device_num":
+        # Backwards if all else is, so that one index serves the whole.
+        is_backwards = bool(order) and all(key.descending for key in order)
+        whole += (OrderKey(DEVICES.fields["device_num"], "", is_backwards),)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_BY_INDEX)
+    search = _Search(connection, now_ms, time.monotonic() + _SEARCH_S)
+    part = search.run(condition, whole, after, limit + 1)
+    if len(part.found) > limit:
+        return Part(part.found[:limit], part.found[limit - 1].key)
+    return part
+
+
+class _Search:
+    """Orders here always end with the number of the device."""
+
+    def __init__(self, connection: Connection, now_ms: int, deadline_s: float) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self._deadline_s = deadline_s
+        self._view = View(connection, now_ms)
+        self._last_number = last_number(connection)
+
+    def run(self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int) -> Part:
+        by_number = len(order) == 1
+        small = smallest(self._connection, condition, self._now_ms, _FEW, _SORTED + 1)
+        if small is None and self._last_number <= _SORTED:
+            small = Counted(ALL, self._last_number)
+        if small is not None:
+            # Numbers alone are sorted off the index at once; for any other order the devices must be read before.
+            if small.count <= (_FEW if by_number else _SORTED):
+                return self._sorted(condition, order, after, wanted, small.source)
+            if by_number and (small.source.is_ordered or small.count <= _SORTED):
+                walk = source_walk(self._connection, small.source, descending=order[0].descending)
+                return self._walked(walk, condition, order, after, wanted)
+        if by_number:
+            return self._by_number(condition, order, after, wanted)
+        lane = lane_of(order[0], self._connection.dialect.name)
+        if lane is None:
+            raise _too_many(order[0])
+        if lane.number is not None and len(order) == 2 and order[0].descending == order[1].descending:
+            return self._by_lane(lane, condition, order, after, wanted)
+        return self._by_groups(lane, condition, order, after, wanted)
+
+    def _sorted(
+        self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int, source: Source
+    ) -> Part:
+        query = source.query if source.is_ordered else source.query.distinct()
+        found = self._matching(condition, order, after, wanted, query.limit(_SORTED).subquery("few"))
+        return Part(found, found[-1].key if len(found) == wanted else None)
+
+    def _walked(
+        self, walk: Walk, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int
+    ) -> Part:
+        def stretch(after: Key | None, size: int, wanted: int) -> Part:
+            found = self._matching(condition, order, None, wanted, walk.stretch(after, size))
+            if len(found) == wanted:
+                return Part(found, found[-1].key)
+            return Part(found, walk.end(after, size))
+
+        return self._by_stretches(stretch, after, wanted)
+
+    def _by_number(self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int) -> Part:
+        """Ranges of numbers, which have few gaps."""
+        last, descending, number = self._last_number, order[0].descending, devices.c.device_num
+
+        def stretch(after: Key | None, size: int, wanted: int) -> Part:
+            if descending:
+                upper = last + 1 if after is None else min(int(after[0]), last + 1)
+                lower, end = upper - size, upper - size
+                within = and_(number < upper, number >= lower)
+                is_over = lower <= 1
+            else:
+                lower = 0 if after is None else max(int(after[0]), 0)
+                end = lower + size
+                within = and_(number > lower, number <= end)
+                is_over = end >= last
+            found = self._matching(condition, order, None, wanted, within=within)
+            if len(found) == wanted:
+                return Part(found, found[-1].key)
+            return Part(found, None if is_over else (end,))
+
+        return self._by_stretches(stretch, after, wanted)
+
+    def _by_lane(
+        self, lane: Lane, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int
+    ) -> Part:
+        """By one field and the number, as an index has them; devices without a value before or behind."""
+        walk = lane_walk(self._connection, lane, descending=order[0].descending)
+        value = lane.absent_value
+        is_absent = after is not None and lane.absent is not None and after[0] == value
+        part = Part([], None)
+        if order[0].descending and not is_absent:
+            part = self._walked(walk, condition, order, after, wanted)
+        if part.end is None and lane.absent is not None and (after is None or is_absent or order[0].descending):
+            rest = self._group(lane, condition, order, value, after if is_absent else None, wanted - len(part.found))
+            part = Part(part.found + rest.found, rest.end)
+        if part.end is None and not order[0].descending:
+            rest = self._walked(walk, condition, order, None if is_absent else after, wanted - len(part.found))
+            part = Part(part.found + rest.found, rest.end)
+        return part
+
+    def _by_groups(
+        self, lane: Lane, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int
+    ) -> Part:
+        """One value of the first field after the other, and by the rest of the order within each."""
+        found: list[Found] = []
+        position = None
+        if after is not None:
+            position = after[0]
+        if after is not None and len(after) > 1:
+            part = self._group(lane, condition, order, after[0], after, wanted)
+            found = part.found
+            if part.end is not None or self._is_late():
+                return Part(found, part.end or (after[0],))
+        while (value := self._next(lane, order[0], position)) is not None:
+            part, position = self._next_group(lane, condition, order, position, value, wanted - len(found))
+            found += part.found
+            if part.end is not None or self._is_late():
+                return Part(found, part.end or (position,))
+        return Part(found, None)
+
+    def _next_group(
+        self,
+        lane: Lane,
+        condition: Condition,
+        order: tuple[OrderKey, ...],
+        position: int | str | None,
+        value: int | str,
+        wanted: int,
+    ) -> tuple[Part, int | str]:
+        """The devices with `value`, or those with several values if they are few; and the last of these values."""
+        key = order[0]
+        if lane.number is not None and (lane.absent is None or value != lane.absent_value):
+            known = None if lane.absent is not None and position == lane.absent_value else position
+            end = next_value(self._connection, lane, key, known, _TOGETHER)
+            if end != value:
+                found = self._matching(condition, order, None, wanted, stretch_between(lane, key, value, end))
+                last = next_value(
+                    self._connection, lane, msgspec.structs.replace(key, descending=not key.descending), end
+                )
+                assert last is not None
+                return Part(found, found[-1].key if len(found) == wanted else None), last
+        return self._group(lane, condition, order, value, None, wanted), value
+
+    def _group(
+        self,
+        lane: Lane,
+        condition: Condition,
+        order: tuple[OrderKey, ...],
+        value: int | str,
+        after: Key | None,
+        wanted: int,
+    ) -> Part:
+        """The devices that have `value` in the first field."""
+        if after is not None and len(after) == 1:
+            return Part([], None)
+        equal = _equal(lane, order[0], value)
+        if equal is None:
+            return Part([], None)
+        part = self.run(All((condition, equal)), order[1:], after[1:] if after else None, wanted)
+        found = [Found(each.device_num, (value, *each.key)) for each in part.found]
+        return Part(found, None if part.end is None else (value, *part.end))
+
+    def _next(self, lane: Lane, key: OrderKey, position: int | str | None) -> int | str | None:
+        """The value behind `position`, None: the first. What is absent is the smallest."""
+        if lane.absent is None:
+            return next_value(self._connection, lane, key, position)
+        if position is None and not key.descending:
+            return lane.absent_value
+        if position == lane.absent_value:
+            return None if key.descending else next_value(self._connection, lane, key, None)
+        found = next_value(self._connection, lane, key, position)
+        return lane.absent_value if found is None and key.descending else found
+
+    def _by_stretches(self, stretch: Callable[[Key | None, int, int], Part], after: Key | None, wanted: int) -> Part:
+        """Args: stretch: looks at so many devices behind a key for so many matches."""
+        found: list[Found] = []
+        size = max(2 * wanted, _LEAST)
+        while True:
+            started_s = time.monotonic()
+            part = stretch(after, size, wanted - len(found))
+            found += part.found
+            after = part.end
+            left_s = self._deadline_s - time.monotonic()
+            if after is None or len(found) == wanted or left_s <= 0:
+                return Part(found, after)
+            took_s = time.monotonic() - started_s
+            size = max(_LEAST, min(size * 8, _MOST, int(size * left_s / took_s)))
+
+    def _matching(
+        self,
+        condition: Condition,
+        order: tuple[OrderKey, ...],
+        after: Key | None,
+        wanted: int,
+        begin: FromClause | None = None,
+        *,
+        within: Clause | None = None,
+    ) -> list[Found]:
+        """Args: begin: numbers of the only devices that are looked at, each once, as `device_num`."""
+        keys = [SortKey(self._view.sort_column(key), key.descending) for key in order]
+        columns = [devices.c.device_num, *(key.column for key in keys)]
+        query = self._view.select(columns, condition, order, begin)
+        if within is not None:
+            query = query.where(within)
+        if after is not None:
+            query = query.where(behind(keys, after))
+        rows = self._connection.execute(query.order_by(*(key.ordered() for key in keys)).limit(wanted))
+        return [Found(row[0], tuple(row[1:])) for row in rows]
+
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._deadline_s
+
+
+def _equal(lane: Lane, key: OrderKey, value: int | str) -> Condition | None:
+    """That the field has the value; None: it never has."""
+    if lane.absent is not None and value == lane.absent_value:
+        return lane.absent
+    if key.field.type is Type.ENUM:
+        words = key.field.values
+        return Test(key.field, "", Relation.EQUAL, words[int(value) - 1]) if 0 < int(value) <= len(words) else None
+    return Test(key.field, key.key, Relation.EQUAL, value)
+
+
+def _too_many(key: OrderKey) -> InvalidError:
+    says = (
+        f"more than {_SORTED} devices may match, too many to sort by {key.field.name}; narrow the filter, by a ward, a "
+        f"site, a gateway, a label or a group, or order first by one of {', '.join(WALKABLE)}"
+    )
+    return InvalidError([Violation("order_by", "ORDER_NEEDS_FILTER", says)])

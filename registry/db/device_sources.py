@@ -1,0 +1,207 @@
+"""Sets of devices that an index gives, and that hold every device a condition is for: where a search begins."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union_all
+
+from registry.db import liveness
+from registry.db.conditions import Clause, by_code_point, text_clause
+from registry.db.conditions import Point as PointBinding
+from registry.db.near import near
+from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
+from registry.devices.model import State
+from registry.filter import condition as tree
+from registry.filter.condition import Call, Condition, Relation, Test, conjuncts
+from registry.filter.fields import STATES
+
+# Sets that are counted to find the smallest.
+_MAX_TRIED = 4
+# Parts of an `OR` that are put together.
+_MAX_PARTS = 60
+_LAST_CHARACTER = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+_gateway = devices.alias("gateway_sought")
+_near = near(devices)
+# Each with its rank: how many devices have usually the same.
+_TEXTS: dict[str, tuple[int, ColumnElement[Any]]] = {
+    "device_id": (0, devices.c.device_id),
+    "external_id": (0, devices.c.external_id),
+    "display_name": (4, devices.c.display_name),
+    "ward_code": (5, devices.c.ward_code),
+    "reported.firmware_version": (7, device_state.c.firmware_version),
+}
+_POINTS: dict[str, ColumnElement[Any]] = {
+    "device_num": devices.c.device_num,
+    "create_time": devices.c.create_time_ms,
+    "update_time": devices.c.update_time_ms,
+    "reported.last_seen_time": device_state.c.last_seen_ms,
+    "reported.last_reading_time": device_state.c.last_reading_ms,
+}
+# (rank, number, the other table's number, its id)
+_REFERENCES: dict[str, tuple[int, ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]] = {
+    "gateway": (2, devices.c.gateway_num, _gateway.c.device_num, _gateway.c.device_id),
+    "site_id": (2, devices.c.site_num, sites.c.site_num, sites.c.site_id),
+    "device_type": (8, devices.c.type_num, device_types.c.type_num, device_types.c.type_id),
+}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Numbers of devices, some perhaps twice, some perhaps of devices that are gone.
+
+    Attributes:
+        rank: the lower, the fewer they usually are.
+        number: the column of `query`.
+        is_ordered: an index gives them in the order of their numbers.
+    """
+
+    rank: int
+    number: ColumnElement[Any]
+    query: Select[Any]
+    is_ordered: bool = False
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """`count` is how many there are, or what was counted up to."""
+
+    source: Source
+    count: int
+
+
+ALL = Source(10, devices.c.device_num, select(devices.c.device_num), is_ordered=True)
+
+
+def smallest(connection: Connection, condition: Condition, now_ms: int, few: int, limit: int) -> Counted | None:
+    """The smallest set that holds all devices of the condition; None: no index gives one.
+
+    Args:
+        few: no smaller set is looked for than one of so many.
+        limit: counted up to.
+    """
+    finder = _Finder(connection, now_ms)
+    found = [source for part in conjuncts(condition) if (source := finder.source(part))]
+    best: Counted | None = None
+    for source in sorted(found, key=lambda each: each.rank)[:_MAX_TRIED]:
+        part = source.query.limit(limit).subquery()
+        counted = Counted(source, connection.execute(select(func.count()).select_from(part)).scalar_one())
+        if best is None or counted.count < best.count:
+            best = counted
+        if best.count <= few:
+            break
+    return best
+
+
+class _Finder:
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._dialect = connection.dialect.name
+        self._now_ms = now_ms
+
+    def source(self, condition: Condition) -> Source | None:
+        match condition:
+            case tree.All(parts):
+                found = [source for part in parts if (source := self.source(part))]
+                return min(found, key=lambda each: each.rank, default=None)
+            case tree.Any(parts) if 0 < len(parts) <= _MAX_PARTS:
+                return self._united([self.source(part) for part in parts])
+            case Call("in_group", (group_id,), False):
+                group = select(groups.c.group_num).where(groups.c.group_id == group_id).scalar_subquery()
+                return _source(1, group_members.c.device_num, group_members.c.group_num == group, is_ordered=True)
+            case Call("near", arguments, False):
+                return _source(3, devices.c.device_num, _near(*arguments))
+            case Test(negated=False) if condition.relation is not Relation.PRESENT:
+                return self._of_test(condition)
+        return None
+
+    def _united(self, parts: list[Source | None]) -> Source | None:
+        sources = [part for part in parts if part is not None]
+        if len(sources) < len(parts) or len(sources) == 1:
+            return parts[0] if len(parts) == 1 else None
+        united = union_all(*(source.query for source in sources)).subquery()
+        number = united.c.device_num
+        return Source(max(source.rank for source in sources), number, select(number))
+
+    def _of_test(self, test: Test) -> Source | None:
+        name, is_equal = test.field.name, test.relation is Relation.EQUAL
+        if name in _TEXTS:
+            return self._of_text(test, *_TEXTS[name])
+        if name in _REFERENCES:
+            return self._of_reference(test, *_REFERENCES[name])
+        if name in _POINTS:
+            column = _POINTS[name]
+            clause = PointBinding(column).clause(test, self._dialect)
+            return _source(0 if is_equal else 6, _number_beside(column), clause, is_ordered=is_equal)
+        match name, test.value:
+            case "labels", _:
+                return self._of_label(test)
+            case "state", str(word):
+                return _source(9, devices.c.device_num, devices.c.state == _state(word), is_ordered=True)
+            case "connectivity", "offline":
+                before_ms = liveness.offline_before_ms(self._connection, self._now_ms)
+                return _source(6, device_state.c.device_num, device_state.c.last_seen_ms < before_ms)
+            case "health", "bad":
+                before_ms = liveness.bad_before_ms(self._connection, self._now_ms)
+                return _source(6, device_state.c.device_num, device_state.c.last_reading_ms < before_ms)
+        return None
+
+    def _of_text(self, test: Test, rank: int, column: ColumnElement[Any]) -> Source | None:
+        if test.relation is Relation.EQUAL:
+            if not test.value and (column.table is not devices or column.nullable):
+                return None  # what is empty there is NULL, or has no row
+            return _source(rank, _number_beside(column), column == test.value, is_ordered=True)
+        clauses = list(self._range(column, test))
+        return _source(rank + 1, _number_beside(column), and_(*clauses)) if clauses else None
+
+    def _of_reference(
+        self, test: Test, rank: int, column: ColumnElement[Any], number: ColumnElement[Any], name: ColumnElement[Any]
+    ) -> Source | None:
+        own = devices.c.device_num
+        if test.relation is Relation.EQUAL:
+            meant = select(number).where(name == test.value).scalar_subquery()
+            return _source(rank, own, column == (meant if test.value else 0), is_ordered=True)
+        clauses = list(self._range(name, test))
+        return _source(rank + 1, own, column.in_(select(number).where(*clauses))) if clauses else None
+
+    def _of_label(self, test: Test) -> Source | None:
+        has_key = device_labels.c.key == test.key
+        if test.relation is Relation.EQUAL:
+            clause = and_(has_key, device_labels.c.value == test.value)
+            return _source(3, device_labels.c.device_num, clause, is_ordered=True)
+        clauses = list(self._range(device_labels.c.value, test))
+        return _source(4, device_labels.c.device_num, and_(has_key, *clauses)) if clauses else None
+
+    def _range(self, column: ColumnElement[Any], test: Test) -> Iterator[Clause]:
+        """Of texts that the empty one is not among. Nothing: an index is of no help."""
+        text = by_code_point(column, self._dialect)
+        match test.relation, test.value:
+            case (Relation.GREATER, str(wanted)) | (Relation.GREATER_EQUAL, str(wanted)) if wanted:
+                yield text_clause(column, test.relation, wanted, self._dialect)
+            case Relation.MATCHES, (str(prefix), *_) if prefix:
+                yield text >= prefix
+                if end := _behind_prefix(prefix):
+                    yield text < end
+
+
+def _source(rank: int, number: ColumnElement[Any], clause: Clause, *, is_ordered: bool = False) -> Source:
+    return Source(rank, number, select(number.label("device_num")).where(clause), is_ordered)
+
+
+def _number_beside(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    found: ColumnElement[Any] = column.table.c.device_num
+    return found
+
+
+def _state(word: str) -> State:
+    return State(STATES.index(word) + 1)
+
+
+def _behind_prefix(prefix: str) -> str:
+    """The first text that comes behind all that begin with `prefix`; empty: nothing does."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < _LAST_CHARACTER:
+            following = last + 1
+            return prefix[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)
+        prefix = prefix[:-1]
+    return ""
