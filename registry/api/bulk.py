@@ -10,6 +10,7 @@ from registry.api.call import Call
 from registry.api.device_message import spec_of
 from registry.api.masks import masked
 from registry.api.operations import message
+from registry.audit.log import recorded
 from registry.devices import bulk, fleet
 from registry.devices.bulk import Action, Asked, End, Update, What
 from registry.errors import InvalidError, Violation
@@ -47,16 +48,8 @@ async def end_devices(request: pb.BulkDeleteDevicesRequest, call: Call, runner: 
 async def _begin(
     request: pb.BulkUpdateDevicesRequest | pb.BulkDeleteDevicesRequest, what: What, call: Call, runner: Runner
 ) -> lro.Operation:
-    asked = Asked(
-        call.origin.actor,
-        call.origin.peer,
-        call.origin.method,
-        call.origin.request_id,
-        request.SerializeToString(),
-        request.filter,
-        request.validate_only,
-        request.expected_count,
-    )
+    serialized = request.SerializeToString()
+    asked = Asked(call.origin, serialized, request.filter, request.validate_only, request.expected_count)
     if request.validate_only:
         # The operation is real; what it does is rolled back, chunk by chunk.
         begun = message(await call.write(bulk.begin, asked, what))
@@ -67,13 +60,13 @@ async def _begin(
 
 
 def _work(kind: type[pb.BulkUpdateDevicesRequest | pb.BulkDeleteDevicesRequest]) -> Work:
-    """Chunk by chunk, with the rights that its account has by then."""
+    """Chunk by chunk, with the rights that its account has by then; for the audit as the call that began it."""
 
     def work(connection: Connection, operation: Operation) -> Step:
         order = bulk.order_of(operation)
         message = kind.FromString(order.asked.message)
         with acting_within(scope_now(connection, operation.actor, operation.method, message)):
-            return bulk.do_chunk(connection, operation, order)
+            return recorded(connection, order.asked.origin, bulk.do_chunk, operation, order)
 
     return work
 

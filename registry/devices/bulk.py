@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 from sqlalchemy import Connection
 
+from registry.audit.event import Origin
 from registry.audit.record import changed
 from registry.db import device_list, sequence
 from registry.db import devices as db
@@ -63,15 +64,12 @@ What: TypeAlias = Update | End
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request as it came: who, from where, by which method; `message` is the serialized request.
+    """A request as it came; `message`: serialized.
 
     `expected_count`: how many must match; 0: any number.
     """
 
-    actor: str
-    peer: str
-    method: str
-    request_id: str
+    origin: Origin
     message: bytes
     filter_text: str
     is_dry_run: bool
@@ -116,7 +114,7 @@ def begin(connection: Connection, asked: Asked, what: What) -> Operation:
     request = msgspec.msgpack.encode(order)
     verb = what.action.value if isinstance(what, End) else "update"
     prefix = "dry-run" if asked.is_dry_run else "bulk"
-    operation = rules.begin(connection, f"{prefix}-{verb}", asked.method, asked.actor, request, matching)
+    operation = rules.begin(connection, f"{prefix}-{verb}", asked.origin.method, asked.origin.actor, request, matching)
     if not asked.is_dry_run:
         changed(f"operations/{operation.operation_id}", None, {"filter": asked.filter_text, "matching": matching})
     return operation

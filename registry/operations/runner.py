@@ -16,8 +16,6 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from registry.audit.event import Origin
-from registry.audit.log import recorded
 from registry.db import operations as db
 from registry.db import sequence
 from registry.db.engine import Database
@@ -117,13 +115,12 @@ class Runner:
 
     async def _work(self, operation: Operation) -> None:
         log.info("operation_taken", operation=operation.operation_id, position=operation.position)
-        origin = Origin(operation.actor, operation.method)
         ending: Ending | None = None
         is_over = False
         while not is_over:
             try:
                 if ending is None:
-                    is_over = await self._database.write(recorded, origin, self._chunk, operation.operation_id)
+                    is_over = await self._database.write(self._chunk, operation.operation_id)
                 else:
                     await self._database.write(self._end, operation.operation_id, ending)
                     is_over = True

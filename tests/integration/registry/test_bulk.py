@@ -1,6 +1,8 @@
 """Changes by filter through gRPC, on both databases: what they do, whom they leave alone, and what a crash leaves."""
 
 import itertools
+import json
+import uuid
 
 import pytest
 from google.longrunning import operations_pb2 as lro
@@ -8,7 +10,9 @@ from google.longrunning.operations_pb2_grpc import OperationsStub
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
+from cityfleet.registry.v1 import access_pb2
 from cityfleet.registry.v1 import device_pb2 as pb
+from cityfleet.registry.v1.access_pb2_grpc import AuditServiceStub
 from tests.support.registry import running_registry, wait_until
 from tests.support.status import fails
 
@@ -225,3 +229,24 @@ def test_a_cancelled_one_stops_where_it_is(stubs, operations, prefix):
     assert matching(stubs, f"site = {prefix}") == metadata.succeeded < 3000
     listed = operations.ListOperations(lro.ListOperationsRequest(name="operations", page_size=1)).operations
     assert [operation.name for operation in listed] == [begun.name]
+
+
+def test_a_request_repeated_begins_nothing_and_the_audit_has_who_asked(stubs, operations, prefix):
+    fill(stubs, prefix, 3)
+    request = update(f"labels.set = {prefix}", "labels.season", device={"labels": {"season": "wet"}}, expected_count=3)
+    request.request_id = str(uuid.uuid4())
+    begun = stubs.devices.BulkUpdateDevices(request)
+    ended(operations, begun)
+    request_again = update(request.filter, "site", device={"site": "x"}, request_id=request.request_id)
+    assert stubs.devices.BulkUpdateDevices(request).name == begun.name
+    with fails(StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED"):
+        stubs.devices.BulkUpdateDevices(request_again)
+    listed = access_pb2.ListAuditEventsRequest(filter=f'resource = "{begun.name}"', order_by="event_time")
+    asked, done = AuditServiceStub(stubs.channel).ListAuditEvents(listed).audit_events
+    for event in (asked, done):
+        assert (event.actor, event.request_id) == ("accounts/admin", request.request_id)
+        assert event.method.endswith("/BulkUpdateDevices")
+        assert event.peer
+    assert json.loads(asked.after) == {"filter": request.filter, "matching": 3}
+    told = json.loads(done.after)
+    assert told == {"devices": [f"{prefix}-{at}" for at in range(3)], "set": {}, "labels": {"season": "wet"}}

@@ -24,7 +24,7 @@ def database_kind():
 
 @pytest.fixture
 def nga(registry, stubs):
-    """An operator of one ward: gives the account's id, its channel, and the prefix of 10 devices in each of two wards."""
+    """An operator of one ward: its id and channel, and the prefix of 10 devices in that ward and 10 in another."""
     prefix = f"r{next(_counter)}"
     batch = pb.BatchCreateDevicesRequest()
     for at in range(20):

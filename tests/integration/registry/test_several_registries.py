@@ -4,10 +4,13 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import text
 
 from cityfleet.registry.v1 import device_index_pb2, device_pb2
 from cityfleet.registry.v1.device_index_pb2_grpc import DeviceIndexServiceStub
+from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from registry.db import sequence
 from registry.db.engine import Database
 from registry.devices import catalogue
@@ -123,3 +126,26 @@ async def test_connections_that_the_server_ends_are_made_again(databases):
     await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
     assert await other.bell.wait(before, 20)
     assert (await other.read(sequence.head)).revision == one.bell.revision
+
+
+def test_an_operation_of_one_that_is_killed_is_done_by_the_other(pair):
+    one, other = pair
+    with Provisioner(one.channel()) as fleet:
+        fleet.type("gauge", {"rain_mm": None})
+        batch = device_pb2.BatchCreateDevicesRequest()
+        for at in range(3000):
+            batch.requests.add(device_id=f"many-{at}", device={"device_type": "gauge", "labels": {"set": "many"}})
+        fleet.devices.BatchCreateDevices(batch)
+        request = device_pb2.BulkUpdateDevicesRequest(filter="labels.set = many", device={"site": "after"})
+        begun = fleet.devices.BulkUpdateDevices(request)
+    one.kill()
+    with other.channel() as channel:
+        wait = operations_pb2.WaitOperationRequest(name=begun.name, timeout=Duration(seconds=60))
+        done = operations_pb2_grpc.OperationsStub(channel).WaitOperation(wait)
+        assert done.done
+        result = device_pb2.BulkDevicesResponse()
+        done.response.Unpack(result)
+        assert (result.result.processed, result.result.succeeded) == (3000, 3000)
+        stub = DeviceServiceStub(channel)
+        counted = stub.AggregateDevices(device_pb2.AggregateDevicesRequest(filter="site = after"))
+        assert counted.total_devices == 3000

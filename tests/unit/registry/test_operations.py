@@ -9,6 +9,7 @@ import pytest
 
 from cityfleet.registry.v1.device_pb2 import BulkUpdateDevicesRequest
 from registry.api.bulk import WORKS
+from registry.audit.event import Origin
 from registry.db import operations as db
 from registry.db.engine import Database, sqlite_url
 from registry.devices import bulk
@@ -182,7 +183,7 @@ def test_the_newest_come_first(tmp_path):
 def test_what_an_account_began_ends_with_the_account(tmp_path):
     method = "cityfleet.registry.v1.DeviceService/BulkUpdateDevices"
     message = BulkUpdateDevicesRequest(filter="*", device={"site": "x"}).SerializeToString()
-    asked = bulk.Asked("accounts/gone", "", method, "", message, "*", False)
+    asked = bulk.Asked(Origin("accounts/gone", method), message, "*", False)
     change = bulk.Update(Change(DeviceSpec("", "", site="x"), frozenset({"site"})))
 
     async def run() -> None:
