@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from sqlalchemy import Connection, Engine, func, select
@@ -28,13 +28,12 @@ async def listen(engine: Engine, ring: Callable[[int], None]) -> NoReturn:
     import psycopg  # an extra, which this database cannot be reached without
 
     # As SQLAlchemy would connect: its URL may say more than a connection string can.
-    arguments, options = engine.dialect.create_connect_args(engine.url)
+    arguments, given = engine.dialect.create_connect_args(engine.url)
+    options: dict[str, Any] = {**given, "autocommit": True, "connect_timeout": CONNECT_S}
     delay_s, is_well = _BACKOFF_S[0], True
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                *arguments, **options | {"autocommit": True, "connect_timeout": CONNECT_S}
-            ) as connection:
+            async with await psycopg.AsyncConnection.connect(*arguments, **options) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 while True:
                     async with asyncio.timeout(CONNECT_S):
