@@ -82,3 +82,9 @@ class StoppingError(RegistryError):
     """The registry is about to leave: come back in a moment, with the resume token."""
 
     reason = "STOPPING"
+
+
+class TooManyError(RegistryError):
+    """As many as can be served are at it: come back later."""
+
+    reason = "TOO_MANY"

@@ -10,6 +10,7 @@ import_rows = Counter("cityfleet_registry_import_rows_total", "Rows of imports."
 devices = Gauge("cityfleet_registry_devices", "Registered devices.", ["state"])
 revision = Gauge("cityfleet_registry_revision", "Newest committed revision: grows with every change of any row.")
 index_watchers = Gauge("cityfleet_registry_index_watchers", "Ingest nodes that watch the device index now.")
+device_watchers = Gauge("cityfleet_registry_device_watchers", "Streams of WatchDevices that are open now.")
 index_rows = Counter("cityfleet_registry_index_rows_total", "Rows sent to watchers of the device index.", ["phase"])
 state_reports = Counter("cityfleet_registry_state_reports_total", "States of devices that ingest reported.")
 state_documents_refused = Counter(

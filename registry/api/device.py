@@ -13,6 +13,7 @@ from registry.api.device_message import change_of, message, shown, spec_of
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
 from registry.api.paging import page_of
 from registry.api.read_mask import ReadMask
+from registry.api.watch import Watchers
 from registry.db import sequence
 from registry.devices import fleet, lifecycle, listing, placements
 from registry.devices.model import Placement
@@ -32,6 +33,7 @@ DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._watchers = Watchers()
 
     @called
     async def CreateDevice(self, request: pb.CreateDeviceRequest, call: Call) -> pb.CreateDeviceResponse:
@@ -77,6 +79,11 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
         for values, devices in counts.groups:
             answer.groups.add(values=values, devices=devices)
         return answer
+
+    @called
+    async def WatchDevices(self, request: pb.WatchDevicesRequest, call: Call) -> AsyncIterator[pb.WatchDevicesResponse]:
+        async for response in self._watchers.serve(request, call):
+            yield response
 
     @called
     async def UpdateDevice(self, request: pb.UpdateDeviceRequest, call: Call) -> pb.Device:

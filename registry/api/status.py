@@ -23,6 +23,7 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.ResumeTokenError: grpc.StatusCode.OUT_OF_RANGE,
     errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
+    errors.TooManyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 log = structlog.get_logger()

@@ -12,6 +12,7 @@ from registry.state.model import (
     DEFAULT_INTERVAL_S,
     GRACE_MS,
     LATE_MS_PER_S,
+    SILENT_MS_PER_S,
     Connectivity,
     Document,
     Report,
@@ -34,15 +35,32 @@ _CLOSES = """(
     r.connection = 2 AND (NOT s.is_connected OR s.node = :node) AND r.connection_ms >= coalesce(s.connect_time_ms, 0)
 )"""
 _INTERVAL_S = "CAST(t.expected_interval_s AS BIGINT)"
-# Late for a while: whoever watches was told so, or may have been.
+# Registries on several machines have several clocks.
+_SKEW_MS = 5000
+
+
+def _back_within(column: str, limit_ms: str) -> str:
+    """Whether what was last heard before a limit is heard again: whoever watches was told of that, or may have been.
+    By the clock, not by the gap between the two: what was heard in time may be reported late."""
+    now_ms = "CAST(:now_ms AS BIGINT)"
+    return f"""(
+        r.{column} > s.{column}
+        AND s.{column} < {now_ms} + {_SKEW_MS} - ({limit_ms})
+        AND r.{column} >= {now_ms} - {_SKEW_MS} - ({limit_ms})
+    )"""
+
+
+_SEEN_INTERVAL_S = f"CASE WHEN t.expected_interval_s > 0 THEN {_INTERVAL_S} ELSE {DEFAULT_INTERVAL_S} END"
 _CAME_BACK = f"""(
     s.last_seen_ms IS NULL
-    OR r.last_seen_ms - s.last_seen_ms > {GRACE_MS} + {LATE_MS_PER_S}
-        * CASE WHEN t.expected_interval_s > 0 THEN {_INTERVAL_S} ELSE {DEFAULT_INTERVAL_S} END
     OR (r.last_reading_ms > 0 AND s.last_reading_ms IS NULL)
+    OR {_back_within("last_seen_ms", f"{GRACE_MS} + {LATE_MS_PER_S} * {_SEEN_INTERVAL_S}")}
     OR (
         t.expected_interval_s > 0
-        AND r.last_reading_ms - s.last_reading_ms > {GRACE_MS} + {LATE_MS_PER_S} * {_INTERVAL_S}
+        AND (
+            {_back_within("last_reading_ms", f"{GRACE_MS} + {LATE_MS_PER_S} * {_INTERVAL_S}")}
+            OR {_back_within("last_reading_ms", f"{GRACE_MS} + {SILENT_MS_PER_S} * {_INTERVAL_S}")}
+        )
     )
 )"""
 _UPDATE = f"""
@@ -76,14 +94,14 @@ WHERE NOT EXISTS (SELECT 1 FROM device_state AS s WHERE s.device_num = r.device_
 """
 
 
-def store(connection: Connection, node: str, reports: Sequence[Report]) -> None:
+def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: int) -> None:
     """Write what is news; a device that is not there (any more) is left out.
 
     Args: reports: at most some thousands, each device once.
     """
     # Ours, since nobody else writes; taken only if something is worth telling whoever watches.
     revision = sequence.head(connection).revision + 1
-    values: dict[str, Any] = {"node": node, "revision": revision}
+    values: dict[str, Any] = {"node": node, "revision": revision, "now_ms": now_ms}
     if connection.dialect.name == "postgresql":
         source = _UNNESTED
         columns = zip(*map(_row, reports), strict=True)

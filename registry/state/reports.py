@@ -44,9 +44,10 @@ def read_document(raw: bytes, time_ms: int) -> Document:
 
 def take_reports(connection: Connection, node: str, run: str, reports: Sequence[Report]) -> None:
     """Args: reports: at most some thousands, each device once; none: the node only says that it is there."""
-    db.hear(connection, node, run, sequence.now_ms())
+    now_ms = sequence.now_ms()
+    db.hear(connection, node, run, now_ms)
     if reports:
-        db.store(connection, node, reports)
+        db.store(connection, node, reports, now_ms)
 
 
 def forget_lost_nodes(connection: Connection) -> list[str]:

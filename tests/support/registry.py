@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,12 @@ class RunningRegistry:
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
+
+    def metric(self, name: str) -> float:
+        """The sum of the samples of a metric, whatever their labels."""
+        with urllib.request.urlopen(f"{self.http}/metrics", timeout=20) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     def channel(self) -> grpc.Channel:
         """A synchronous channel, as the administrator; the caller closes it (`with`)."""

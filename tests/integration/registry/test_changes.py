@@ -23,7 +23,7 @@ async def database(tmp_path, new_database):
         await opened.write(catalogue.apply_type, TypeSpec(f"every-{interval_s}", expected_interval_s=interval_s), "")
     for number, interval_s in enumerate(INTERVALS_S, 1):
         spec = DeviceSpec(f"d-{number}", f"every-{interval_s}")
-        await opened.write(fleet.create_device, spec, "", False)
+        await opened.write(fleet.create_device, spec, "")
     yield opened
     opened.close()
 

@@ -107,11 +107,17 @@ async def test_only_what_is_worth_telling_takes_a_revision(database):
         await report(database, *reports)
         return (await database.read(sequence.head)).revision - before
 
-    assert await grows(Report(1, last_seen_ms=T, last_reading_ms=T), Report(2, last_seen_ms=T)) == 1
-    assert await grows(Report(1, last_seen_ms=T + 60_000, last_reading_ms=T + 60_000)) == 0
-    assert await grows(Report(2, last_seen_ms=T + 60_000, last_reading_ms=T + 60_000)) == 1  # its first
-    assert await grows(Report(1, last_seen_ms=T + 600_000, last_reading_ms=T + 600_000)) == 1  # it was silent
-    assert await grows(Report(1, last_seen_ms=T + 601_000, document=Document("{}", T))) == 1
+    now = sequence.now_ms()
+    long_ago = now - 600_000  # of an interval of 60 s
+    first = Report(1, last_seen_ms=long_ago, last_reading_ms=long_ago)
+    assert await grows(first, Report(2, last_seen_ms=long_ago)) == 1
+    assert await grows(Report(1, last_seen_ms=now - 540_000, last_reading_ms=now - 540_000)) == 0  # silent still
+    assert await grows(Report(2, last_reading_ms=now - 540_000)) == 1  # its first
+    assert await grows(Report(1, last_reading_ms=now - 200_000)) == 1  # not silent any more, but late
+    assert await grows(Report(1, last_reading_ms=now - 100_000)) == 1  # nor late, and online
+    assert await grows(Report(1, last_reading_ms=now)) == 0
+    assert await grows(Report(1, last_reading_ms=now + 600_000)) == 0
+    assert await grows(Report(1, last_seen_ms=now + 1000, document=Document("{}", now))) == 1
     assert await grows() == 0
 
 
