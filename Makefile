@@ -51,8 +51,11 @@ servers:  ## what the tests run beside the project: from Debian where we may ins
 demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and checks the ledger
 	$(BIN)/cityfleet demo $(if $(EXIT),--exit)
 
-test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow") $(ARGS)
+# Files at a time: most tests wait more than they compute. The long ones of tests/integration come first.
+JOBS ?= 3
+
+test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some; JOBS=0: one by one
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow") $(ARGS)
 
 SECONDS ?= 60
 

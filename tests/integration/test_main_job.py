@@ -1,5 +1,6 @@
 """The main job: a registered device's readings over MQTT and gRPC, in ClickHouse, as another process sees them."""
 
+import asyncio
 import json
 import subprocess
 import time
@@ -145,6 +146,9 @@ async def test_a_grpc_stream_refuses_strangers_and_nonsense(platform, fleet):
             async def requests():
                 for message in messages:
                     yield message
+                if not messages:
+                    # grpc.aio itself may answer INTERNAL to who sends into a call that was refused.
+                    await asyncio.Event().wait()
 
             try:
                 async for _ in publish(requests(), metadata=metadata):
@@ -155,8 +159,8 @@ async def test_a_grpc_stream_refuses_strangers_and_nonsense(platform, fleet):
 
     known = (("cf-device-id", "wl-grpc-02"), ("authorization", f"Bearer {token}"))
     good = telemetry_pb2.PublishRequest(sequence=1).SerializeToString()
-    assert await outcome((), good) is grpc.StatusCode.UNAUTHENTICATED
-    assert await outcome((known[0], ("authorization", "Bearer wrong")), good) is grpc.StatusCode.UNAUTHENTICATED
+    assert await outcome(()) is grpc.StatusCode.UNAUTHENTICATED
+    assert await outcome((known[0], ("authorization", "Bearer wrong"))) is grpc.StatusCode.UNAUTHENTICATED
     assert await outcome(known, good, good) is grpc.StatusCode.INVALID_ARGUMENT
     assert await outcome(known, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
     assert await outcome(known, good) is grpc.StatusCode.OK

@@ -21,6 +21,17 @@ class Client(sp.Client):
             self._client.username_pw_set(username, password)
         self._births = {}
         self._subscriptions = {}
+        self.is_through = False
+
+    def connect(self, *args: Any, callback: Callable[[sp.Client], None], **kwargs: Any) -> None:
+        """`is_through` is set when the library's callback is: its own word comes before it has published the births."""
+
+        def called(client: sp.Client) -> None:
+            callback(client)
+            self.is_through = True
+
+        self.is_through = False
+        super().connect(*args, callback=called, **kwargs)
 
     def drop(self) -> None:
         """Lose the connection without a good-bye: the will is sent."""
@@ -73,7 +84,7 @@ class Edge:
     def connect(self, port: int) -> None:
         """Returns when the births have been handed to the client."""
         self.node.connect("127.0.0.1", port=port)
-        wait(lambda: self.node._connected, "the edge node did not connect")
+        wait(lambda: self.client.is_through, "the edge node did not connect")
 
     def give_birth(self) -> None:
         """NBIRTH with the bdSeq of this connection's will, and all DBIRTHs."""
