@@ -39,10 +39,11 @@ $(STAMP)/ext: $(PYX) setup.py pyproject.toml $(STAMP)/proto | $(STAMP)/venv
 proto: $(STAMP)/proto
 ext: $(STAMP)/ext
 
-DEBIAN_PACKAGES := mosquitto mosquitto-clients curl faketime
+DEBIAN_PACKAGES := mosquitto mosquitto-clients curl faketime postgresql
 
 servers:  ## what the tests run beside the project: from Debian where we may install, else a word on what is missing
 	@missing=""; for tool in mosquitto mosquitto_pub curl faketime; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \
