@@ -46,9 +46,12 @@ def check_named(connection: Connection, named: Iterable[Named]) -> None:
     sites = db_sites.find_sites(connection, {_id(each.name) for each in named if _is("sites", each.name)})
     places = {f"devices/{device_id}": place for device_id, place in devices.items()}
     places |= {f"sites/{site_id}": (site.ward_code, site.spec.labels) for site_id, site in sites.items()}
+    # To be created, unless its id was used up by a device that is gone: that must look like one that is hidden.
+    missing = {_id(each.name) for each in named if each.may_be_missing and each.name not in places}
+    used_up = db_devices.purged_ids(connection, missing) if missing else set()
     for each in named:
         place = places.get(each.name)
-        if place is None and each.may_be_missing:
+        if place is None and each.may_be_missing and _id(each.name) not in used_up:
             continue
         if place is None or not within.covers(*place):
             raise hidden(each.name)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import grpc
 import pytest
+from google.longrunning import operations_pb2
+from google.longrunning.operations_pb2_grpc import OperationsStub
 from grpc import StatusCode
 
 from cityfleet.registry.v1 import device_pb2, device_type_pb2, group_pb2, metric_pb2, operator_pb2, site_pb2
@@ -42,6 +44,14 @@ class Caller:
         request = device_pb2.UpdateDeviceRequest(device=device, allow_missing=allow_missing)
         request.update_mask.paths.extend(set(fields) - {"etag"})
         return self.devices.UpdateDevice(request)
+
+    def end(self, device_id: str, action: str) -> None:
+        """Delete or purge it, and wait for that."""
+        number = device_pb2.BulkDeleteDevicesRequest.Action.Value(f"ACTION_{action}")
+        request = device_pb2.BulkDeleteDevicesRequest(filter=f"device_id = {device_id}", action=number)
+        begun = self.devices.BulkDeleteDevices(request)
+        wait = operations_pb2.WaitOperationRequest(name=begun.name)
+        assert OperationsStub(self.channel).WaitOperation(wait).done
 
     def listed(self, filter_text: str = "") -> set[str]:
         request = device_pb2.ListDevicesRequest(filter=filter_text)
@@ -93,6 +103,26 @@ def test_lists_and_counts_are_of_the_scope(operator, registry, admin):
         assert caller.update("nowhere", labels={"owner": "tnmt", "floor": "2"}).labels["floor"] == "2"
         with fails(StatusCode.PERMISSION_DENIED, "NOT_THERE_OR_NOT_YOURS"):
             caller.update("theirs", display_name="x")
+
+
+def test_exports_and_changes_by_filter_are_of_the_scope(operator, engineer, admin):
+    answers = operator.devices.ExportDevices(device_pb2.ExportDevicesRequest())
+    exported = [device.name for answer in answers for device in answer.devices]
+    assert exported == sorted(f"devices/{name}" for name in operator.listed())
+    request = device_pb2.BulkUpdateDevicesRequest(filter="*", device=device_pb2.Device(labels={"round": "1"}))
+    request.update_mask.paths.append("labels.round")
+    begun = operator.devices.BulkUpdateDevices(request)
+    operations = OperationsStub(operator.channel)
+    ended = operations.WaitOperation(operations_pb2.WaitOperationRequest(name=begun.name))
+    assert ended.done
+    assert admin.listed("labels.round = 1") == operator.listed()
+    # It is his who began it, and an administrator's.
+    with fails(StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND"):
+        OperationsStub(engineer.channel).GetOperation(operations_pb2.GetOperationRequest(name=begun.name))
+    assert OperationsStub(admin.channel).GetOperation(operations_pb2.GetOperationRequest(name=begun.name)) == ended
+    ending = device_pb2.BulkDeleteDevicesRequest(filter="*", action=device_pb2.BulkDeleteDevicesRequest.ACTION_DELETE)
+    with fails(StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED"):
+        operator.devices.BulkDeleteDevices(ending)
 
 
 def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer):
@@ -173,8 +203,16 @@ def test_what_is_taken_outside_is_not_told(engineer, admin):
         engineer.create("theirs", ward_code=OURS)
     assert failure.metadata == {"device": "theirs"}
     assert "exists" not in failure.message
-    with fails(StatusCode.PERMISSION_DENIED, "NOT_THERE_OR_NOT_YOURS"):
-        engineer.update("theirs", device_type="gauge", ward_code=OURS, allow_missing=True)
+    # What was purged is no other than what is there, for him.
+    admin.create("purged", ward_code=THEIRS)
+    admin.end("purged", "DELETE")
+    admin.end("purged", "PURGE")
+    for name in ("theirs", "purged"):
+        with fails(StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS") as other:
+            engineer.create(name, ward_code=OURS)
+        assert other.message.replace(name, "NAME") == failure.message.replace("theirs", "NAME")
+        with fails(StatusCode.PERMISSION_DENIED, "NOT_THERE_OR_NOT_YOURS"):
+            engineer.update(name, device_type="gauge", ward_code=OURS, allow_missing=True)
     with fails(StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS") as failure:
         engineer.sites.CreateSite(site_pb2.CreateSiteRequest(site_id="site-theirs", site=site_pb2.Site(ward_code=OURS)))
     assert "exists" not in failure.message
