@@ -7,6 +7,7 @@ import typer
 
 from cityfleet.registry.v1 import access_pb2 as pb
 from cli import account_token
+from cli.completion import account_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, request_id_of
@@ -28,7 +29,9 @@ COLUMNS = ("account_id", "state", "grants", "display_name")
 WIDE = ("is_service", "create_time", "update_time", "etag")
 ROLES = tuple(name.removeprefix("ROLE_").lower() for name in pb.Role.keys()[1:])
 
-IdArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Lowercase letters, digits and `-`.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Lowercase letters, digits and `-`.", autocompletion=account_ids)
+]
 GrantOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -176,7 +179,9 @@ def update(
 
 @app.command()
 def delete(
-    account_ids: Annotated[list[str], typer.Argument(metavar="ACCOUNT...", help="The accounts.")],
+    accounts: Annotated[
+        list[str], typer.Argument(metavar="ACCOUNT...", help="The accounts.", autocompletion=account_ids)
+    ],
     etag: EtagOption = "",
     yes: YesOption = False,
     registry: RegistryOption = "",
@@ -188,11 +193,11 @@ def delete(
     Example:
         cityfleet account delete nga
     """
-    if etag and len(account_ids) > 1:
+    if etag and len(accounts) > 1:
         raise CommandError("one etag for several accounts", ExitCode.USAGE, "delete them one by one")
-    confirm("Delete", len(account_ids), "account", yes=yes, is_final=True)
+    confirm("Delete", len(accounts), "account", yes=yes, is_final=True)
     with connect(registry, config, data) as client:
-        for account_id in account_ids:
+        for account_id in accounts:
             request = pb.DeleteAccountRequest(name=f"accounts/{account_id}", etag=etag, request_id=request_id_of(""))
             client.access.DeleteAccount(request, timeout=CALL_S)
 

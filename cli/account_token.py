@@ -10,6 +10,7 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 
 from cityfleet.registry.v1 import access_pb2 as pb
+from cli.completion import account_ids
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
 from cli.options import LimitOption, NameOption, YesOption, request_id_of
@@ -25,7 +26,10 @@ WIDE = ("create_time",)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TTL = re.compile(r"([0-9]{1,9})([smhd])")
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Another's are an administrator's matter.")]
+AccountArgument = Annotated[
+    str,
+    typer.Argument(metavar="ACCOUNT", help="Another's are an administrator's matter.", autocompletion=account_ids),
+]
 
 
 @app.command()

@@ -10,7 +10,15 @@ from typing import Any
 
 import typer
 
-from cityfleet.registry.v1 import device_pb2, device_type_pb2, group_pb2, metric_pb2, operator_pb2, site_pb2
+from cityfleet.registry.v1 import (
+    access_pb2,
+    device_pb2,
+    device_type_pb2,
+    group_pb2,
+    metric_pb2,
+    operator_pb2,
+    site_pb2,
+)
 from cli.contexts import contexts_path, read_contexts
 from cli.options import quoted
 from cli.registry_client import RegistryClient, connect
@@ -83,6 +91,11 @@ query_ids = _completer(
 operator_ids = _completer(
     lambda client, _: (
         client.operators.ListOperators(operator_pb2.ListOperatorsRequest(page_size=1000), timeout=DEADLINE_S).operators
+    )
+)
+account_ids = _completer(
+    lambda client, _: (
+        client.access.ListAccounts(access_pb2.ListAccountsRequest(page_size=1000), timeout=DEADLINE_S).accounts
     )
 )
 

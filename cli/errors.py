@@ -40,7 +40,12 @@ _CODE_REMEDIES = {
     grpc.StatusCode.UNIMPLEMENTED: "the registry is older than this command: upgrade it, or use its own `cityfleet`",
     grpc.StatusCode.DEADLINE_EXCEEDED: "what was asked for may have been done: look, then try again",
 }
+_GRANTED = "`cityfleet account whoami` shows what you may do; an administrator grants more: `cityfleet account update`"
 _REASON_REMEDIES = {
+    "ROLE_REQUIRED": _GRANTED,
+    "SCOPE_TOO_SMALL": _GRANTED,
+    "NOT_THERE_OR_NOT_YOURS": _GRANTED,
+    "OUT_OF_SCOPE": _GRANTED,
     "ETAG_MISMATCH": "read it again (`get -o yaml`), look at what changed, then repeat with its etag",
     "REQUEST_ID_REUSED": "take a new request id for another request",
     "RESUME_TOKEN_UNUSABLE": "begin the watch anew, without a resume token",

@@ -247,8 +247,7 @@ def admitted(caller: Caller, method: str, rule: Rule, role: Role) -> Scope:
 
 def _denied(caller: Caller, method: str, role: Role, what: str, reason: str) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{_short(method)} needs {what}; {caller.actor} does not have it. An administrator grants it: "
-        f"`cityfleet account update`",
+        f"{_short(method)} needs {what}; {caller.actor} does not have it",
         reason=reason,
         metadata={"method": method, "role": role.name.lower(), "account": caller.actor},
     )

@@ -199,7 +199,11 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             origin: Origin | None = None
             try:
                 caller, origin = await self._caller(method, message, context)
-                return await function(request, Call(self._database, caller, origin, context, message))
+                call = Call(self._database, caller, origin, context, message)
+                if message is not None:
+                    return await function(request, call)
+                async with self._ended_with_its_rights(call):
+                    return await function(request, call)
             except Exception as exc:
                 code = code_of(exc)
                 await self._refused(context, exc, origin, message)

@@ -1,6 +1,9 @@
 """Accounts and their tokens through gRPC, on both databases: who they are, when they end, who stays."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
 
 import grpc
 import pytest
@@ -8,10 +11,11 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from cityfleet.registry.v1 import access_pb2 as pb
-from cityfleet.registry.v1 import device_pb2, metric_pb2
+from cityfleet.registry.v1 import device_pb2, metric_pb2, site_pb2
 from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
+from cityfleet.registry.v1.site_pb2_grpc import WardServiceStub
 from runtime.bearer import bearer_channel
 from tests.support.access import account, grant, new_account, new_token
 from tests.support.deadline import until
@@ -212,30 +216,46 @@ def test_when_a_token_was_last_used_outlives_the_registry(tmp_path, new_database
         assert used.seconds % 60 == 0
 
 
+@contextmanager
+def held_open(first: object) -> Iterator[Iterator[object]]:
+    """Requests of a client that sends one and then keeps the stream open."""
+    is_over = Event()
+
+    def requests() -> Iterator[object]:
+        yield first
+        is_over.wait(120)
+
+    try:
+        yield requests()
+    finally:
+        is_over.set()
+
+
+def revoke_all(access, account_id: str) -> None:
+    for token in access.ListAccessTokens(pb.ListAccessTokensRequest(parent=f"accounts/{account_id}")).access_tokens:
+        access.RevokeAccessToken(pb.RevokeAccessTokenRequest(name=token.name))
+
+
 @pytest.mark.parametrize("end", ["revoked", "demoted"])
 def test_a_stream_ends_with_the_right_to_it(registry, access, end):
     name = f"streaming-{end}"
-    with account(registry, name, grant("engineer")) as channel:
-        waiting = iter([])
-
-        def rows():
-            yield device_pb2.ImportDevicesRequest()
-            while not channel_is_done:
-                time.sleep(0.05)
-            yield from waiting
-
-        channel_is_done: list[bool] = []
-        answers = DeviceServiceStub(channel).ImportDevices(rows(), timeout=60)
+    with account(registry, name, grant("engineer")) as channel, held_open(device_pb2.ImportDevicesRequest()) as rows:
+        answers = DeviceServiceStub(channel).ImportDevices(rows, timeout=120)
         next(answers)
         if end == "revoked":
-            (token,) = access.ListAccessTokens(pb.ListAccessTokensRequest(parent=f"accounts/{name}")).access_tokens
-            access.RevokeAccessToken(pb.RevokeAccessTokenRequest(name=token.name))
+            revoke_all(access, name)
             code, reason = StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"
         else:
             update(access, f"accounts/{name}", "grants", grants=[grant("viewer")])
             code, reason = StatusCode.UNAVAILABLE, "ROLES_CHANGED"
-        try:
-            with fails(code, reason):
-                next(answers)
-        finally:
-            channel_is_done.append(True)
+        with fails(code, reason):
+            next(answers)
+
+
+def test_an_upload_ends_with_the_right_to_it(registry, access):
+    first = site_pb2.LoadWardBoundariesRequest(geojson=b"{")
+    with account(registry, "uploading", grant("admin")) as channel, held_open(first) as pieces:
+        answer = WardServiceStub(channel).LoadWardBoundaries.future(pieces, timeout=120)
+        revoke_all(access, "uploading")
+        with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            answer.result()
