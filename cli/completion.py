@@ -11,7 +11,6 @@ from typing import Any
 import typer
 
 from cityfleet.registry.v1 import device_pb2, device_type_pb2, group_pb2, metric_pb2, operator_pb2, site_pb2
-from cli.contexts import contexts_path, read_contexts
 from cli.options import quoted
 from cli.registry_client import RegistryClient, connect
 
@@ -85,10 +84,3 @@ operator_ids = _completer(
         client.operators.ListOperators(operator_pb2.ListOperatorsRequest(page_size=1000), timeout=DEADLINE_S).operators
     )
 )
-
-
-def context_names(incomplete: str) -> list[str]:
-    try:
-        return [name for name in read_contexts(contexts_path(os.environ)).contexts if name.startswith(incomplete)]
-    except Exception:  # as above
-        return []
