@@ -229,9 +229,10 @@ def _grant_text(grant: pb.Grant) -> str:
 
 def _row(account: pb.Account, output: OutputFormat) -> dict[str, Any]:
     row = row_of(account, "account_id")
+    row["state"] = "disabled" if account.disabled else "active"
     if output not in (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.YAML):
         row["grants"] = _grants_text(account.grants)
-    return {**row, "state": "disabled" if row.pop("disabled") else "active"}
+    return row
 
 
 def _grants_text(grants: Sequence[pb.Grant]) -> str:

@@ -19,7 +19,6 @@ from cityfleet.registry.v1 import (
     operator_pb2,
     site_pb2,
 )
-from cli.contexts import contexts_path, read_contexts
 from cli.options import quoted
 from cli.registry_client import RegistryClient, connect
 
@@ -99,9 +98,3 @@ account_ids = _completer(
     )
 )
 
-
-def context_names(incomplete: str) -> list[str]:
-    try:
-        return [name for name in read_contexts(contexts_path(os.environ)).contexts if name.startswith(incomplete)]
-    except Exception:  # as above
-        return []

@@ -6,8 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cli.completion import context_names
-from cli.contexts import Contexts, DeploymentContext, contexts_path, read_contexts, write_contexts
+from cli.contexts import Contexts, DeploymentContext, context_names, contexts_path, read_contexts, write_contexts
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show
 

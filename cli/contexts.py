@@ -57,12 +57,15 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
         raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
 
 
-def chosen_context(environ: Mapping[str, str]) -> DeploymentContext | None:
+def chosen_context(config: Path | None, data: Path | None, environ: Mapping[str, str]) -> DeploymentContext | None:
     """The one that CITYFLEET_CONTEXT names, else the current one; None if there is none. Raises: CommandError.
 
-    A deployment that is named outright (CITYFLEET_DATA_DIR, CITYFLEET_CONFIG) comes before the current context, not
-    before a named one.
+    A deployment that the environment names (CITYFLEET_DATA_DIR, CITYFLEET_CONFIG) comes before the current context, not
+    before a named one; what the command line names (`config`, `data`) comes before any.
     """
+    # An option that was not given has its value from the environment.
+    if data or (config and str(config) != environ.get("CITYFLEET_CONFIG")):
+        return None
     stored = read_contexts(contexts_path(environ))
     name = environ.get("CITYFLEET_CONTEXT", "")
     if not name:
@@ -90,3 +93,12 @@ def read_secret(path: Path, what: str) -> str:
     if not text or not text.isascii() or not text.isprintable():
         raise CommandError(f"{path} holds no {what}: one line of printable characters", ExitCode.PERMISSION)
     return text
+
+
+def context_names(incomplete: str) -> list[str]:
+    """For the shell's completion: nothing where the file cannot be read."""
+    try:
+        stored = read_contexts(contexts_path(os.environ))
+    except CommandError:
+        return []
+    return [name for name in stored.contexts if name.startswith(incomplete)]

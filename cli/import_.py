@@ -22,6 +22,7 @@ from cli.import_stream import Answered, ImportStream, Options, Verdict
 from cli.output import OutputFormat, OutputOption, show
 from cli.registry_client import RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
+from cli.token_file import open_tokens
 
 app = typer.Typer(help="Import from files.", no_args_is_help=True)
 COLUMNS = ("rows", "created", "updated", "unchanged", "failed", "seconds", "rows_per_s")
@@ -152,7 +153,7 @@ class _Run:
         """Raises: CommandError."""
         if tokens_out:
             self._written = _written_ids(tokens_out) if self.state.position.offset else set()
-            self._tokens = self._stack.enter_context(_open_tokens(tokens_out))
+            self._tokens = self._stack.enter_context(open_tokens(tokens_out))
         if errors_out:
             self._errors = self._stack.enter_context(_open_report(errors_out, self.state.errors_bytes))
             if not self.state.errors_bytes:
@@ -212,19 +213,6 @@ def _written_ids(path: Path) -> set[str]:
             return {row[0] for row in csv.reader(file) if row}
     except FileNotFoundError:
         return set()
-
-
-def _open_tokens(path: Path) -> IO[str]:
-    """Open for adding: an earlier run's tokens exist nowhere else."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as exc:
-        raise CommandError(f"cannot write {path}: {exc.strerror}", ExitCode.USAGE) from exc
-    os.fchmod(descriptor, 0o600)
-    file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
-    if os.fstat(descriptor).st_size == 0:
-        file.write("device_id,token\n")
-    return file
 
 
 def _open_report(path: Path, size_bytes: int) -> IO[str]:

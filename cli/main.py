@@ -6,70 +6,48 @@ from typing import Annotated
 
 import typer
 
-from cli import (
-    account,
-    context,
-    device,
-    export,
-    group,
-    import_,
-    metric,
-    operation,
-    operator_,
-    quarantine,
-    savedquery,
-    site,
-    store,
-    type_,
-    ward,
-)
-from cli.apply import apply, diff
-from cli.backup import backup
-from cli.completion import context_names
-from cli.demo import demo
-from cli.doctor import doctor
+from cli.contexts import context_names
 from cli.errors import exit_code_of
-from cli.ingest import ingest
-from cli.query import query
-from cli.registry import registry
-from cli.replay import replay
-from cli.restore import restore
-from cli.up import up
+from cli.lazy_commands import lazy_commands
+
+# In the order of the help. A command's module is imported when it is wanted: all of them take a second.
+COMMANDS = {
+    "up": "cli.up:up",
+    "ingest": "cli.ingest:ingest",
+    "registry": "cli.registry:registry",
+    "query": "cli.query:query",
+    "apply": "cli.apply:apply",
+    "diff": "cli.apply:diff",
+    "doctor": "cli.doctor:doctor",
+    "replay": "cli.replay:replay",
+    "backup": "cli.backup:backup",
+    "restore": "cli.restore:restore",
+    "store": "cli.store:app",
+    "metric": "cli.metric:app",
+    "type": "cli.type_:app",
+    "device": "cli.device:app",
+    "site": "cli.site:app",
+    "ward": "cli.ward:app",
+    "group": "cli.group:app",
+    "savedquery": "cli.savedquery:app",
+    "account": "cli.account:app",
+    "context": "cli.context:app",
+    "operator": "cli.operator_:app",
+    "import": "cli.import_:app",
+    "export": "cli.export:app",
+    "operation": "cli.operation:app",
+    "quarantine": "cli.quarantine:app",
+    "demo": "cli.demo:demo",
+}
 
 app = typer.Typer(
     name="cityfleet",
+    cls=lazy_commands(COMMANDS, hidden=("demo",)),
     help="Device management and telemetry for a city: sensors over MQTT and gRPC into ClickHouse.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command()(up)
-app.command()(ingest)
-app.command()(registry)
-app.command()(query)
-app.command()(apply)
-app.command()(diff)
-app.command()(doctor)
-app.command()(replay)
-app.command()(backup)
-app.command()(restore)
-app.add_typer(store.app, name="store")
-app.add_typer(metric.app, name="metric")
-app.add_typer(type_.app, name="type")
-app.add_typer(device.app, name="device")
-app.add_typer(site.app, name="site")
-app.add_typer(ward.app, name="ward")
-app.add_typer(group.app, name="group")
-app.add_typer(savedquery.app, name="savedquery")
-app.add_typer(account.app, name="account")
-app.add_typer(context.app, name="context")
-app.add_typer(operator_.app, name="operator")
-app.add_typer(import_.app, name="import")
-app.add_typer(export.app, name="export")
-app.add_typer(operation.app, name="operation")
-app.add_typer(quarantine.app, name="quarantine")
-app.command(hidden=True)(demo)
 
 
 @app.callback()

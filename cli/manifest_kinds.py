@@ -35,6 +35,7 @@ class Kind(NamedTuple):
         id_key: the key of a document that makes it one of this kind.
         fields: keys that a document may set; those that it leaves out stay as they are (but see `is_whole`).
         is_whole: a document stands for all fields: what it leaves out gets its default.
+        shown: keys that are printed beside those of the message.
         refers: keys whose values are ids of another kind, by the id_key of that.
         put: creates or changes it; the answer's token, if there is one.
         has_trial: whether a change (a creation always) can be tried with validate_only.
@@ -47,6 +48,7 @@ class Kind(NamedTuple):
     fields: tuple[str, ...]
     get: Callable[[RegistryClient, str], Any]
     put: Callable[[RegistryClient, Put], str]
+    shown: tuple[str, ...] = ()
     refers: Mapping[str, str] = {}
     delete: Callable[[RegistryClient, str, str], Any] | None = None
     is_whole: bool = False
@@ -58,7 +60,7 @@ class Kind(NamedTuple):
             return type_of(document)
         message = self.message()
         known = {field.name for field in message.DESCRIPTOR.fields} - {"name"}
-        message_of(document, message, self.fields, (self.id_key, *sorted(known - set(self.fields))))
+        message_of(document, message, self.fields, (self.id_key, *self.shown, *sorted(known - set(self.fields))))
         for flag in ("is_ward_derived", "is_place_derived"):
             if flag in known and document.get(flag) is True:
                 setattr(message, flag, True)
@@ -255,6 +257,7 @@ ACCOUNT = Kind(
     ("display_name", "is_service", "grants", "disabled"),
     lambda client, name: client.access.GetAccount(access_pb2.GetAccountRequest(name=name), timeout=CALL_S),
     _put_account,
+    shown=("state",),
     has_trial=False,
 )
 # In the order in which they are made: none needs what comes behind it.

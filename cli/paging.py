@@ -12,7 +12,7 @@ def pages(call: Callable[..., Any], request: Any, field: str, limit: int = 0) ->
     """What `call` lists in `field`, at most `limit` (0: all); sets page_size and page_token of `request`."""
     left = limit
     while True:
-        request.page_size = min(left or PAGE, PAGE)
+        request.page_size = min(left, PAGE) if limit else PAGE
         page = call(request, timeout=CALL_S)
         found = getattr(page, field)
         yield from found[:left] if limit else found

@@ -75,7 +75,7 @@ def query(
 
 def store_endpoint(config: Path | None, data: Path | None, environ: Mapping[str, str]) -> tuple[str, tuple[str, str]]:
     """URL of the store, and who asks there with which password: the context's, else as the settings say."""
-    context = None if config or data else chosen_context(environ)
+    context = chosen_context(config, data, environ)
     settings = load_settings(config, data)
     if context is None or not context.store_url:
         return store_url(settings.store, settings.data_path), credentials(settings.store, settings.data_path, "reader")

@@ -78,7 +78,7 @@ def endpoint(address: str, config: Path | None, data: Path | None, environ: Mapp
     """
     token_file = environ.get("CITYFLEET_TOKEN_FILE", "")
     # What is named on the command line comes before any context.
-    context = None if address or config or data else chosen_context(environ)
+    context = None if address else chosen_context(config, data, environ)
     if context is not None and context.registry:
         target, folder = context.registry, None
     else:

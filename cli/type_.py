@@ -1,7 +1,7 @@
 """`cityfleet type`: device types."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from cli.paging import pages
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 from cli.type_file import hex_bytes, read_types, type_document
-from cli.type_trial import Trial, trial_of
+
+if TYPE_CHECKING:
+    from cli.type_trial import Trial
 
 app = typer.Typer(
     help="Device types: what a kind of device measures, how often, and how it talks.", no_args_is_help=True
@@ -166,6 +168,8 @@ def try_out(
         cityfleet type test level-lorawan --payload 0bb8011364 --f-port 2
         cityfleet type test -f ops/types/level-lorawan.yaml --payload "0bb8 0113 64" --f-port 2
     """
+    from cli.type_trial import trial_of
+
     with connect(registry, config, data) as client:
         kind = _type_to_test(client, device_type, file)
         trial = trial_of(kind, _units(client))
@@ -204,7 +208,7 @@ def _units(client: RegistryClient) -> dict[str, str]:
     return {metric.name.removeprefix("metrics/"): metric.unit for metric in found}
 
 
-def _show_decoded(trial: Trial, payload: str, json_text: str, f_port: int | None, output: OutputFormat) -> None:
+def _show_decoded(trial: "Trial", payload: str, json_text: str, f_port: int | None, output: OutputFormat) -> None:
     text = sys.stdin.read() if json_text == "-" else json_text
     try:
         given = hex_bytes(payload, "--payload") if payload else text.encode()

@@ -28,6 +28,7 @@ from registry.access.caller import Caller, Scope, acting_within
 from registry.access.rules import admitted, rule_of
 from registry.access.within import check_named
 from registry.api.peer import peer_of
+from registry.api.readable import readable, tolerant
 from registry.api.refusals import Refusals
 from registry.api.replay import Replay
 from registry.api.status import abort, code_of
@@ -174,7 +175,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN):
             return handler
-        method = details.method.removeprefix("/")
+        method, reader = details.method.removeprefix("/"), tolerant(handler.request_deserializer)
         if handler.response_streaming:
             function = handler.stream_stream or handler.unary_stream
             make = (
@@ -182,12 +183,12 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            return make(self._streaming(method, function), handler.request_deserializer, handler.response_serializer)
+            return make(self._streaming(method, function), reader, handler.response_serializer)
         function = handler.stream_unary or handler.unary_unary
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return make(self._single(method, function), handler.request_deserializer, handler.response_serializer)
+        return make(self._single(method, function), reader, handler.response_serializer)
 
     def _single(self, method: str, function: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
         name = method.rpartition("/")[2]
@@ -201,9 +202,9 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 caller, origin = await self._caller(method, message, context)
                 call = Call(self._database, caller, origin, context, message)
                 if message is not None:
-                    return await function(request, call)
+                    return await function(readable(request), call)
                 async with self._ended_with_its_rights(call):
-                    return await function(request, call)
+                    return await function(readable(request), call)
             except Exception as exc:
                 code = code_of(exc)
                 await self._refused(context, exc, origin, message)
@@ -226,7 +227,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 caller, origin = await self._caller(method, message, context)
                 call = Call(self._database, caller, origin, context, message)
                 async with self._ended_with_its_rights(call):
-                    async for response in function(request, call):
+                    async for response in function(readable(request), call):
                         yield response
             except Exception as exc:
                 code = code_of(exc)

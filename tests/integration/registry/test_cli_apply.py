@@ -38,6 +38,10 @@ description: All masts
 ---
 saved_query_id: masts-bad
 filter: in_group("masts") AND health = bad
+---
+account_id: importer
+is_service: true
+grants: [{role: viewer}, {role: engineer, ward_codes: ["00070"], labels: {managed-by: git}}]
 """
 NAMES = {
     "metrics/tilt_deg",
@@ -47,6 +51,7 @@ NAMES = {
     "devices/mast-77",
     "groups/masts",
     "savedQueries/masts-bad",
+    "accounts/importer",
 }
 
 
@@ -93,7 +98,7 @@ def test_a_fleet_comes_from_files_once(cf, tmp_path):
     assert tokens.stat().st_mode & 0o777 == 0o600
     assert {row["device_id"] for row in csv.DictReader(tokens.open())} == {"gw-77", "mast-77"}
     assert outcomes(cf("apply", "-f", str(file), "-o", "json")) == dict.fromkeys(NAMES, "unchanged")
-    assert cf("diff", "-f", str(file), "--exit-code").startswith("0 to create, 0 to change, 0 to delete, 7")
+    assert cf("diff", "-f", str(file), "--exit-code").startswith("0 to create, 0 to change, 0 to delete, 8")
     device = cf("device", "get", "mast-77", "-o", "json")
     assert (device["gateway"], device["ward_code"], device["is_ward_derived"]) == ("gw-77", "00070", True)
 
@@ -124,6 +129,7 @@ def test_only_what_differs_is_changed_and_only_what_is_said(cf, fleet):
         ("device", "gw-77", "site", "On the roof"),
         ("group", "masts", "description", "Every mast"),
         ("savedquery", "masts-bad", "filter", "health = bad"),
+        ("account", "importer", "disabled", True),
     ],
 )
 def test_what_is_printed_can_be_edited_and_applied_until_somebody_else_changes_it(

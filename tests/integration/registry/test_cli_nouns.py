@@ -2,11 +2,16 @@
 
 import csv
 import io
+import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from tests.support.cli import cityfleet
+from tests.support.cli import ROOT, cityfleet
 
 SQUARE = {
     "type": "FeatureCollection",
@@ -216,3 +221,36 @@ def test_devices_are_counted_by_what_they_have_in_common(cf):
 )
 def test_what_cannot_be_is_refused_with_its_reason(cf, arguments, code, says):
     assert says in cf(*arguments, code=code)
+
+
+def test_a_watch_shows_what_matches_and_then_each_change(cf, registry):
+    for device_id in ("seen-1", "seen-2", "unseen"):
+        gauge(cf, device_id)
+    text = 'device_id = "seen-*" AND NOT labels.hidden = yes'
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "device", "list", "--watch", "--filter", text, "-o", "ndjson"],
+        cwd=ROOT,
+        env=os.environ
+        | {"CITYFLEET_DATA_DIR": str(registry.data_dir), "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        rows = (json.loads(line) for line in watch.stdout)
+        snapshot = {row["device_id"]: row["change"] for row in itertools.islice(rows, 2)}
+        assert snapshot == dict.fromkeys(("seen-1", "seen-2"), "snapshot")
+        cf("device", "update", "unseen", "--ward", "00070")
+        cf("device", "update", "seen-1", "--ward", "00070")
+        row = next(rows)
+        assert (row["change"], row["device_id"], row["ward_code"]) == ("changed", "seen-1", "00070")
+        cf("device", "update", "seen-2", "--label", "hidden=yes")
+        row = next(rows)
+        assert (row["change"], row["device_id"]) == ("removed", "seen-2")
+        gauge(cf, "seen-3")
+        assert next(rows)["device_id"] == "seen-3"
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(20) == 0
+    finally:
+        watch.kill()
+        watch.wait()
+        watch.stdout.close()

@@ -110,3 +110,18 @@ def test_a_context_without_a_password_does_not_send_the_one_of_a_data_folder(hom
     cf("context", "set", "lab", "--store-url", "http://127.0.0.1:2")
     assert store_endpoint(None, None, os.environ) == ("http://127.0.0.1:2", ("reader", ""))
     assert not (home / "cityfleet-data").exists()
+
+
+def test_a_named_context_comes_before_what_the_environment_says(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option takes its value from the environment, but nobody gave it."""
+    token = home / "token"
+    token.write_text("of-nga")
+    config = home / "cityfleet.toml"
+    config.write_text(f'data_dir = "{admin_folder(home / "data")}"\n')
+    cf("context", "set", "nga", "--registry", "127.0.0.1:7", "--token-file", str(token))
+    monkeypatch.setenv("CITYFLEET_CONFIG", str(config))
+    assert endpoint("", config, None, os.environ)[1] == "of-the-folder"
+    monkeypatch.setenv("CITYFLEET_CONTEXT", "nga")
+    assert endpoint("", config, None, os.environ) == ("127.0.0.1:7", "of-nga")
+    monkeypatch.delenv("CITYFLEET_CONFIG")
+    assert endpoint("", config, None, os.environ)[1] == "of-the-folder"

@@ -1,0 +1,223 @@
+"""Bad input that several methods share: each has its answer, the same from every method that can be given it."""
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from cityfleet.registry.v1 import device_pb2 as pb
+from cityfleet.registry.v1 import site_pb2
+from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub, WardServiceStub
+from registry.app import SERVICES
+from tests.support.status import fails
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+COLLECTIONS = {
+    "Device": "devices",
+    "Site": "sites",
+    "Group": "groups",
+    "SavedQuery": "savedQueries",
+    "Metric": "metrics",
+    "DeviceType": "deviceTypes",
+    "Account": "accounts",
+    "Operator": "operators",
+}
+PARENTS = {"ListDevicePlacements": "devices/old", "ListAccessTokens": "accounts/old"}
+
+
+def methods():
+    pool = pb.DESCRIPTOR.pool
+    for service in SERVICES:
+        if service.startswith("cityfleet."):
+            yield from pool.FindServiceByName(service).methods
+
+
+def with_etag():
+    """Methods that take one: of the resource in the request, or beside its name. Name, kind of resource."""
+    for method in methods():
+        for kind in COLLECTIONS:
+            if method.name.endswith(kind) and method.name.removesuffix(kind) in (
+                "Update",
+                "Apply",
+                "Delete",
+                "Decommission",
+            ):
+                request = method.input_type
+                held = [field.message_type for field in request.fields if field.message_type is not None]
+                if "etag" in request.fields_by_name or any("etag" in inner.fields_by_name for inner in held):
+                    yield pytest.param(method, kind, id=method.name)
+
+
+def lists():
+    for method in methods():
+        fields = method.input_type.fields_by_name
+        if "page_token" in fields and "page_size" in fields:
+            yield pytest.param(method, id=method.name)
+
+
+def call(stubs, method, request):
+    handler = stubs.channel.unary_unary(
+        f"/{method.containing_service.full_name}/{method.name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    return handler(request, timeout=20)
+
+
+def request_of(method):
+    request = GetMessageClass(method.input_type)()
+    for field in ("parent", "name"):
+        if method.name in PARENTS and field in method.input_type.fields_by_name:
+            setattr(request, field, PARENTS[method.name])
+    if method.name == "ListDeviceTypeRevisions":
+        request.name = "deviceTypes/old"
+    return request
+
+
+@pytest.fixture(scope="module")
+def old(stubs):
+    """One of each kind, called `old`."""
+    made = {}
+    by_name = {method.name: method for method in methods()}
+    for kind in COLLECTIONS:
+        verb, id_field = ("Apply", "") if kind == "DeviceType" else ("Create", f"{_snake(kind)}_id")
+        method = by_name[f"{verb}{kind}"]
+        request = GetMessageClass(method.input_type)()
+        resource = getattr(request, _snake(kind))
+        resource.SetInParent()
+        if id_field:
+            setattr(request, id_field, "old")
+        else:
+            resource.name = "deviceTypes/old"
+        if kind == "Device":
+            resource.device_type = "gauge"
+        elif kind == "Metric":
+            resource.unit = "m"
+        elif kind == "SavedQuery":
+            resource.filter = "health = bad"
+        elif kind == "Operator":
+            resource.subscribe_filters.append("cf/v1/#")
+        made[kind] = call(stubs, method, request)
+    return made
+
+
+def _snake(kind):
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip("_")
+
+
+def test_the_methods_are_found():
+    assert len(list(with_etag())) >= 14
+    assert len(list(lists())) >= 10
+
+
+@pytest.mark.parametrize(("method", "kind"), list(with_etag()))
+def test_a_stale_etag_is_refused_and_changes_nothing(stubs, old, method, kind):
+    request = GetMessageClass(method.input_type)()
+    name = f"{COLLECTIONS[kind]}/old"
+    if "etag" in method.input_type.fields_by_name:
+        request.name, request.etag = name, '"1"'
+    else:
+        resource = getattr(request, _snake(kind))
+        resource.name, resource.etag = name, '"1"'
+        described = "description" if kind == "Metric" else "display_name"
+        setattr(resource, described, "changed")
+        if kind != "DeviceType":
+            request.update_mask.paths.append(described)
+    with fails(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as told:
+        call(stubs, method, request)
+    assert name in told.message
+    get = next(each for each in methods() if each.name == f"Get{kind}")
+    there = call(stubs, get, GetMessageClass(get.input_type)(name=name))
+    assert "changed" not in (getattr(there, "display_name", ""), getattr(there, "description", ""))
+
+
+@pytest.mark.parametrize("method", list(lists()))
+@pytest.mark.parametrize("token", ["x", "gaFhAQ=="], ids=["no token", "a forged one"])
+def test_a_foreign_page_token_is_refused(stubs, old, method, token):
+    request = request_of(method)
+    request.page_token = token
+    with fails(INVALID, "PAGE_TOKEN_INVALID"):
+        call(stubs, method, request)
+
+
+@pytest.mark.parametrize("method", list(lists()))
+def test_a_negative_page_size_is_refused(stubs, old, method):
+    request = request_of(method)
+    request.page_size = -1
+    with fails(INVALID, "PAGE_SIZE_NEGATIVE"):
+        call(stubs, method, request)
+
+
+@pytest.mark.parametrize("method", [each for each in lists() if "filter" in each.values[0].input_type.fields_by_name])
+def test_a_filter_of_100_kb_is_refused(stubs, old, method):
+    request = request_of(method)
+    request.filter = "a" * 100_000
+    with fails(INVALID, "FILTER_TOO_LONG"):
+        call(stubs, method, request)
+    request.filter = "colour = red"
+    with fails(INVALID, "FILTER_FIELD_UNKNOWN"):
+        call(stubs, method, request)
+
+
+@pytest.mark.parametrize(
+    "method", [each for each in lists() if {"filter", "order_by"} & set(each.values[0].input_type.fields_by_name)]
+)
+def test_a_page_token_is_of_its_own_query(stubs, old, method):
+    if method.name == "ListDevices":
+        stubs.devices.CreateDevice(pb.CreateDeviceRequest(device_id="second", device=pb.Device(device_type="gauge")))
+    if method.name == "ListSites":
+        SiteServiceStub(stubs.channel).CreateSite(site_pb2.CreateSiteRequest(site_id="second"))
+    request = request_of(method)
+    request.page_size = 1
+    request.page_token = call(stubs, method, request).next_page_token
+    assert request.page_token
+    call(stubs, method, request)
+    request.filter = 'actor = "accounts/admin"' if method.name == "ListAuditEvents" else "create_time > 2000-01-01"
+    with fails(INVALID, "PAGE_TOKEN_OF_OTHER_REQUEST"):
+        call(stubs, method, request)
+
+
+def test_an_id_is_given_once(stubs, old):
+    request = pb.CreateDeviceRequest(device_id="once", device=pb.Device(device_type="gauge"))
+    stubs.devices.CreateDevice(request)
+    with fails(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS") as told:
+        stubs.devices.CreateDevice(request)
+    assert told.metadata["device"] == "once"
+    twice = pb.CreateDeviceRequest(device_id="twice", device=pb.Device(device_type="gauge"))
+    with fails(INVALID, "GIVEN_TWICE"):
+        stubs.devices.BatchCreateDevices(pb.BatchCreateDevicesRequest(requests=[twice, twice]))
+    rows = [pb.ImportRow(row=at, device=pb.Device(name="devices/twice", device_type="gauge")) for at in range(3)]
+    rows[2].device.display_name = "another"
+    (answer,) = stubs.devices.ImportDevices(iter([pb.ImportDevicesRequest(rows=rows)]))
+    outcome = pb.ImportRowResult.Outcome
+    assert [result.outcome for result in answer.results][:1] == [outcome.OUTCOME_CREATED]
+    assert answer.results[2].outcome == outcome.OUTCOME_FAILED
+
+
+def test_a_place_outside_every_ward_is_taken_without_a_ward(stubs, old):
+    at_sea = {"latitude": 20.0, "longitude": 107.5}
+    device = pb.Device(device_type="gauge", **at_sea)
+    created = stubs.devices.CreateDevice(pb.CreateDeviceRequest(device_id="at-sea", device=device)).device
+    assert (created.ward_code, created.latitude) == ("", 20.0)
+    site = site_pb2.CreateSiteRequest(site_id="at-sea", site=site_pb2.Site(**at_sea))
+    assert SiteServiceStub(stubs.channel).CreateSite(site).ward_code == ""
+    assert WardServiceStub(stubs.channel).LocateWard(site_pb2.LocateWardRequest(**at_sea)).ward_code == ""
+    listed = stubs.devices.ListDevices(pb.ListDevicesRequest(filter='ward_code = "" AND near(20.0, 107.5, 10)'))
+    assert [each.name for each in listed.devices] == ["devices/at-sea"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xff\xff", b"\x0a\x03a\xffb", b"\x0a\x7f"], ids=["noise", "no utf-8", "cut off"]
+)
+def test_bytes_that_are_no_request_are_refused(stubs, old, body):
+    service = "/cityfleet.registry.v1.DeviceService"
+    with fails(INVALID, "REQUEST_UNREADABLE"):
+        stubs.channel.unary_unary(f"{service}/GetDevice")(body, timeout=20)
+    with fails(INVALID, "REQUEST_UNREADABLE"):
+        list(stubs.channel.unary_stream(f"{service}/WatchDevices")(body, timeout=20))
+    good = pb.ImportDevicesRequest(rows=[pb.ImportRow(device=pb.Device(name="devices/old", device_type="gauge"))])
+    answers = stubs.channel.stream_stream(f"{service}/ImportDevices")(
+        iter([good.SerializeToString(), body]), timeout=20
+    )
+    with fails(INVALID, "REQUEST_UNREADABLE"):
+        for answer in answers:
+            assert pb.ImportDevicesResponse.FromString(answer).results[0].row == 0
