@@ -120,7 +120,7 @@ class _Search:
             if small.count <= (_FEW if by_number else _SORTED):
                 return self._sorted(condition, order, after, wanted, small.source)
             if by_number and (small.source.is_ordered or small.count <= _SORTED):
-                walk = source_walk(self._connection, small.source, descending=order[0].descending)
+                walk = source_walk(self._connection, small.source, descending=order[0].descending, limit=_SORTED)
                 return self._walked(walk, condition, order, after, wanted)
         if by_number:
             return self._by_number(condition, order, after, wanted)
