@@ -35,7 +35,7 @@ from registry.filter.order import OrderKey
 
 # Of the search; what it found is still to be read and sent.
 _SEARCH_S = 0.025
-# Sorted at once in the order of numbers, and in any other.
+# Sorted at once: where there is another way, and where there is none or none better.
 _FEW = 300
 _SORTED = 10_000
 # Devices looked at between two looks at the clock.
@@ -116,8 +116,8 @@ class _Search:
         if small is None and self._last_number <= _SORTED:
             small = Counted(ALL, self._last_number)
         if small is not None:
-            # Numbers alone are sorted off the index at once; for any other order the devices must be read before.
-            if small.count <= (_FEW if by_number else _SORTED):
+            # To be sorted devices must be read; by number, and by few values, the index has them in order already.
+            if small.count <= (_FEW if by_number or order[0].field.type is Type.ENUM else _SORTED):
                 return self._sorted(condition, order, after, wanted, small.source)
             if by_number and (small.source.is_ordered or small.count <= _SORTED):
                 walk = source_walk(self._connection, small.source, descending=order[0].descending, limit=_SORTED)
