@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, un
 from registry.db import liveness
 from registry.db.conditions import Clause, by_code_point, text_clause
 from registry.db.conditions import Point as PointBinding
-from registry.db.near import near
+from registry.db.near import box
 from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
 from registry.devices.model import State
 from registry.filter import condition as tree
@@ -23,7 +23,6 @@ _MAX_PARTS = 60
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 _gateway = devices.alias("gateway_sought")
-_near = near(devices)
 # Each with its rank: how many devices have usually the same.
 _TEXTS: dict[str, tuple[int, ColumnElement[Any]]] = {
     "device_id": (0, devices.c.device_id),
@@ -108,8 +107,8 @@ class _Finder:
             case Call("in_group", (group_id,), False):
                 group = select(groups.c.group_num).where(groups.c.group_id == group_id).scalar_subquery()
                 return _source(1, group_members.c.device_num, group_members.c.group_num == group, is_ordered=True)
-            case Call("near", arguments, False):
-                return _source(3, devices.c.device_num, _near(*arguments))
+            case Call("near", (float(latitude), float(longitude), float(radius_m)), False):
+                return _source(3, devices.c.device_num, box(devices, latitude, longitude, radius_m))
             case Test(negated=False) if condition.relation is not Relation.PRESENT:
                 return self._of_test(condition)
         return None
