@@ -98,7 +98,7 @@ def source_walk(connection: Connection, source: Source, *, descending: bool, lim
     if source.is_ordered:
         return Walk(connection, [source.number], source.query, descending=descending)
     # With a limit it is read by its own index, and sorted; without, some read all devices in order and sieve.
-    few = source.query.distinct().limit(limit).subquery("few")
+    few = source.few(limit)
     return Walk(connection, [few.c.device_num], select(few.c.device_num), descending=descending)
 
 

@@ -107,7 +107,7 @@ class _Search:
         self._connection = connection
         self._now_ms = now_ms
         self._deadline_s = deadline_s
-        self._view = View(connection, now_ms)
+        self._view = View(connection, now_ms, for_few=True)
         self._last_number = last_number(connection)
 
     def run(self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int) -> Part:
@@ -134,8 +134,7 @@ class _Search:
     def _sorted(
         self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int, source: Source
     ) -> Part:
-        query = source.query if source.is_ordered else source.query.distinct()
-        found = self._matching(condition, order, after, wanted, query.limit(_SORTED).subquery("few"))
+        found = self._matching(condition, order, after, wanted, source.few(_SORTED))
         return Part(found, found[-1].key if len(found) == wanted else None)
 
     def _walked(
@@ -295,6 +294,12 @@ class _Search:
             query = query.where(within)
         if after is not None:
             query = query.where(behind(keys, after))
+        if begin is not None:
+            # As expressions, which no index is in the order of: else one might be read for its order, to its end.
+            keys = [
+                SortKey(key.column.concat("") if one.kind is str else key.column + 0, key.descending)
+                for one, key in zip(order, keys, strict=True)
+            ]
         rows = self._connection.execute(query.order_by(*(key.ordered() for key in keys)).limit(wanted))
         return [Found(row[0], tuple(row[1:])) for row in rows]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, func, select, union_all
 
 from registry.db import liveness
 from registry.db.conditions import Clause, by_code_point, text_clause
@@ -47,18 +47,25 @@ _REFERENCES: dict[str, tuple[int, ColumnElement[Any], ColumnElement[Any], Column
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Numbers of devices, some perhaps twice, some perhaps of devices that are gone.
+    """Numbers of devices, some perhaps of devices that are gone.
 
     Attributes:
         rank: the lower, the fewer they usually are.
         number: the column of `query`.
         is_ordered: an index gives them in the order of their numbers.
+        has_doubles: some may be there twice.
     """
 
     rank: int
     number: ColumnElement[Any]
     query: Select[Any]
     is_ordered: bool = False
+    has_doubles: bool = False
+
+    def few(self, limit: int) -> Subquery:
+        """Up to so many of them, each once, as `device_num`."""
+        query = self.query.distinct() if self.has_doubles else self.query
+        return query.limit(limit).subquery("few")
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -119,7 +126,7 @@ class _Finder:
             return parts[0] if len(parts) == 1 else None
         united = union_all(*(source.query for source in sources)).subquery()
         number = united.c.device_num
-        return Source(max(source.rank for source in sources), number, select(number))
+        return Source(max(source.rank for source in sources), number, select(number), has_doubles=True)
 
     def _of_test(self, test: Test) -> Source | None:
         name, is_equal = test.field.name, test.relation is Relation.EQUAL
