@@ -116,16 +116,20 @@ class Reference:
 class Labels:
     """A table of (key, value, number of the owner)."""
 
-    def __init__(self, table: FromClause, owner: str, number: ColumnElement[Any]) -> None:
-        """Args: owner: the table's column that `number` is held against."""
-        self._table, self._owner, self._number = table, owner, number
+    def __init__(self, table: FromClause, owner: str, number: ColumnElement[Any], *, for_few: bool = False) -> None:
+        """Args:
+        owner: the table's column that `number` is held against.
+        for_few: only some owners are looked at, so the labels of each are to be looked up.
+        """
+        self._table, self._owner, self._number, self._for_few = table, owner, number, for_few
 
     def clause(self, test: Test, dialect: str) -> Clause:
         label = self._table.alias()
         found = select(1).where(label.c[self._owner] == self._number, label.c.key == test.key)
         if test.relation is not Relation.PRESENT:
             found = found.where(text_clause(label.c.value, test.relation, test.value, dialect))
-        return found.exists()
+        # With an offset PostgreSQL does not make a join of it, which might begin with all that have the label.
+        return found.offset(0).exists() if self._for_few and dialect == "postgresql" else found.exists()
 
 
 def text_clause(column: ColumnElement[Any], relation: Relation, wanted: object, dialect: str) -> Clause:

@@ -93,10 +93,13 @@ class Lane(msgspec.Struct, frozen=True):
     absent_value: int | str = ""
 
 
-def source_walk(connection: Connection, source: Source, *, descending: bool) -> Walk:
-    """Args: source: one that is ordered, or small."""
-    base = source.query if source.is_ordered else source.query.distinct()
-    return Walk(connection, [source.number], base, descending=descending)
+def source_walk(connection: Connection, source: Source, *, descending: bool, limit: int) -> Walk:
+    """Args: limit: of an unordered source no more are looked at."""
+    if source.is_ordered:
+        return Walk(connection, [source.number], source.query, descending=descending)
+    # With a limit it is read by its own index, and sorted; without, some read all devices in order and sieve.
+    few = source.few(limit)
+    return Walk(connection, [few.c.device_num], select(few.c.device_num), descending=descending)
 
 
 def lane_walk(connection: Connection, lane: Lane, *, descending: bool) -> Walk:

@@ -38,7 +38,9 @@ def count(connection: Connection, condition: Condition, now_ms: int) -> int:
 class View:
     """Where the fields of a device are found, at one time. Queries are `select`ed from it."""
 
-    def __init__(self, connection: Connection, now_ms: int) -> None:
+    def __init__(self, connection: Connection, now_ms: int, *, for_few: bool = False) -> None:
+        """Args: for_few: its queries look at some devices only."""
+        self._for_few = for_few
         self._dialect = connection.dialect.name
         self._connectivity, self._health = liveness.connectivity(now_ms), liveness.health(now_ms)
         self._bindings = self._all_bindings()
@@ -104,7 +106,7 @@ class View:
             "site": Text(devices.c.site),
             "ward_code": Text(devices.c.ward_code),
             "hardware_revision": Text(devices.c.hardware_revision),
-            "labels": Labels(device_labels, "device_num", devices.c.device_num),
+            "labels": Labels(device_labels, "device_num", devices.c.device_num, for_few=self._for_few),
             "state": Word(devices.c.state, _STATES),
             "create_time": Point(devices.c.create_time_ms),
             "update_time": Point(devices.c.update_time_ms),

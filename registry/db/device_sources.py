@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, func, select, union_all
 
 from registry.db import liveness
 from registry.db.conditions import Clause, by_code_point, text_clause
 from registry.db.conditions import Point as PointBinding
-from registry.db.near import near
+from registry.db.near import box
 from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
 from registry.devices.model import State
 from registry.filter import condition as tree
@@ -23,7 +23,6 @@ _MAX_PARTS = 60
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 _gateway = devices.alias("gateway_sought")
-_near = near(devices)
 # Each with its rank: how many devices have usually the same.
 _TEXTS: dict[str, tuple[int, ColumnElement[Any]]] = {
     "device_id": (0, devices.c.device_id),
@@ -48,18 +47,25 @@ _REFERENCES: dict[str, tuple[int, ColumnElement[Any], ColumnElement[Any], Column
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Numbers of devices, some perhaps twice, some perhaps of devices that are gone.
+    """Numbers of devices, some perhaps of devices that are gone.
 
     Attributes:
         rank: the lower, the fewer they usually are.
         number: the column of `query`.
         is_ordered: an index gives them in the order of their numbers.
+        has_doubles: some may be there twice.
     """
 
     rank: int
     number: ColumnElement[Any]
     query: Select[Any]
     is_ordered: bool = False
+    has_doubles: bool = False
+
+    def few(self, limit: int) -> Subquery:
+        """Up to so many of them, each once, as `device_num`."""
+        query = self.query.distinct() if self.has_doubles else self.query
+        return query.limit(limit).subquery("few")
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -108,8 +114,8 @@ class _Finder:
             case Call("in_group", (group_id,), False):
                 group = select(groups.c.group_num).where(groups.c.group_id == group_id).scalar_subquery()
                 return _source(1, group_members.c.device_num, group_members.c.group_num == group, is_ordered=True)
-            case Call("near", arguments, False):
-                return _source(3, devices.c.device_num, _near(*arguments))
+            case Call("near", (float(latitude), float(longitude), float(radius_m)), False):
+                return _source(3, devices.c.device_num, box(devices, latitude, longitude, radius_m))
             case Test(negated=False) if condition.relation is not Relation.PRESENT:
                 return self._of_test(condition)
         return None
@@ -120,7 +126,7 @@ class _Finder:
             return parts[0] if len(parts) == 1 else None
         united = union_all(*(source.query for source in sources)).subquery()
         number = united.c.device_num
-        return Source(max(source.rank for source in sources), number, select(number))
+        return Source(max(source.rank for source in sources), number, select(number), has_doubles=True)
 
     def _of_test(self, test: Test) -> Source | None:
         name, is_equal = test.field.name, test.relation is Relation.EQUAL

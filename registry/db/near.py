@@ -11,26 +11,28 @@ from registry.filter.evaluate import EARTH_RADIUS_M, haversine_limit
 _POLE_DEGREES = 89.0
 
 
+def box(table: FromClause, latitude: float, longitude: float, radius_m: float) -> Clause:
+    """Within a box round the circle, which an index finds."""
+    at = table.c
+    spread = math.degrees(radius_m / EARTH_RADIUS_M) + 1e-9
+    clauses = [at.latitude.is_not(None), at.latitude.between(latitude - spread, latitude + spread)]
+    if abs(latitude) + spread < _POLE_DEGREES:
+        width = spread / math.cos(math.radians(abs(latitude) + spread))
+        if abs(longitude) + width < 180:
+            clauses.append(at.longitude.between(longitude - width, longitude + width))
+    return and_(*clauses)
+
+
 def near(table: FromClause) -> Caller:
     """The function `near` of rows with columns `latitude` and `longitude`, degrees or NULL."""
     at = table.c
 
     def clause(latitude: float, longitude: float, radius_m: float) -> Clause:
-        """Within a box, which an index finds, and within the circle in it."""
-        spread = math.degrees(radius_m / EARTH_RADIUS_M) + 1e-9
-        box = [
-            at.latitude.is_not(None),
-            at.longitude.is_not(None),
-            at.latitude.between(latitude - spread, latitude + spread),
-        ]
-        if abs(latitude) + spread < _POLE_DEGREES:
-            width = spread / math.cos(math.radians(abs(latitude) + spread))
-            if abs(longitude) + width < 180:
-                box.append(at.longitude.between(longitude - width, longitude + width))
         here = func.radians(at.latitude)
         half_lat = func.sin((here - math.radians(latitude)) / 2)
         half_lon = func.sin(func.radians(at.longitude - longitude) / 2)
         haversine = half_lat * half_lat + func.cos(here) * math.cos(math.radians(latitude)) * half_lon * half_lon
-        return and_(*box, haversine <= haversine_limit(radius_m))
+        within = box(table, latitude, longitude, radius_m)
+        return and_(within, at.longitude.is_not(None), haversine <= haversine_limit(radius_m))
 
     return clause

@@ -220,7 +220,7 @@ device_labels = Table(
     Column("key", _word(63), primary_key=True),
     Column("value", _word(255), primary_key=True),
     Column("device_num", ForeignKey("devices.device_num"), primary_key=True),
-    Index("ix_device_labels_device", "device_num"),
+    Index("ix_device_labels_device", "device_num", "key"),
     sqlite_with_rowid=False,
 )
 

@@ -106,10 +106,14 @@ def upgrade() -> None:
     for name, indexed in _INDICES.items():
         op.create_index(name, "devices", indexed)
     op.create_index("ix_devices_purge", "devices", ["purge_time_ms"], **_where("purge_time_ms IS NOT NULL"))
+    op.drop_index("ix_device_labels_device", "device_labels")
+    op.create_index("ix_device_labels_device", "device_labels", ["device_num", "key"])
     _create_tables()
 
 
 def downgrade() -> None:
+    op.drop_index("ix_device_labels_device", "device_labels")
+    op.create_index("ix_device_labels_device", "device_labels", ["device_num"])
     for table in reversed(_CREATED):
         op.drop_table(table)
     for name in ("ix_devices_purge", *_INDICES):
