@@ -8,25 +8,33 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated, BinaryIO
+from typing import IO, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.errors import CommandError, ExitCode
-from cli.import_file import DeviceRows, RowError, open_source
+from cli.import_file import DEVICES, FileRows, open_source
+from cli.import_report import (
+    DryRunOption,
+    ErrorReport,
+    ErrorsOption,
+    SourceArgument,
+    UpdateOption,
+    fail_if_any,
+    progress_bar,
+    show_summary,
+    size_of,
+)
+from cli.import_sites import import_sites
 from cli.import_state import LateRows, StateFile, claimed, new_state
 from cli.import_stream import Answered, ImportStream, Options, Verdict
-from cli.output import OutputFormat, OutputOption, show
+from cli.output import OutputFormat, OutputOption
 from cli.registry_client import RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
 from cli.token_file import open_tokens
 
 app = typer.Typer(help="Import from files.", no_args_is_help=True)
-COLUMNS = ("rows", "created", "updated", "unchanged", "failed", "seconds", "rows_per_s")
-ERRORS_SHOWN = 20
 CHECKPOINT_S = 1.0
 
 
@@ -37,17 +45,13 @@ def root() -> None:
 
 @app.command("devices")
 def import_devices(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="A .csv or .ndjson file; `-` for standard input.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row, but create nothing.")] = False,
+    source: SourceArgument,
+    dry_run: DryRunOption = False,
     tokens_out: Annotated[
         Path | None, typer.Option(help="Where the tokens made for new devices are added (CSV, mode 0600).")
     ] = None,
-    errors_out: Annotated[
-        Path | None, typer.Option(help="Where to write the rows that failed, with field and reason (CSV).")
-    ] = None,
-    update_existing: Annotated[
-        bool, typer.Option("--update-existing", help="Bring devices that are there to the state of their rows.")
-    ] = False,
+    errors_out: ErrorsOption = None,
+    update_existing: UpdateOption = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, although an import of the file was interrupted.")
     ] = False,
@@ -75,7 +79,7 @@ def import_devices(
     """
     with ExitStack() as stack:
         file, kind = stack.enter_context(open_source(source))
-        rows = DeviceRows(file, kind)
+        rows = FileRows(file, kind)
         address = address_of(registry, config, data)
         is_resumable = source != "-" and not dry_run
         if is_resumable:
@@ -84,8 +88,8 @@ def import_devices(
         run.open_outputs(None if dry_run else tokens_out, errors_out)
         options = Options(dry_run, update_existing, run.state.token if tokens_out and not dry_run else None)
         stream = ImportStream(rows, run.late, options, run.state.late_done if run.state.is_file_done else None)
-        progress = stack.enter_context(_progress())
-        task = progress.add_task("devices", total=_size(file), completed=run.state.position.offset)
+        progress = stack.enter_context(progress_bar())
+        task = progress.add_task("devices", total=size_of(file), completed=run.state.position.offset)
         client = stack.enter_context(connect(registry, config, data))
         for answered in stream.run(client):
             for verdict in answered.verdicts:
@@ -94,16 +98,17 @@ def import_devices(
             if answered.position is not None:
                 progress.update(task, completed=answered.position.offset)
         run.finish()
-    _show_summary(run.counts, time.monotonic() - run.started, run.rows_now, dry_run, output)
-    if run.counts["failed"]:
-        remedy = f"see {errors_out}" if errors_out else "mend them and run it again; --errors-out FILE lists them all"
-        raise CommandError(f"{run.counts['failed']} of {run.counts.total()} rows failed", ExitCode.PARTIAL, remedy)
+    show_summary(run.counts, time.monotonic() - run.started, run.rows_now, dry_run, output)
+    fail_if_any(run.counts, errors_out)
+
+
+app.command("sites")(import_sites)
 
 
 class _Run:
     """What an import keeps on disk while it runs: its state, its late rows, the tokens and the errors."""
 
-    def __init__(self, stack: ExitStack, address: str, source: Path | None, rows: DeviceRows, *, restart: bool) -> None:
+    def __init__(self, stack: ExitStack, address: str, source: Path | None, rows: FileRows, *, restart: bool) -> None:
         """Raises: CommandError if the state is of another registry, or of a file that has changed since."""
         self._stack = stack
         self._file: StateFile | None = None
@@ -116,13 +121,13 @@ class _Run:
         self.late = self._open_late()
         self.counts: Counter[str] = Counter(self.state.counts)
         self.rows_now = 0
-        self.started = self._saved = time.monotonic()
-        self._shown = 0
+        self.started = time.monotonic()
+        self._saved = self.started - CHECKPOINT_S
         self._tokens: IO[str] | None = None
         self._written: set[str] = set()
-        self._errors: IO[str] | None = None
+        self._errors: ErrorReport | None = None
 
-    def _resume(self, source: Path, rows: DeviceRows, address: str, *, restart: bool) -> None:
+    def _resume(self, source: Path, rows: FileRows, address: str, *, restart: bool) -> None:
         assert self._file is not None
         earlier = None if restart else self._file.load()
         if earlier is not None:
@@ -154,10 +159,7 @@ class _Run:
         if tokens_out:
             self._written = _written_ids(tokens_out) if self.state.position.offset else set()
             self._tokens = self._stack.enter_context(open_tokens(tokens_out))
-        if errors_out:
-            self._errors = self._stack.enter_context(_open_report(errors_out, self.state.errors_bytes))
-            if not self.state.errors_bytes:
-                csv.writer(self._errors, lineterminator="\n").writerow(RowError.__struct_fields__)
+        self._errors = ErrorReport(self._stack, errors_out, DEVICES, self.state.errors_bytes)
 
     def take(self, verdict: Verdict) -> None:
         self.counts[verdict.outcome] += 1
@@ -165,12 +167,8 @@ class _Run:
         if verdict.token and self._tokens and verdict.device_id not in self._written:
             csv.writer(self._tokens, lineterminator="\n").writerow((verdict.device_id, verdict.token))
         for error in verdict.errors:
-            if self._errors:
-                cells = [getattr(error, name) for name in RowError.__struct_fields__]
-                csv.writer(self._errors, lineterminator="\n").writerow(cells)
-            elif self._shown < ERRORS_SHOWN:
-                self._shown += 1
-                Console(stderr=True).print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
+            assert self._errors is not None
+            self._errors.add(error)
 
     def checkpoint(self, answered: Answered) -> None:
         state = msgspec.structs.replace(self.state, is_file_done=answered.position is None)
@@ -185,13 +183,11 @@ class _Run:
         if self._tokens:
             self._tokens.flush()
             os.fsync(self._tokens.fileno())
-        if self._errors:
-            self._errors.flush()
         self.state = msgspec.structs.replace(
             state,
             late_bytes=self.late.flush(),
             counts=dict(self.counts),
-            errors_bytes=self._errors.tell() if self._errors else 0,
+            errors_bytes=self._errors.flush() if self._errors else 0,
         )
         self._file.save(self.state)
 
@@ -213,58 +209,3 @@ def _written_ids(path: Path) -> set[str]:
             return {row[0] for row in csv.reader(file) if row}
     except FileNotFoundError:
         return set()
-
-
-def _open_report(path: Path, size_bytes: int) -> IO[str]:
-    """Args: size_bytes: what an earlier run has written for good; 0: begin it anew."""
-    try:
-        file = path.open("r+" if size_bytes and path.exists() else "w", encoding="utf-8", newline="")
-        file.truncate(size_bytes)
-        file.seek(0, os.SEEK_END)
-    except OSError as exc:
-        raise CommandError(f"cannot write {path}: {exc.strerror}", ExitCode.USAGE) from exc
-    return file
-
-
-def _size(file: BinaryIO) -> int | None:
-    """In bytes; None for a pipe."""
-    found = os.fstat(file.fileno())
-    return found.st_size or None
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-
-
-def _sentence(error: RowError) -> str:
-    device = f" ({error.device_id})" if error.device_id else ""
-    field = f"{error.field}: " if error.field else ""
-    return f"row {error.row}{device}: {field}{error.description} [{error.reason}]"
-
-
-def _show_summary(counts: Counter[str], seconds: float, rows_now: int, dry_run: bool, output: OutputFormat) -> None:
-    """Args: rows_now: without those of an earlier run that this one went on with."""
-    row = {
-        "rows": counts.total(),
-        "created": counts["created"],
-        "updated": counts["updated"],
-        "unchanged": counts["unchanged"],
-        "failed": counts["failed"],
-        "seconds": round(seconds, 2),
-        "rows_per_s": round(rows_now / seconds) if seconds else 0,
-        "dry_run": dry_run,
-    }
-    if output is OutputFormat.NAME:
-        print(row["created"])
-        return
-    sys.stderr.flush()
-    show([row], COLUMNS, output, name="rows", title="Dry run: nothing was created." if dry_run else "")

@@ -1,8 +1,8 @@
-"""Rows of devices from CSV or NDJSON, each either a row to be sent or the reason why it is none."""
+"""Rows of devices or sites from CSV or NDJSON, each either a row to be sent or the reason why it is none."""
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,41 +12,12 @@ import msgspec
 from cli.errors import CommandError, ExitCode
 from cli.import_lines import Lines, LineTooLongError, Position, RowLines, UnclosedRowError
 
-# Columns of text, by their names here and as fields of a device.
-TEXTS = (
-    "device_type",
-    "display_name",
-    "gateway",
-    "ward_code",
-    "site",
-    "site_id",
-    "hardware_revision",
-    "external_id",
-)
-PLACE = ("latitude", "longitude")
-COLUMNS = ("device_id", *TEXTS, *PLACE, "token", "labels")
-LABEL_PREFIX = "labels."
-# What an export says of ward and place that are not the device's own; here: then they are not the row's word either.
-DERIVED = ("is_ward_derived", "is_place_derived")
-# What an export says besides: it can be imported as it is.
-READ_ONLY = frozenset(
-    {
-        "device_num",
-        "state",
-        "create_time",
-        "update_time",
-        "connectivity",
-        "health",
-        "health_reasons",
-        "reported",
-        "etag",
-        "delete_time",
-        "purge_time",
-        *DERIVED,
-    }
-)
-REPORTED_PREFIX = "reported."
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
+PLACE = ("latitude", "longitude")
+# What an export says of ward and place that are not the row's own; here: then they are not the row's word either.
+DERIVED = ("is_ward_derived", "is_place_derived")
+REPORTED_PREFIX = "reported."
+LABEL_PREFIX = "labels."
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 
 
@@ -54,23 +25,23 @@ class RowError(msgspec.Struct, frozen=True):
     """Why a row was not imported. `row` counts from 1, without the CSV's head."""
 
     row: int
-    device_id: str
+    resource_id: str
     field: str
     reason: str
     description: str
 
 
 class FileRow(msgspec.Struct, frozen=True):
-    """`device` is what makes a Device; `fields`: what the row speaks of, as paths of an update mask."""
+    """`resource` is what makes the message; `fields`: what the row speaks of, as paths of an update mask."""
 
     row: int
-    device_id: str
-    device: dict[str, Any]
+    resource_id: str
+    resource: dict[str, Any]
     token: str
     fields: tuple[str, ...]
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _DeviceLine(msgspec.Struct, frozen=True):
     device_id: str
     device_type: str
     display_name: str = ""
@@ -88,7 +59,56 @@ class _Line(msgspec.Struct, frozen=True):
     is_place_derived: bool = False
 
 
-_line_decoder = msgspec.json.Decoder(_Line)
+class _SiteLine(msgspec.Struct, frozen=True):
+    site_id: str
+    display_name: str = ""
+    kind: str = ""
+    ward_code: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    labels: dict[str, str] = {}
+    is_ward_derived: bool = False
+
+
+class Noun(msgspec.Struct, frozen=True):
+    """What there are rows of: `line` is one of NDJSON. `others`: what an export says besides, so that it can be
+    imported as it is."""
+
+    collection: str
+    id_column: str
+    required: tuple[str, ...]
+    others: tuple[str, ...]
+    line: type[msgspec.Struct]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name in self.line.__struct_fields__ if name not in DERIVED)
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        return tuple(name for name in self.line.__struct_fields__ if name in DERIVED)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are fields of the message as they are."""
+        return tuple(name for name in self.columns if name not in (self.id_column, *PLACE, "token", "labels"))
+
+
+_TIMES = ("create_time", "update_time", "delete_time", "purge_time")
+DEVICES = Noun(
+    collection="devices",
+    id_column="device_id",
+    required=("device_id", "device_type"),
+    others=("device_num", "state", "connectivity", "health", "health_reasons", "reported", "etag", *_TIMES),
+    line=_DeviceLine,
+)
+SITES = Noun(
+    collection="sites",
+    id_column="site_id",
+    required=("site_id",),
+    others=("etag", "device_count", *_TIMES),
+    line=_SiteLine,
+)
 _raw_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -113,11 +133,12 @@ def open_source(source: str) -> Iterator[tuple[BinaryIO, str]]:
         yield file, kind
 
 
-class DeviceRows:
+class FileRows:
     """The rows in the order of the file, empty lines left out. Iterate once."""
 
-    def __init__(self, file: BinaryIO, kind: str) -> None:
+    def __init__(self, file: BinaryIO, kind: str, noun: Noun = DEVICES) -> None:
         """Reads the first line. Raises: CommandError for a file, or a CSV head, that cannot be understood."""
+        self._noun = noun
         self._lines = Lines(file)
         self._row = 0
         first = self._first()
@@ -127,7 +148,7 @@ class DeviceRows:
             self._lines.settle()
             self._head: list[str] = []
         else:
-            self._head = _head(first)
+            self._head = _head(first, noun)
             self._lines.settle()
         self._pending = first if is_ndjson else ""
 
@@ -159,11 +180,13 @@ class DeviceRows:
                 "iconv -f UTF-16 -t UTF-8 FILE > new.csv; Excel: save as `CSV UTF-8`",
             )
         if not first.strip():
-            raise CommandError("the file is empty", ExitCode.USAGE, f"CSV with a head of: {', '.join(COLUMNS)}")
+            raise CommandError(
+                "the file is empty", ExitCode.USAGE, f"CSV with a head of: {', '.join(self._noun.columns)}"
+            )
         return first
 
     def _csv_rows(self) -> Iterator[FileRow | RowError]:
-        lines, read = self._lines, _CsvRow(self._head)
+        lines, read = self._lines, _CsvRow(self._head, self._noun)
         reader = csv.reader(RowLines(lines), strict=True)
         while True:
             try:
@@ -200,7 +223,7 @@ class DeviceRows:
         line: str | None
         if self._pending:
             self._row += 1
-            yield _ndjson_row(self._row, self._pending, self._is_first_utf8)
+            yield _ndjson_row(self._noun, self._row, self._pending, self._is_first_utf8)
         while True:
             try:
                 line = lines.take()
@@ -215,7 +238,7 @@ class DeviceRows:
             if not line.strip():
                 continue
             self._row += 1
-            yield _ndjson_row(self._row, line, not is_broken)
+            yield _ndjson_row(self._noun, self._row, line, not is_broken)
 
     def _refused(self, reason: str, text: str) -> RowError:
         self._row += 1
@@ -225,106 +248,114 @@ class DeviceRows:
 class _CsvRow:
     """Cells to rows, for one head."""
 
-    def __init__(self, head: list[str]) -> None:
+    def __init__(self, head: list[str], noun: Noun) -> None:
         self._head = head
-        self.id_at = head.index("device_id")
+        self._collection = noun.collection
+        self.id_at = head.index(noun.id_column)
         self._token_at = head.index("token") if "token" in head else -1
         self._labels_at = head.index("labels") if "labels" in head else -1
-        self._texts = [(name, head.index(name)) for name in TEXTS if name in head]
+        self._texts = [(name, head.index(name)) for name in noun.texts if name in head]
+        self._derived = [(name, head.index(name)) for name in noun.derived if name in head]
         self._place = [(name, head.index(name)) for name in PLACE if name in head]
         self._labels = [
             (name.removeprefix(LABEL_PREFIX), at) for at, name in enumerate(head) if name.startswith(LABEL_PREFIX)
         ]
-        self._derived = [(name, head.index(name)) for name in DERIVED if name in head]
-        self._fields = tuple(
-            name
-            for name in head
-            if name not in ("device_id", "token") and name not in READ_ONLY and not name.startswith(REPORTED_PREFIX)
-        )
+        self._fields = _spoken(head, noun)
 
     def row(self, row: int, cells: list[str]) -> FileRow | RowError:
         if len(cells) != len(self._head):
             given = cells[self.id_at].strip() if self.id_at < len(cells) else ""
             text = f"{len(cells)} cells, but the head has {len(self._head)}; quote a cell that contains a comma"
             return RowError(row, given, "", "CELLS_MISCOUNTED", text)
-        device_id = cells[self.id_at].strip()
-        device: dict[str, Any] = {"name": f"devices/{device_id}"}
+        resource_id = cells[self.id_at].strip()
+        resource: dict[str, Any] = {"name": f"{self._collection}/{resource_id}"}
         for name, at in self._texts:
             if text := cells[at].strip():
-                device[name] = text
+                resource[name] = text
         for name, at in self._place:
             if text := cells[at].strip():
                 try:
-                    device[name] = float(text)
+                    resource[name] = float(text)
                 except ValueError:
-                    return RowError(row, device_id, name, "NOT_A_NUMBER", f"`{text}` is not a number, as in 21.0287")
+                    return RowError(row, resource_id, name, "NOT_A_NUMBER", f"`{text}` is not a number, as in 21.0287")
         for name, at in self._derived:
             if cells[at].strip() == "true":
-                device[name] = True
+                resource[name] = True
         labels = {key: text for key, at in self._labels if (text := cells[at].strip())}
         if self._labels_at >= 0 and (text := cells[self._labels_at].strip()):
             try:
                 labels = _labels_decoder.decode(text) | labels
             except msgspec.DecodeError:
                 text = 'a JSON object of texts, as in {"owner":"tnmt"}; or a column labels.KEY for each'
-                return RowError(row, device_id, "labels", "FIELD_INVALID", text)
+                return RowError(row, resource_id, "labels", "FIELD_INVALID", text)
         if labels:
-            device["labels"] = labels
+            resource["labels"] = labels
         token = cells[self._token_at].strip() if self._token_at >= 0 else ""
-        return FileRow(row, device_id, device, token, self._fields)
+        return FileRow(row, resource_id, resource, token, self._fields)
 
 
-def _head(line: str) -> list[str]:
+def _is_told(name: str, noun: Noun) -> bool:
+    """An export's word, not the engineer's."""
+    return name in noun.others or name in noun.derived or name.startswith(REPORTED_PREFIX)
+
+
+def _spoken(names: Iterable[str], noun: Noun) -> tuple[str, ...]:
+    """Paths of an update mask."""
+    return tuple(name for name in names if name not in (noun.id_column, "token") and not _is_told(name, noun))
+
+
+def _head(line: str, noun: Noun) -> list[str]:
     try:
         head = [name.strip() for name in next(csv.reader([line], strict=True))]
     except csv.Error as exc:
         raise CommandError(f"the head is not CSV: {exc}", ExitCode.USAGE) from exc
     for name in head:
         is_label = name.startswith(LABEL_PREFIX) and len(name) > len(LABEL_PREFIX)
-        is_read_only = name in READ_ONLY or name.startswith(REPORTED_PREFIX)
-        if name not in COLUMNS and not is_read_only and not is_label:
+        if name not in noun.columns and not _is_told(name, noun) and not is_label:
             raise CommandError(
-                f"unknown column `{name}`", ExitCode.USAGE, f"columns are {', '.join(COLUMNS)} and {LABEL_PREFIX}KEY"
+                f"unknown column `{name}`",
+                ExitCode.USAGE,
+                f"columns are {', '.join(noun.columns)} and {LABEL_PREFIX}KEY",
             )
         if head.count(name) > 1:
             raise CommandError(f"the column `{name}` is there twice", ExitCode.USAGE)
-    for name in ("device_id", "device_type"):
+    for name in noun.required:
         if name not in head:
             raise CommandError(f"the column `{name}` is missing", ExitCode.USAGE, f"the head is {', '.join(head)}")
     return head
 
 
-def _ndjson_row(row: int, line: str, is_utf8: bool) -> FileRow | RowError:
+def _ndjson_row(noun: Noun, row: int, line: str, is_utf8: bool) -> FileRow | RowError:
     raw = line.encode("utf-8", "surrogateescape")
     try:
-        found = _line_decoder.decode(raw)
+        found = msgspec.json.decode(raw, type=noun.line)
         names = _raw_decoder.decode(raw).keys()
     except msgspec.ValidationError as exc:
         text, _, path = str(exc).partition(" - at `$")
-        return RowError(row, _device_id(raw), path.strip(".`"), "FIELD_INVALID", text)
+        return RowError(row, _id(raw, noun), path.strip(".`"), "FIELD_INVALID", text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         return RowError(row, "", "", "ROW_NOT_JSON" if is_utf8 else "NOT_UTF8", str(exc))
-    if unknown := names - set(COLUMNS) - READ_ONLY:
-        return RowError(row, found.device_id, "", "FIELD_INVALID", f"unknown field `{min(unknown)}`")
-    device: dict[str, Any] = {"name": f"devices/{found.device_id}"}
-    for name in (*TEXTS, "labels", *DERIVED):
+    resource_id = getattr(found, noun.id_column)
+    if unknown := {name for name in names - set(noun.columns) if not _is_told(name, noun)}:
+        return RowError(row, resource_id, "", "FIELD_INVALID", f"unknown field `{min(unknown)}`")
+    resource: dict[str, Any] = {"name": f"{noun.collection}/{resource_id}"}
+    for name in (*noun.texts, "labels", *noun.derived):
         if value := getattr(found, name):
-            device[name] = value
+            resource[name] = value
     for name in PLACE:
         if (place := getattr(found, name)) is not None:
-            device[name] = place
-    fields = tuple(sorted(names - {"device_id", "token"} - READ_ONLY))
-    return FileRow(row, found.device_id, device, found.token, fields)
+            resource[name] = place
+    return FileRow(row, resource_id, resource, getattr(found, "token", ""), _spoken(sorted(names), noun))
 
 
-def _not_utf8(row: int, device_id: str) -> RowError:
-    shown = device_id.strip().encode("ascii", "replace").decode()
+def _not_utf8(row: int, resource_id: str) -> RowError:
+    shown = resource_id.strip().encode("ascii", "replace").decode()
     return RowError(row, shown, "", "NOT_UTF8", "not UTF-8 text; convert the file: iconv -t UTF-8")
 
 
-def _device_id(raw: bytes) -> str:
+def _id(raw: bytes, noun: Noun) -> str:
     try:
         found = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
-    return str(found.get("device_id", "")) if isinstance(found, dict) else ""
+    return str(found.get(noun.id_column, "")) if isinstance(found, dict) else ""

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from cityfleet.registry.v1 import device_pb2 as pb
-from cli.import_file import DeviceRows, FileRow, RowError
+from cli.import_file import FileRow, FileRows, RowError
 from cli.import_lines import Position
 from cli.import_state import LateRows
 from cli.registry_client import RegistryClient
 
 BATCH_ROWS = 1000
+# A registry takes messages of 16 MB; a row has less than one.
+BATCH_BYTES = 4 << 20
 MAX_BATCHES_IN_FLIGHT = 4
 _WAITS_FOR_GATEWAY = "GATEWAY_UNKNOWN"
 
@@ -47,10 +49,15 @@ class Answered(msgspec.Struct, frozen=True):
 
 class _Batch(msgspec.Struct):
     request: pb.ImportDevicesRequest
-    refused: list[RowError]
-    masks: dict[tuple[str, ...], int]
+    refused: list[RowError] = []
+    masks: dict[tuple[str, ...], int] = {}
+    size_bytes: int = 0
     position: Position | None = None
     late_done: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.request.rows) + len(self.refused) >= BATCH_ROWS or self.size_bytes >= BATCH_BYTES
 
 
 _OUTCOMES = {
@@ -64,7 +71,7 @@ _OUTCOMES = {
 class ImportStream:
     """One import. The requests are made in a thread of gRPC, the answers are read in ours."""
 
-    def __init__(self, rows: DeviceRows, late: LateRows, options: Options, late_done: int | None = None) -> None:
+    def __init__(self, rows: FileRows, late: LateRows, options: Options, late_done: int | None = None) -> None:
         """Args: late_done: an earlier run has sent the whole file, and the late rows up to this byte."""
         self._rows = rows
         self._late = late
@@ -80,7 +87,7 @@ class ImportStream:
         try:
             for response in client.devices.ImportDevices(self._requests()):
                 batch = self._in_flight[0]
-                verdicts = [Verdict(error.device_id, "failed", "", (error,)) for error in batch.refused]
+                verdicts = [Verdict(error.resource_id, "failed", "", (error,)) for error in batch.refused]
                 for row, result in zip(batch.request.rows, response.results, strict=True):
                     verdict = self._verdict(row, result, batch)
                     if verdict is not None:
@@ -119,7 +126,7 @@ class ImportStream:
                 batch.refused.append(row)
             else:
                 self._add(batch, row)
-            if len(batch.request.rows) + len(batch.refused) == BATCH_ROWS:
+            if batch.is_full:
                 batch.position = self._rows.position()
                 yield batch
                 batch = self._new_batch()
@@ -133,8 +140,9 @@ class ImportStream:
             (row,) = late.rows
             row.field_mask = _mask(batch, tuple(late.field_masks[0].paths))
             batch.request.rows.append(row)
+            batch.size_bytes += row.ByteSize()
             batch.late_done = at
-            if len(batch.request.rows) == BATCH_ROWS:
+            if batch.is_full:
                 yield batch
                 batch = self._new_batch()
         if batch.request.rows:
@@ -146,20 +154,21 @@ class ImportStream:
             update_existing=self._options.update_existing,
             own_tokens_only=self._options.token_of is None and not self._options.dry_run,
         )
-        return _Batch(request, [], {})
+        return _Batch(request)
 
     def _add(self, batch: _Batch, row: FileRow) -> None:
         is_made = not row.token and self._options.token_of is not None
-        token = self._options.token_of(row.device_id) if is_made and self._options.token_of else row.token
+        token = self._options.token_of(row.resource_id) if is_made and self._options.token_of else row.token
         try:
-            sent = pb.ImportRow(row=row.row, device=pb.Device(**row.device), token=token)
+            sent = pb.ImportRow(row=row.row, device=pb.Device(**row.resource), token=token)
         except (UnicodeEncodeError, ValueError):
-            shown = row.device_id.encode("ascii", "replace").decode()
+            shown = row.resource_id.encode("ascii", "replace").decode()
             batch.refused.append(RowError(row.row, shown, "", "NOT_UTF8", "not UTF-8 text; convert the file to UTF-8"))
             return
         sent.field_mask = _mask(batch, row.fields)
         sent.is_token_for_new = is_made
         batch.request.rows.append(sent)
+        batch.size_bytes += sent.ByteSize()
 
     def _may_send(self, batch: _Batch) -> bool:
         with self._lock:

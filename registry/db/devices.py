@@ -146,6 +146,17 @@ def replace_tokens(
         )
 
 
+def replace_all_tokens(connection: Connection, new: Sequence[tuple[int, bytes]], now_ms: int) -> None:
+    """Give devices new tokens instead of all they had; whoever changes the devices takes their revisions.
+
+    Args: new: (device_num, SHA-256 of the token), each device once.
+    """
+    if new:
+        own = device_tokens.c.device_num == bindparam("num")
+        connection.execute(delete(device_tokens).where(own), [{"num": device_num} for device_num, _ in new])
+        insert_rows(connection, device_tokens, _TOKEN_COLUMNS, [(*each, now_ms) for each in new])
+
+
 def find_device(connection: Connection, device_id: str) -> Device | None:
     row = connection.execute(_SELECT.where(devices.c.device_id == device_id)).one_or_none()
     return _device(row) if row else None

@@ -107,20 +107,6 @@ def update_devices(connection: Connection, changes: Sequence[Change]) -> list[De
     return _update(connection, changes, _prefixes(changes))
 
 
-def check_update(connection: Connection, device: Device, change: Change) -> None:
-    """Whether update_device would do it. Raises: InvalidError, PreconditionError, PermissionDeniedError."""
-    spec = with_change(device.spec, change)
-    if spec == device.spec:
-        return
-    check_changeable(device)
-    world = gather(connection, [spec])
-    if found := check_device(spec) + check_references(spec, world, device.spec):
-        raise InvalidError(found)
-    if spec.device_type != device.spec.device_type and not world.types[spec.device_type].spec.is_gateway:
-        check_nobody_behind(connection, device, "cannot stop being a gateway")
-    _check_place(spec, world)
-
-
 def rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> Created:
     """Raises: InvalidError, NotFoundError, PreconditionError."""
     if token and (found := tokens.check_token(token)):

@@ -33,10 +33,10 @@ class World(msgspec.Struct, frozen=True):
 def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
     """Everything that the given specifications name. At most some thousands at once."""
     specs = list(specs)
-    gateways = {spec.gateway for spec in specs if spec.gateway}
-    sites = {spec.site_id for spec in specs if spec.site_id}
-    external_ids = {spec.external_id for spec in specs if spec.external_id}
-    found = ((name, db_catalogue.find_type(connection, name)) for name in {spec.device_type for spec in specs})
+    gateways = _names(spec.gateway for spec in specs)
+    sites = _names(spec.site_id for spec in specs)
+    external_ids = _names(spec.external_id for spec in specs)
+    found = ((name, db_catalogue.find_type(connection, name)) for name in _names(spec.device_type for spec in specs))
     return World(
         types={name: kind for name, kind in found if kind is not None},
         gateways=db.find_gateways(connection, gateways) if gateways else {},
@@ -48,6 +48,11 @@ def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
             | {f"sites/{each}" for each in hidden_sites(connection, sites)}
         ),
     )
+
+
+def _names(given: Iterable[str]) -> set[str]:
+    """PostgreSQL has no texts with NUL, so nothing is called so."""
+    return {name for name in set(given) if name and "\0" not in name}
 
 
 def known_holders(connection: Connection, external_ids: Collection[str]) -> dict[str, str]:

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from cli.errors import CommandError
-from cli.import_file import DeviceRows, RowError
+from cli.import_file import FileRows, RowError
 
 
 def rows(text, kind=""):
-    return list(DeviceRows(io.BytesIO(text.encode("utf-8", "surrogateescape")), kind))
+    return list(FileRows(io.BytesIO(text.encode("utf-8", "surrogateescape")), kind))
 
 
 def test_csv_and_ndjson_say_the_same():
@@ -23,8 +23,8 @@ def test_csv_and_ndjson_say_the_same():
         '{"device_id":"wl-1","device_type":"gauge","site":"A, B","latitude":21.0287,"longitude":105.8525,'
         '"labels":{"owner":"tnmt"},"token":"0123456789abcdef"}\n'
     )
-    assert table[0].device == lines[0].device
-    assert table[0].device == {
+    assert table[0].resource == lines[0].resource
+    assert table[0].resource == {
         "name": "devices/wl-1",
         "device_type": "gauge",
         "site": "A, B",
@@ -37,7 +37,7 @@ def test_csv_and_ndjson_say_the_same():
 
 def test_empty_cells_are_left_out_and_empty_lines_skipped():
     (row,) = rows("device_id,device_type,latitude,labels.owner,ward_code\n\nwl-1,gauge,,,\n  \n,,,,\n")
-    assert row.device == {"name": "devices/wl-1", "device_type": "gauge"}
+    assert row.resource == {"name": "devices/wl-1", "device_type": "gauge"}
 
 
 def test_a_row_says_which_fields_it_speaks_of():
@@ -49,13 +49,13 @@ def test_a_row_says_which_fields_it_speaks_of():
 
 def test_labels_come_as_one_column_too():
     (row,) = rows('device_id,device_type,labels\nwl-1,gauge,"{""owner"":""tnmt""}"\n')
-    assert row.device["labels"] == {"owner": "tnmt"}
+    assert row.resource["labels"] == {"owner": "tnmt"}
 
 
 def test_a_quote_that_is_not_closed_costs_one_row():
     text = 'device_id,device_type,site\na,gauge,x\nb,gauge,"open\nc,gauge,x\nd,gauge,"two\nlines"\ne,gauge,x\n'
     found = rows(text)
-    assert [(row.row, row.device_id) for row in found if not isinstance(row, RowError)] == [
+    assert [(row.row, row.resource_id) for row in found if not isinstance(row, RowError)] == [
         (1, "a"),
         (3, "c"),
         (4, "d"),
@@ -75,17 +75,17 @@ def test_a_line_without_end_is_skipped():
     found = rows(f"device_id,device_type,site\na,gauge,{'x' * 3_000_000}\nb,gauge,x\n")
     assert isinstance(found[0], RowError)
     assert found[0].reason == "ROW_TOO_LONG"
-    assert found[1].device_id == "b"
+    assert found[1].resource_id == "b"
 
 
 def test_utf_16_is_named():
     with pytest.raises(CommandError, match="UTF-16"):
-        DeviceRows(io.BytesIO("device_id,device_type\na,gauge\n".encode("utf-16")), "csv")
+        FileRows(io.BytesIO("device_id,device_type\na,gauge\n".encode("utf-16")), "csv")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_head():
-    (row,) = DeviceRows(io.BytesIO("\ufeffdevice_id,device_type\na,gauge\n".encode()), "csv")
-    assert row.device_id == "a"
+    (row,) = FileRows(io.BytesIO("\ufeffdevice_id,device_type\na,gauge\n".encode()), "csv")
+    assert row.resource_id == "a"
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
@@ -95,15 +95,15 @@ def test_reading_goes_on_where_it_stopped(kind):
         "ndjson": "".join(f'{{"device_id":"d-{at}","device_type":"gauge"}}\n' for at in range(20)),
     }
     raw = lines[kind].encode()
-    first = DeviceRows(io.BytesIO(raw), kind)
+    first = FileRows(io.BytesIO(raw), kind)
     seen = list(itertools.islice(first, 7))
     place = first.position()
     assert place.row == 7
-    second = DeviceRows(io.BytesIO(raw), kind)
+    second = FileRows(io.BytesIO(raw), kind)
     assert second.skip_to(place)
     assert [row.row for row in (*seen, *second)] == list(range(1, 21))
-    assert not DeviceRows(io.BytesIO(raw.replace(b"d-3", b"d_3")), kind).skip_to(place)
-    assert not DeviceRows(io.BytesIO(raw[:-200]), kind).skip_to(msgspec.structs.replace(place, offset=len(raw)))
+    assert not FileRows(io.BytesIO(raw.replace(b"d-3", b"d_3")), kind).skip_to(place)
+    assert not FileRows(io.BytesIO(raw[:-200]), kind).skip_to(msgspec.structs.replace(place, offset=len(raw)))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_empty_file_ends_the_command(text):
 )
 def test_bad_csv_rows_are_refused_one_by_one(line, reason, field):
     found = rows(f"device_id,device_type,latitude,longitude,site\nb,gauge,1,1,x\n{line}\n")
-    assert found[0].device_id == "b"
+    assert found[0].resource_id == "b"
     assert isinstance(found[1], RowError)
     assert (found[1].row, found[1].reason, found[1].field) == (2, reason, field)
 
