@@ -17,6 +17,8 @@ from registry.errors import InvalidError, Violation
 from registry.operations.model import Operation, Step
 from registry.operations.runner import Runner, Work
 
+# It is kept with the operation. More than any filter with all the fields of a device.
+MAX_REQUEST_BYTES = 256 << 10
 _ACTIONS = {
     pb.BulkDeleteDevicesRequest.ACTION_DECOMMISSION: Action.DECOMMISSION,
     pb.BulkDeleteDevicesRequest.ACTION_DELETE: Action.DELETE,
@@ -49,6 +51,9 @@ async def _begin(
     request: pb.BulkUpdateDevicesRequest | pb.BulkDeleteDevicesRequest, what: What, call: Call, runner: Runner
 ) -> lro.Operation:
     serialized = request.SerializeToString()
+    if len(serialized) > MAX_REQUEST_BYTES:
+        text = f"at most {MAX_REQUEST_BYTES} bytes, not {len(serialized)}; send only what is to be set"
+        raise InvalidError([Violation("", "REQUEST_TOO_LARGE", text)])
     asked = Asked(call.origin, serialized, request.filter, request.validate_only, request.expected_count)
     if request.validate_only:
         # The operation is real; what it does is rolled back, chunk by chunk.

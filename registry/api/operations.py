@@ -18,7 +18,8 @@ from registry.operations import rules
 from registry.operations.model import Operation
 from registry.operations.runner import Runner
 
-MAX_PAGE = 1000
+# Each is read with its failures.
+MAX_PAGE = 100
 DEFAULT_WAIT_S = 30.0
 MAX_WAIT_S = 600.0
 _DONE_FILTERS = {"": None, "done = true": True, "done = false": False, "done=true": True, "done=false": False}

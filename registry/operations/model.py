@@ -5,10 +5,12 @@ import msgspec
 from registry.errors import RegistryError
 
 MAX_FAILURES = 1000
+MAX_MESSAGE = 300
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """`error` is the class of a RegistryError, by which the API finds the code."""
+    """`error` is the class of a RegistryError, by which the API finds the code; `message` has at most MAX_MESSAGE
+    characters."""
 
     name: str
     error: str
@@ -17,7 +19,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, name: str, exc: RegistryError) -> "Failure":
-        return cls(name, type(exc).__name__, exc.reason, str(exc))
+        return cls(name, type(exc).__name__, exc.reason, str(exc)[:MAX_MESSAGE])
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -16,6 +16,9 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from registry.audit.event import Origin
+from registry.audit.log import append
+from registry.audit.record import Change
 from registry.db import operations as db
 from registry.db import sequence
 from registry.db.engine import Database
@@ -156,8 +159,12 @@ class Runner:
 
     def _end(self, connection: Connection, operation_id: str, ending: Ending) -> None:
         operation = db.find_operation(connection, operation_id)
-        if operation is not None and not operation.is_done and operation.worker == self._worker:
-            db.end(connection, operation.operation_num, ending, sequence.now_ms())
+        if operation is None or operation.is_done or operation.worker != self._worker:
+            return
+        db.end(connection, operation.operation_num, ending, sequence.now_ms())
+        told = {"processed": operation.progress.processed, "total": operation.progress.total}
+        ended = Change(f"operations/{operation_id}", None, told)
+        append(connection, Origin(operation.actor, operation.method), [ended], ending.reason)
 
     def _forget(self, connection: Connection) -> None:
         db.delete_done_before(connection, sequence.now_ms() - KEPT_MS)

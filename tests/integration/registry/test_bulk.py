@@ -131,6 +131,7 @@ def test_what_is_wrong_for_every_device_is_refused_at_once(stubs, prefix):
         (update(text, "latitude", "longitude", device={"latitude": 100, "longitude": 0}), "LATITUDE_INVALID"),
         (update(text, "labels.season", device={"labels": {"season": "x" * 300}}), "TEXT_TOO_LONG"),
         (update(text, "external_id", device={"external_id": "one"}), "EXTERNAL_ID_OF_ONE"),
+        (update(text, "site", device={"site": "x", "labels": {"a": "x" * 300_000}}), "REQUEST_TOO_LARGE"),
         (update(text, "labels.season", device=change | {"name": f"devices/{prefix}-0"}), "NOT_BY_FILTER"),
     ):
         with fails(StatusCode.INVALID_ARGUMENT, reason):

@@ -10,6 +10,7 @@ import pytest
 from cityfleet.registry.v1.device_pb2 import BulkUpdateDevicesRequest
 from registry.api.bulk import WORKS
 from registry.audit.event import Origin
+from registry.db import audit as db_audit
 from registry.db import operations as db
 from registry.db.engine import Database, sqlite_url
 from registry.devices import bulk
@@ -193,5 +194,8 @@ def test_what_an_account_began_ends_with_the_account(tmp_path):
                 done = await runner.wait(begun.operation_id, 20)
             assert done.ending is not None
             assert (done.ending.error, done.ending.reason) == ("PermissionDeniedError", "ACCOUNT_GONE")
+            *_, noted = await database.read(db_audit.events_after, 0, 10)
+            assert (noted.origin.actor, noted.result) == ("accounts/gone", "ACCOUNT_GONE")
+            assert noted.resource == f"operations/{begun.operation_id}"
 
     asyncio.run(run())

@@ -1,0 +1,62 @@
+"""Lists of many devices by the command line: as long as they are, they take no more memory."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cityfleet.registry.v1 import device_pb2 as pb
+from tests.support.registry import ROOT
+
+DEVICES = 20_000
+# Of a list of all beside a list of one page: a device takes some kB as a message, so all of them would take 40 MB.
+MORE_MB = 20
+
+
+@pytest.fixture(scope="module")
+def database_kind():
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
+def many(registry, stubs):
+    def requests():
+        for start in range(0, DEVICES, 5000):
+            labels = {"owner": "tnmt", "batch": str(start)}
+            rows = [
+                pb.ImportRow(
+                    row=row, device=pb.Device(name=f"devices/many-{row:06}", device_type="gauge", labels=labels)
+                )
+                for row in range(start, start + 5000)
+            ]
+            yield pb.ImportDevicesRequest(rows=rows)
+
+    created = pb.ImportRowResult.OUTCOME_CREATED
+    for answer in stubs.devices.ImportDevices(requests()):
+        assert {result.outcome for result in answer.results} == {created}
+    return registry
+
+
+def listed(registry, path, *arguments):
+    """Lines that came, and the most memory that the command took, MB."""
+    environ = os.environ | {
+        "CITYFLEET_DATA_DIR": str(registry.data_dir),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}",
+    }
+    with path.open("wb") as out:
+        command = [sys.executable, "-m", "cli.main", "device", "list", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    with path.open("rb") as found:
+        return sum(1 for _ in found), used.ru_maxrss / 1024
+
+
+@pytest.mark.parametrize("output", ["table", "csv"])
+def test_a_list_of_all_takes_the_memory_of_one_page(many, tmp_path, output):
+    few, least_mb = listed(many, tmp_path / "few", "-o", output, "--limit", "1000")
+    every, most_mb = listed(many, tmp_path / "all", "-o", output)
+    assert every >= DEVICES > few
+    assert most_mb < least_mb + MORE_MB
