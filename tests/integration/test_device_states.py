@@ -94,6 +94,18 @@ async def test_a_connection_that_is_lost_is_told_apart_from_a_good_bye(platform,
         await client.__aexit__(None, None, None)
 
 
+async def test_a_device_that_connects_only_to_say_something_is_known_to_have_been_there(platform, fleet):
+    token = fleet.device("wl-state-06", "gauge")
+    client = await connected(platform.mqtt_port, "wl-state-06", token)
+    await publish(client, "cf/v1/d/wl-state-06/telemetry", [{"n": "water_level_m", "v": 2}])
+    client.send(mq.disconnect())
+    await client.until_closed()
+    await client.__aexit__(None, None, None)
+    found = await until(fleet, "wl-state-06", lambda one: one.reported.HasField("disconnect_time"))
+    assert (found.reported.is_connected, found.health) == (False, Health.HEALTH_GOOD)
+    assert 0 < found.reported.connect_time.ToMilliseconds() <= found.reported.disconnect_time.ToMilliseconds()
+
+
 async def test_devices_behind_a_gateway_are_heard_through_it(platform, fleet):
     token = fleet.device("gw-state-01", "gateway")
     fleet.device("wl-state-03", "gauge", gateway="gw-state-01")

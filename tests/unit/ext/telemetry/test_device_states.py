@@ -64,7 +64,8 @@ def test_a_connection_counts_from_the_first_to_the_last_and_says_why_it_ended() 
     states.close(2, STREAM_ENDED)  # one too many changes nothing
     closed = told(states)[102]
     assert (closed.connection, closed.disconnect_reason) == (CLOSED, "stream_ended")
-    assert closed.connection_ms >= opened.connection_ms
+    assert closed.connection_ms >= closed.opened_ms == opened.connection_ms
+    assert opened.opened_ms == 0
     states.open(2)
     states.close(2, 0xF0)
     assert told(states)[102].disconnect_reason == "reason_f0"
