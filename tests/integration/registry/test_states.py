@@ -201,8 +201,12 @@ def create(stubs, device_id, **fields):
 
 def test_only_ingest_may_report(registry, stubs):
     # The channel's own token is the administrator's.
-    for metadata, code in (((), "PERMISSION_DENIED"), ((("authorization", "Bearer nonsense"),), "UNAUTHENTICATED")):
-        with fails(StatusCode[code], code):
+    nonsense = (("authorization", "Bearer nonsense"),)
+    for metadata, code, reason in (
+        ((), "PERMISSION_DENIED", "SERVICES_ONLY"),
+        (nonsense, "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    ):
+        with fails(StatusCode[code], reason):
             list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter([]), metadata=metadata))
 
 
