@@ -19,7 +19,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
 
 cdef enum:
-    MAX_REPORTS = 10_000
+    MAX_REPORTS = 1_000             # the registry reads them in some milliseconds, in which it answers nobody else
     MAX_BODY_BYTES = 1_048_576
     MAX_NAME_BYTES = 63             # of a node, and of a reason
     AHEAD = 8
