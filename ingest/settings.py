@@ -101,7 +101,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_id: str = "cityfleet-ingest-1"
     # Empty: not shared, one connection only; then no second ingest node may consume from the same broker.
     share_group: str = "cityfleet"
-    filters: tuple[str, ...] = ("cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#")
+    filters: tuple[str, ...] = ("cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#", "cf/v1/d/+/state")
     # The highest QoS at which messages are wanted, 0 to 2.
     qos: int = 1
     connections: int = 2

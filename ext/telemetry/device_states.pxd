@@ -22,6 +22,7 @@ cdef struct State:
     long long seen_ms               # last message of any kind, UTC; 0: none in this run
     long long reading_ms            # when the last accepted reading came
     long long connection_ms         # when it was connected or its last connection ended
+    long long opened_ms             # when it was last connected
     unsigned int told_s             # when it was last told, on DeviceStates' clock; 0: not in this run
     unsigned short connections
     unsigned char flags             # StateFlag

@@ -14,14 +14,19 @@ from ext.telemetry.region cimport free_region, reserve_region
 cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* at) noexcept nogil
 
+cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void* at, size_t size, int advice)
+    int MADV_HUGEPAGE
+
 cdef enum:
-    MAX_REPORTS = 10_000
+    MAX_REPORTS = 1_000             # the registry reads them in some milliseconds, in which it answers nobody else
     MAX_BODY_BYTES = 1_048_576
     MAX_NAME_BYTES = 63             # of a node, and of a reason
     AHEAD = 8
+    HUGE_BYTES = 4_194_304
     DOCUMENT_COST_BYTES = 256       # of what keeps a document, beside its text
-    # A report without its document: tag and length, six numbers with their tags, a reason
-    REPORT_BYTES = 6 + 6 * 11 + 2 + MAX_NAME_BYTES + 4
+    # A report without its document: tag and length, seven numbers with their tags, a reason
+    REPORT_BYTES = 6 + 7 * 11 + 2 + MAX_NAME_BYTES + 4
     # Tags of ReportDeviceStatesRequest and DeviceStateReport
     TAG_NODE = 0x0A
     TAG_RUN = 0x10
@@ -34,6 +39,7 @@ cdef enum:
     TAG_DISCONNECT_REASON = 0x32
     TAG_DOCUMENT = 0x3A
     TAG_DOCUMENT_MS = 0x40
+    TAG_OPENED_MS = 0x48
     CONNECTION_OPEN = 1
     CONNECTION_CLOSED = 2
     NOT_LATER = STATE_HAS_CONNECTION | STATE_HAS_DOCUMENT | STATE_IS_FIRST
@@ -117,6 +123,8 @@ cdef class DeviceStates:
         if reserve_region(&self.listed_region, room * sizeof(int)) \
                 or reserve_region(&self.round_region, room * sizeof(int)):
             room = self.capacity        # of the lists; the states may have moved
+        if self.state_region.mapped >= HUGE_BYTES:      # looking pages up costs more than looking at a device
+            madvise(self.state_region.at, self.state_region.mapped, MADV_HUGEPAGE)
         self.at = <State*>self.state_region.at
         self.listed = <unsigned int*>self.listed_region.at
         self.round = <unsigned int*>self.round_region.at
@@ -138,6 +146,7 @@ cdef class DeviceStates:
         if state.connections < 0xFFFF:
             state.connections += 1
         if state.connections == 1:
+            state.opened_ms = now_ms
             self.turned(<size_t>slot, now_ms)
         return 0
 
@@ -278,6 +287,7 @@ cdef class DeviceStates:
             at = put_number(at, TAG_CONNECTION, CONNECTION_OPEN if state.connections else CONNECTION_CLOSED)
             at = put_number(at, TAG_CONNECTION_MS, <unsigned long long>max(state.connection_ms, 0))
             if state.connections == 0:
+                at = put_number(at, TAG_OPENED_MS, <unsigned long long>max(state.opened_ms, 0))
                 at = put_bytes(at, TAG_DISCONNECT_REASON, <bytes>self.reasons[state.reason])
         if state.flags & STATE_HAS_DOCUMENT:
             held = self.documents.pop(<int>slot)

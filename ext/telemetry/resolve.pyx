@@ -417,8 +417,6 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
     detail.size = 0
     if 0 <= frame.sender < index.count and index.devices[frame.sender].flags & DEVICE_ACTIVE:
         sender = &index.devices[frame.sender]
-        if states is not None:
-            mark_seen(states, frame.sender, frame.received_ms)
     resolve_devices(readings, span, frame, sender, index)
     row.ward = 0
     for i in range(span.readings):
@@ -449,6 +447,8 @@ cdef int resolve_span(Readings readings, Span* span, DeviceIndex index, long lon
             refused += 1
             counters.refused_by[reason] += 1
     fill_received(rows, first_row, frame.received_ms)
+    if states is not None and sender != NULL and sender != ward_of:     # else its own reading says so
+        mark_seen(states, frame.sender, frame.received_ms)
     for i in range(span.texts):
         text = &readings.texts[span.first_text + i]
         reason = resolve_text(readings, text, sender, index, frame, earliest_ms, latest_ms, texts, states)

@@ -92,7 +92,13 @@ def _check(request: pb.ReportDeviceStatesRequest) -> None:
     if len(request.reports) > MAX_REPORTS:
         found.append(Violation("reports", "TOO_MANY_REPORTS", f"at most {MAX_REPORTS} a request"))
     for at, report in enumerate(request.reports):
-        times = (report.last_seen_ms, report.last_reading_ms, report.connection_ms, report.document_ms)
+        times = (
+            report.last_seen_ms,
+            report.last_reading_ms,
+            report.connection_ms,
+            report.document_ms,
+            report.opened_ms,
+        )
         if not all(0 <= time_ms <= MAX_TIME_MS for time_ms in times):
             found.append(Violation(f"reports[{at}]", "TIME_INVALID", "UTC milliseconds until the year 9999"))
             break
@@ -111,5 +117,6 @@ def _report(given: pb.DeviceStateReport, document: Document | None) -> Report:
         connection=Connection(given.connection),
         connection_ms=given.connection_ms,
         disconnect_reason=given.disconnect_reason[:MAX_NAME].replace("\x00", ""),
+        opened_ms=given.opened_ms,
         document=document,
     )

@@ -19,15 +19,15 @@ from registry.state.model import (
     Reported,
 )
 
-_COLUMNS = "device_num, last_seen_ms, last_reading_ms, connection, connection_ms, disconnect_reason"
+_COLUMNS = "device_num, last_seen_ms, last_reading_ms, connection, connection_ms, disconnect_reason, opened_ms"
 _TEMPORARY = (
     "CREATE TEMP TABLE IF NOT EXISTS report (device_num INTEGER PRIMARY KEY, last_seen_ms INTEGER, "
-    "last_reading_ms INTEGER, connection INTEGER, connection_ms INTEGER, disconnect_reason TEXT)"
+    "last_reading_ms INTEGER, connection INTEGER, connection_ms INTEGER, disconnect_reason TEXT, opened_ms INTEGER)"
 )
 _UNNESTED = (
     "unnest(CAST(:device_nums AS bigint[]), CAST(:seen AS bigint[]), CAST(:readings AS bigint[]), "
-    "CAST(:connections AS bigint[]), CAST(:connected AS bigint[]), CAST(:reasons AS text[])) "
-    f"AS r ({_COLUMNS})"
+    "CAST(:connections AS bigint[]), CAST(:connected AS bigint[]), CAST(:reasons AS text[]), "
+    f"CAST(:opened AS bigint[])) AS r ({_COLUMNS})"
 )
 # An older opening is no news. A closing that another node tells of is none either: the device is with this one by now.
 _OPENS = "(r.connection = 1 AND r.connection_ms >= coalesce(s.connect_time_ms, 0))"
@@ -66,7 +66,8 @@ _CAME_BACK = f"""(
 _UPDATE = f"""
 UPDATE device_state AS s SET
     is_connected = CASE WHEN {_OPENS} THEN true WHEN {_CLOSES} THEN false ELSE s.is_connected END,
-    connect_time_ms = CASE WHEN {_OPENS} THEN r.connection_ms ELSE s.connect_time_ms END,
+    connect_time_ms = CASE WHEN {_OPENS} THEN r.connection_ms
+        WHEN {_CLOSES} AND r.opened_ms > coalesce(s.connect_time_ms, 0) THEN r.opened_ms ELSE s.connect_time_ms END,
     disconnect_time_ms = CASE WHEN {_CLOSES} THEN r.connection_ms ELSE s.disconnect_time_ms END,
     disconnect_reason = CASE WHEN {_CLOSES} THEN r.disconnect_reason ELSE s.disconnect_reason END,
     node = CASE WHEN {_OPENS} THEN :node ELSE s.node END,
@@ -82,7 +83,8 @@ WHERE s.device_num = r.device_num
 _INSERT = """
 INSERT INTO device_state (device_num, is_connected, connect_time_ms, disconnect_time_ms, disconnect_reason, node,
     last_seen_ms, last_reading_ms, firmware_version, config_version, hardware_revision, revision)
-SELECT r.device_num, r.connection = 1, CASE WHEN r.connection = 1 THEN r.connection_ms END,
+SELECT r.device_num, r.connection = 1,
+    CASE WHEN r.connection = 1 THEN r.connection_ms WHEN r.opened_ms > 0 THEN r.opened_ms END,
     CASE WHEN r.connection = 2 THEN r.connection_ms END,
     CASE WHEN r.connection = 2 THEN r.disconnect_reason ELSE '' END,
     CASE WHEN r.connection = 1 THEN :node ELSE '' END,
@@ -105,13 +107,15 @@ def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: 
     if connection.dialect.name == "postgresql":
         source = _UNNESTED
         columns = zip(*map(_row, reports), strict=True)
-        names = ("device_nums", "seen", "readings", "connections", "connected", "reasons")
+        names = ("device_nums", "seen", "readings", "connections", "connected", "reasons", "opened")
         values |= {name: list(column) for name, column in zip(names, columns, strict=True)}
     else:
         source = "temp.report AS r"
         connection.exec_driver_sql(_TEMPORARY)
         connection.exec_driver_sql("DELETE FROM temp.report")
-        connection.exec_driver_sql("INSERT INTO temp.report VALUES (?, ?, ?, ?, ?, ?)", [_row(one) for one in reports])
+        connection.exec_driver_sql(
+            "INSERT INTO temp.report VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(one) for one in reports]
+        )
     connection.execute(text(_UPDATE.format(source=source)), values)
     connection.execute(text(_INSERT.format(source=source)), values)
     for report in reports:
@@ -188,7 +192,7 @@ def documents_of(connection: Connection, device_nums: Sequence[int]) -> dict[int
     return {row.device_num: (row.document, row.document_time_ms) for row in connection.execute(query)}
 
 
-def _row(report: Report) -> tuple[int, int, int, int, int, str]:
+def _row(report: Report) -> tuple[int, int, int, int, int, str, int]:
     # Whoever connects or disconnects was there.
     seen_ms = max(report.last_seen_ms, report.last_reading_ms, report.connection_ms)
     return (
@@ -198,6 +202,7 @@ def _row(report: Report) -> tuple[int, int, int, int, int, str]:
         int(report.connection),
         report.connection_ms,
         report.disconnect_reason,
+        report.opened_ms,
     )
 
 

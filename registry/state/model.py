@@ -48,6 +48,8 @@ class Report(msgspec.Struct, frozen=True):
     connection: Connection = Connection.UNCHANGED
     connection_ms: int = 0
     disconnect_reason: str = ""
+    # Of a connection that is closed: when it had begun.
+    opened_ms: int = 0
     # What its `state` document says; None: none came.
     document: "Document | None" = None
 

@@ -47,7 +47,6 @@ async def publish(client: RawClient, topic: str, document: object, packet_id: in
 
 async def test_a_device_is_online_while_it_talks_and_is_said_to_have_gone(platform, fleet):
     token = fleet.device("wl-state-01", "gauge")
-    assert get(fleet, "wl-state-01").connectivity == Connectivity.CONNECTIVITY_NEVER_SEEN
     before_ms = time.time_ns() // 1_000_000
     client = await connected(platform.mqtt_port, "wl-state-01", token)
     found = await until(fleet, "wl-state-01", lambda one: one.reported.is_connected)
@@ -92,6 +91,20 @@ async def test_a_connection_that_is_lost_is_told_apart_from_a_good_bye(platform,
     assert again.reported.is_connected
     for client in (first, second):
         await client.__aexit__(None, None, None)
+
+
+async def test_a_device_that_connects_only_to_say_something_is_known_to_have_been_there(platform, fleet):
+    token = fleet.device("wl-state-06", "gauge")
+    before_ms = time.time_ns() // 1_000_000
+    client = await connected(platform.mqtt_port, "wl-state-06", token)
+    await publish(client, "cf/v1/d/wl-state-06/telemetry", [{"n": "water_level_m", "v": 2}])
+    client.send(mq.disconnect())
+    await client.until_closed()
+    await client.__aexit__(None, None, None)
+    found = await until(fleet, "wl-state-06", lambda one: one.reported.disconnect_time.ToMilliseconds() > before_ms)
+    assert (found.reported.is_connected, found.health) == (False, Health.HEALTH_GOOD)
+    assert found.reported.disconnect_reason == "normal_disconnection"
+    assert before_ms <= found.reported.connect_time.ToMilliseconds() <= found.reported.disconnect_time.ToMilliseconds()
 
 
 async def test_devices_behind_a_gateway_are_heard_through_it(platform, fleet):

@@ -15,6 +15,7 @@ from loadtest.platform import running_platform
 from tests.support.fake_broker import consuming as another_consumer
 from tests.support.mosquitto import IS_THERE, Mosquitto
 from tests.support.provision import Provisioner
+from tests.support.registry import wait_until
 
 pytestmark = pytest.mark.skipif(not IS_THERE, reason="mosquitto is not installed")
 
@@ -37,7 +38,9 @@ def consuming(broker, tmp_path_factory):
             tmp_path_factory.mktemp("consumer"),
             f'ingest.broker.host = "127.0.0.1"\ningest.broker.port = {broker}\n'
             "ingest.broker.max_packet_bytes = 100000\n"
-            'ingest.broker.filters = ["cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#", "v3/+/devices/+/up"]\n',
+            'ingest.broker.filters = ["cf/v1/d/+/telemetry/#", "cf/v1/g/+/telemetry/#", "cf/v1/d/+/state", '
+            '"v3/+/devices/+/up"]\n'
+            "ingest.state.report_interval_s = 0.5\n",
         ) as platform,
         Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
     ):
@@ -66,6 +69,21 @@ async def test_what_the_broker_has_is_stored_by_the_topics_device(broker, consum
     await send(broker, "cf/v1/d/wl-broker-01/telemetry", range(100))
     await send(broker, "cf/v1/d/wl-broker-01/telemetry/senml-json", range(100, 150), qos=0)
     platform.wait_for(stored("wl-broker-01"), [["150", str(sum(range(150)))]])
+
+
+async def test_who_talks_through_the_broker_is_heard_and_not_connected(broker, consuming):
+    _, fleet = consuming
+    fleet.device("wl-broker-02", "gauge")
+    await send(broker, "cf/v1/d/wl-broker-02/telemetry", [1])
+    async with aiomqtt.Client("127.0.0.1", broker, protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.publish("cf/v1/d/wl-broker-02/state", '{"firmware_version": "1.0"}', qos=1, retain=True)
+    request = device_pb2.GetDeviceRequest(name="devices/wl-broker-02")
+    for _ in wait_until("both are known"):
+        found = fleet.devices.GetDevice(request)
+        if found.reported.firmware_version == "1.0" and found.reported.HasField("last_reading_time"):
+            break
+    assert found.connectivity == device_pb2.CONNECTIVITY_ONLINE
+    assert not found.reported.is_connected
 
 
 async def test_a_network_server_on_the_broker_speaks_for_its_sensors(broker, consuming):

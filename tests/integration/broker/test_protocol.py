@@ -27,8 +27,10 @@ async def test_connects_with_a_session_a_wide_window_and_no_retained_messages():
         assert connect.client_id == b"node-0"
         assert connect.properties == {17: 77, 33: 65535, 34: 4096}
         assert peer.filters == [
-            (b"$share/cityfleet/cf/v1/d/+/telemetry/#", 0x21), (b"$share/cityfleet/cf/v1/g/+/telemetry/#", 0x21)
-        ]  # fmt: skip
+            (b"$share/cityfleet/cf/v1/d/+/telemetry/#", 0x21),
+            (b"$share/cityfleet/cf/v1/g/+/telemetry/#", 0x21),
+            (b"$share/cityfleet/cf/v1/d/+/state", 0x21),
+        ]
 
 
 async def test_connections_share_and_have_ids_of_their_own():
@@ -68,7 +70,7 @@ async def test_subscribes_again_on_every_connect():
         for session in (False, True, True):
             async with broker.peer() as peer:
                 await peer.welcome(session=session)
-                assert len(peer.filters) == 2
+                assert len(peer.filters) == 3
                 assert peer.unsubscribed == []
 
 

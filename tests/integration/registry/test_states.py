@@ -1,5 +1,6 @@
 """States of devices: what ingest reports is what is read, whatever the order and however often it is sent."""
 
+import msgspec
 import pytest
 from grpc import StatusCode
 
@@ -70,6 +71,17 @@ async def test_a_connection_is_opened_and_closed_with_its_reason(database):
     state = await reported(database)
     assert (state.is_connected, state.connect_time_ms, state.disconnect_time_ms) == (False, T, T + 9)
     assert state.disconnect_reason == "timeout"
+
+
+async def test_a_connection_that_has_ended_before_it_was_told_is_known_with_its_beginning(database):
+    closed = Report(1, connection=Connection.CLOSED, connection_ms=T + 9, disconnect_reason="gone", opened_ms=T + 2)
+    await report(database, closed)
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms, state.disconnect_time_ms) == (False, T + 2, T + 9)
+    await report(database, msgspec.structs.replace(closed, connection_ms=T + 30, opened_ms=T + 20))
+    await report(database, msgspec.structs.replace(closed, connection_ms=T + 30, opened_ms=T + 19))
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms, state.disconnect_time_ms) == (False, T + 20, T + 30)
 
 
 async def test_a_device_that_went_to_another_node_stays_connected(database):
@@ -189,8 +201,12 @@ def create(stubs, device_id, **fields):
 
 def test_only_ingest_may_report(registry, stubs):
     # The channel's own token is the administrator's.
-    for metadata, code in (((), "PERMISSION_DENIED"), ((("authorization", "Bearer nonsense"),), "UNAUTHENTICATED")):
-        with fails(StatusCode[code], code):
+    nonsense = (("authorization", "Bearer nonsense"),)
+    for metadata, code, reason in (
+        ((), "PERMISSION_DENIED", "SERVICES_ONLY"),
+        (nonsense, "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    ):
+        with fails(StatusCode[code], reason):
             list(DeviceStateServiceStub(stubs.channel).ReportDeviceStates(iter([]), metadata=metadata))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cityfleet.registry.v1 import device_index_pb2 as pb
 from cityfleet.telemetry.v1 import telemetry_pb2
+from ext.telemetry.device_states import DeviceStates
 from ext.telemetry.index import DeviceIndex
 from ext.telemetry.index_feed import DeviceStream
 from ext.telemetry.index_image import parts_of, restore
@@ -160,3 +161,20 @@ def test_connections_that_come_and_go_leave_nothing_behind(version: int) -> None
 
     assert growth(work, 2_000) < ALLOWED_BYTES
     world.close()
+
+
+def test_marks_documents_and_requests_leave_nothing_behind() -> None:
+    def work() -> None:
+        states = DeviceStates(index, "node/0", 1, {}, 0)
+        for slot in range(4):
+            states.open(slot)
+            states.read(slot, NOW_MS)
+            states.document(slot, b'{"a":1}', NOW_MS)
+            states.document(slot, b'{"a":2}', NOW_MS + 1)
+            states.close(slot, 0)
+        states.begin_round()
+        states.next_request()
+        states.document(0, b'{"a":3}', NOW_MS)
+
+    index = make_index()
+    assert growth(work, 800) < ALLOWED_BYTES
