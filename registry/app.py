@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 import structlog
 from google.longrunning import operations_pb2, operations_pb2_grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from cityfleet.registry.v1 import (
     access_pb2,
@@ -63,6 +63,7 @@ from registry.dimensions.sync import DimensionSync
 from registry.http.gateway import Gateway
 from registry.http.routes import routes_of
 from registry.operations.runner import Runner
+from registry.serving import Serving
 from registry.settings import RegistrySettings
 from registry.sites import sites
 from registry.state.reports import forget_lost_nodes, has_lost_nodes
@@ -99,6 +100,9 @@ OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.so_reuseport", 0),  # a second registry on the same port must fail, not share its calls
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # A client that is gone without a word, with a watch open perhaps.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 )
 log = structlog.get_logger()
 
@@ -178,23 +182,28 @@ async def _serve(
         text = f"cannot listen on {host}:{settings.listen.port} (registry.listen): the address is taken or not ours"
         raise OSError(errno.EADDRINUSE, text) from exc
 
+    serving = Serving(database, checker, ("", *SERVICES))
+
+    def missing() -> dict[str, str]:
+        return {"database": serving.problem} if serving.problem else {}
+
     def degraded() -> dict[str, str]:
         return {"dimensions in the store": sync.problem} if sync.problem else {}
 
     gateway = Gateway(f"{host}:{port}", routes_of(_SERVICES))
     async with (
         contextlib.aclosing(gateway),
-        Endpoint(settings.http, dict, degraded=degraded, routes=gateway.routes()) as endpoint,
+        Endpoint(settings.http, missing, degraded=degraded, routes=gateway.routes()) as endpoint,
         asyncio.TaskGroup() as tasks,
     ):
         await server.start()
-        for name in ("", *SERVICES):
-            await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await serving.start()
         keepers = [
             tasks.create_task(_keep_gauges(database), name="gauges"),
             tasks.create_task(sync.run(), name="dimensions"),
             tasks.create_task(_purge(database, settings.audit_days), name="purge"),
             tasks.create_task(database.listen(), name="listen"),
+            tasks.create_task(serving.run(), name="serving"),
             tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
             tasks.create_task(_write_uses(authenticator), name="token_uses"),
@@ -208,14 +217,14 @@ async def _serve(
         await checker.enter_graceful_shutdown()
         database.bell.close()  # ends the watches, which never end by themselves
         await server.stop(GRACE_S)
-        with contextlib.suppress(DBAPIError):
+        with contextlib.suppress(SQLAlchemyError):
             await authenticator.write_uses()
 
 
 async def _keep_gauges(database: Database) -> None:
     while True:
         metrics.revision.set(database.bell.revision)
-        with contextlib.suppress(DBAPIError):  # each request says so
+        with contextlib.suppress(SQLAlchemyError):  # each request says so
             for state, count in (await database.read(db_devices.count_by_state)).items():
                 metrics.devices.labels(state).set(count)
         await asyncio.sleep(GAUGE_PERIOD_S)
@@ -234,8 +243,8 @@ async def _purge(database: Database, audit_days: int) -> None:
                 await asyncio.sleep(0)
             while audit_days and await database.write(remove_before, sequence.now_ms() - audit_days * 86_400_000):
                 await asyncio.sleep(0)
-        except DBAPIError as exc:
-            log.warning("purge_failed", error=str(exc.orig))
+        except SQLAlchemyError as exc:
+            log.warning("purge_failed", error=str(exc).strip()[:300])
         await asyncio.sleep(PURGE_PERIOD_S)
 
 
@@ -243,7 +252,7 @@ async def _write_uses(authenticator: Authenticator) -> None:
     """When each token was last used: at most one write a minute for each, however many calls it makes."""
     while True:
         await asyncio.sleep(USES_PERIOD_S)
-        with contextlib.suppress(DBAPIError):
+        with contextlib.suppress(SQLAlchemyError):
             await authenticator.write_uses()
 
 
@@ -251,7 +260,7 @@ async def _forget_lost_nodes(database: Database) -> None:
     """End the connections of ingest processes that are gone and do not come back."""
     while True:
         await asyncio.sleep(NODES_PERIOD_S)
-        with contextlib.suppress(DBAPIError):
+        with contextlib.suppress(SQLAlchemyError):
             if await database.read(has_lost_nodes):
                 for node in await database.write(forget_lost_nodes):
                     log.warning("ingest_node_lost", node=node)

@@ -1,10 +1,10 @@
 """The database and its threads: one writer, several readers, migrations at opening, a bell after each commit."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, IsolationLevel
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from registry.db import notify, sequence
+from registry.db import leader, notify, sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,6 +82,17 @@ class Database:
         """Ring for what other registries commit; until cancelled, or at once where there can be none."""
         if self.is_postgresql:
             await notify.listen(self._reader_engine, self.bell.ring)
+
+    async def lead(
+        self, lock: int, work: Callable[[], Awaitable[NoReturn]], follow: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Run `work` in one of all the registries of this database at a time; until cancelled.
+
+        Args: lock: of this work. follow: called every few seconds while another registry does it.
+        """
+        if self.is_postgresql:
+            await leader.lead(self._reader_engine, lock, work, follow)
+        await work()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` on one consistent view of the database."""

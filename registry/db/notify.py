@@ -3,10 +3,13 @@
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 from sqlalchemy import Connection, Engine, func, select
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
 
 CHANNEL = "cityfleet_registry"
 # A server that is gone without a word is noticed by this, and a notification that was lost is made up for.
@@ -23,17 +26,24 @@ def notify(connection: Connection, revision: int) -> None:
     connection.execute(select(func.pg_notify(CHANNEL, str(revision))))
 
 
+async def connect(engine: Engine) -> "AsyncConnection[Any]":
+    """A connection of its own to the PostgreSQL of `engine`, as SQLAlchemy would make it: the URL may say more than a
+    connection string can. Raises: psycopg.Error, OSError."""
+    from psycopg import AsyncConnection
+
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    options = {**options, "autocommit": True, "connect_timeout": CONNECT_S}
+    return await AsyncConnection.connect(*arguments, **options)
+
+
 async def listen(engine: Engine, ring: Callable[[int], None]) -> NoReturn:
     """Call `ring` with each revision that anybody commits, until cancelled; a lost connection is made again."""
     import psycopg  # an extra, which this database cannot be reached without
 
-    # As SQLAlchemy would connect: its URL may say more than a connection string can.
-    arguments, given = engine.dialect.create_connect_args(engine.url)
-    options: dict[str, Any] = {**given, "autocommit": True, "connect_timeout": CONNECT_S}
     delay_s, is_well = _BACKOFF_S[0], True
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(*arguments, **options) as connection:
+            async with await connect(engine) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 while True:
                     async with asyncio.timeout(CONNECT_S):

@@ -1,21 +1,24 @@
 """Keeps the dimension tables in ClickHouse like the registry.
 
 Changed rows are written in the order of their change, and the position moves after the insert: a crash in between
-writes rows again, with the same version, which the tables collapse. While the store is away the registry goes on.
+writes rows again, with the same version, which the tables collapse. While the store is away the registry goes on. Of
+several registries one writes; should two for a moment, that collapses too.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import msgspec
 import structlog
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import metrics
 from registry.db import catalogue, sequence
@@ -35,7 +38,9 @@ BUSY_CHECK_S = 2.0
 GATHER_S = 0.2
 _BACKOFF_S = (0.5, 15.0)
 # A wrong store.url is among them: it must be mended, but devices can be registered meanwhile.
-_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError)
+_UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, SettingsError, SQLAlchemyError)
+# Of the lock under which one registry at a time writes.
+LOCK = 0x6366_6469_6D
 _HELD = (
     "SELECT d.held, m.held, t.held, s.held, greatest(d.newest, m.newest, t.newest, s.newest) FROM "
     "(SELECT uniqExact(device_num) AS held, max(version) AS newest FROM cityfleet.devices) AS d, "
@@ -60,7 +65,19 @@ class DimensionSync:
         metrics.dimension_lag_seconds.set_function(self._lag_s)
 
     async def run(self) -> None:
-        """Run until cancelled; every failure of the store is tried again with jittered backoff."""
+        """Run until cancelled."""
+        await self._database.lead(LOCK, self._lead, self._look_on)
+
+    async def _look_on(self) -> None:
+        """Another registry writes: its problems are its own, but how far it has come is told by all."""
+        self.problem = ""
+        with contextlib.suppress(SQLAlchemyError):
+            self._position = await self._database.read(db.position)
+        if self._position >= self._database.bell.revision:
+            self._even_at = time.monotonic()
+
+    async def _lead(self) -> NoReturn:
+        """Every failure of the store or the database is tried again with jittered backoff."""
         delay_s = _BACKOFF_S[0]
         while True:
             started = time.monotonic()
@@ -81,7 +98,7 @@ class DimensionSync:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
             delay_s = min(delay_s * 2, _BACKOFF_S[1])
 
-    async def _follow(self, client: AsyncClient) -> None:
+    async def _follow(self, client: AsyncClient) -> NoReturn:
         self._position = await self._database.read(db.position)
         await self._insert(client, WARDS, list(wards().values()))
         checked_at = -IDLE_CHECK_S

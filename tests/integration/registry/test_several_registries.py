@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
@@ -87,9 +88,40 @@ def test_writers_at_once_take_each_number_once(pair):
         assert len({device.etag for device in made}) == 60
 
 
+def test_engineers_who_edit_one_device_lose_no_change(pair):
+    """Read, change, write with the etag; who comes too late reads again. One of them at each registry."""
+    with Provisioner(pair[0].channel()) as one, Provisioner(pair[1].channel()) as other:
+        one.type("gauge", {"rain_mm": None})
+        one.device("edited", "gauge")
+        watch = other.devices.WatchDevices(device_pb2.WatchDevicesRequest(filter="device_id = edited"), timeout=60)
+
+        def count(number):
+            devices = (one, other)[number % 2].devices
+            refused = 0
+            for _ in range(10):
+                while True:
+                    device = devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/edited"))
+                    device.labels["n"] = str(int(device.labels.get("n", "0")) + 1)
+                    update = device_pb2.UpdateDeviceRequest(device=device, update_mask={"paths": ["labels.n"]})
+                    try:
+                        devices.UpdateDevice(update)
+                        break
+                    except grpc.RpcError as exc:
+                        assert exc.code() is grpc.StatusCode.ABORTED
+                        refused += 1
+            return refused
+
+        with ThreadPoolExecutor(4) as engineers:
+            assert sum(engineers.map(count, range(4))) > 0
+        for response in watch:
+            if [device.labels["n"] for device in response.devices] == ["40"]:
+                break
+        watch.cancel()
+
+
 async def test_a_commit_rings_the_bell_of_the_other(databases):
     one, other = databases
-    before = other.bell.revision
+    before = one.bell.revision
     await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
     assert await other.bell.wait(before, 20)
     assert other.bell.revision == one.bell.revision
@@ -122,7 +154,7 @@ async def test_connections_that_the_server_ends_are_made_again(databases):
         connection.execute(text(f"{ended} AND pid <> pg_backend_pid()"))
 
     await one.read(end_all)
-    before = other.bell.revision
+    before = one.bell.revision
     await one.write(catalogue.create_metric, "wind_speed_m_s", "m/s", "")
     assert await other.bell.wait(before, 20)
     assert (await other.read(sequence.head)).revision == one.bell.revision

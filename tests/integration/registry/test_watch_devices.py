@@ -165,7 +165,8 @@ def test_groups_and_saved_queries_are_followed(stubs):
             group_pb2.UpdateSavedQueryRequest(saved_query=query, update_mask=FieldMask(paths=["filter"]))
         )
         watcher.until(lambda devices: sorted(devices) == ["g-1", "g-2", "g-3"])
-        while watcher.token == first:
+        last = watcher.token
+        while watcher.token == last:  # the one behind the change
             watcher.step()
         last = watcher.token
         # Who comes back cannot be told who has left.
