@@ -8,6 +8,7 @@ import typer
 
 from cli import (
     account,
+    audit,
     context,
     device,
     export,
@@ -63,6 +64,7 @@ app.add_typer(ward.app, name="ward")
 app.add_typer(group.app, name="group")
 app.add_typer(savedquery.app, name="savedquery")
 app.add_typer(account.app, name="account")
+app.add_typer(audit.app, name="audit")
 app.add_typer(context.app, name="context")
 app.add_typer(operator_.app, name="operator")
 app.add_typer(import_.app, name="import")
