@@ -58,7 +58,7 @@ def put(connection, reported):
         catalogue.apply_type(connection, TypeSpec(f"every-{interval_s}", expected_interval_s=interval_s), "")
     rows = []
     for number, (interval_s, one) in enumerate(reported, 1):
-        fleet.create_device(connection, DeviceSpec(f"d-{number}", f"every-{interval_s}"), "", False)
+        fleet.create_device(connection, DeviceSpec(f"d-{number}", f"every-{interval_s}"), "")
         if one is not None:
             columns = {name: getattr(one, name) for name in one.__struct_fields__}
             rows.append({"device_num": number, "node": "", "revision": 0, **columns})

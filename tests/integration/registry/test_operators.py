@@ -118,11 +118,11 @@ def test_the_command_makes_lists_changes_and_deletes(registry):
 
     code, out, err = cf("create", "desk", "-s", "cf/v1/d/+/state", "-s", "cf/v1/#", "-o", "json")
     assert code == 0, err
-    (made,) = json.loads(out)
+    made = json.loads(out)
     assert len(made["token"]) == 43
     assert made["subscribe_filters"] == ["cf/v1/d/+/state", "cf/v1/#"]
     code, out, _ = cf("update", "desk", "--disable", "--subscribe", "", "-o", "json")
-    (changed,) = json.loads(out)
+    changed = json.loads(out)
     assert (code, changed["state"], changed["subscribe_filters"]) == (0, "disabled", [])
     code, out, _ = cf("rotate", "desk")
     assert code == 0
