@@ -125,6 +125,43 @@ def test_exports_and_changes_by_filter_are_of_the_scope(operator, engineer, admi
         operator.devices.BulkDeleteDevices(ending)
 
 
+def test_a_watch_is_of_the_scope(registry, admin):
+    kinds = device_pb2.WatchDevicesResponse
+    admin.create("watched", ward_code=OURS)
+    admin.create("unseen", ward_code=THEIRS)
+    request = device_pb2.WatchDevicesRequest(filter="device_id = watched OR device_id = unseen")
+    told: list[tuple[object, list[str]]] = []
+    with account(registry, "ward-watcher", grant("viewer", [OURS])) as channel:
+        answers = DeviceServiceStub(channel).WatchDevices(request, timeout=120)
+
+        def until_told(kind: object) -> str:
+            for answer in answers:
+                told.append((answer.kind, [device.name.removeprefix("devices/") for device in answer.devices]))
+                if answer.kind == kind:
+                    return str(answer.resume_token)
+            raise AssertionError("the watch has ended")
+
+        until_told(kinds.KIND_SNAPSHOT_COMPLETE)
+        admin.update("unseen", display_name="not for him")
+        admin.update("watched", ward_code=THEIRS)
+        until_told(kinds.KIND_REMOVED)
+        admin.update("watched", display_name="not for him any more")
+        admin.update("unseen", ward_code=OURS)
+        token = until_told(kinds.KIND_CHANGED)
+        answers.cancel()
+        # What left his scope while he was away could not be told from what never was in it.
+        request.resume_token = token
+        with fails(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_UNUSABLE"):
+            next(DeviceServiceStub(channel).WatchDevices(request, timeout=120))
+    assert [entry for entry in told if entry[1]] == [
+        (kinds.KIND_SNAPSHOT, ["watched"]),
+        (kinds.KIND_REMOVED, ["watched"]),
+        (kinds.KIND_CHANGED, ["unseen"]),
+    ]
+    for name in ("watched", "unseen"):
+        admin.update(name, ward_code=THEIRS)
+
+
 def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer):
     def devices(caller: Caller, device_id: str):
         name, stub = f"devices/{device_id}", caller.devices
