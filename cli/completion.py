@@ -97,4 +97,3 @@ account_ids = _completer(
         client.access.ListAccounts(access_pb2.ListAccountsRequest(page_size=1000), timeout=DEADLINE_S).accounts
     )
 )
-

@@ -31,6 +31,7 @@ COMMANDS = {
     "group": "cli.group:app",
     "savedquery": "cli.savedquery:app",
     "account": "cli.account:app",
+    "audit": "cli.audit:app",
     "context": "cli.context:app",
     "operator": "cli.operator_:app",
     "import": "cli.import_:app",

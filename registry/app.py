@@ -48,12 +48,13 @@ from registry.api.group import GroupServicer
 from registry.api.metric import MetricServicer
 from registry.api.operations import OperationsServicer
 from registry.api.operator import OperatorServicer
+from registry.api.peer import Forwarding
 from registry.api.replay import KEPT_MS
 from registry.api.site import SiteServicer
 from registry.api.ward import WardServicer
 from registry.audit.event import Origin
 from registry.audit.log import recorded
-from registry.audit.verify import remove_before
+from registry.audit.verify import remove_old
 from registry.db import devices as db_devices
 from registry.db import request_ids, sequence
 from registry.db.engine import Database, sqlite_url
@@ -155,10 +156,9 @@ async def _serve(
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
-    authenticator = Authenticator(database, secret(data_dir, "internal"))
-    server = grpc.aio.server(
-        interceptors=[Frame(database, authenticator)], options=OPTIONS, compression=grpc.Compression.NoCompression
-    )
+    authenticator, forwarding = Authenticator(database, secret(data_dir, "internal")), Forwarding()
+    frame = Frame(database, authenticator, forwarding)
+    server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
     metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
     device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     runner = Runner(database, WORKS)
@@ -190,7 +190,7 @@ async def _serve(
     def degraded() -> dict[str, str]:
         return {"dimensions in the store": sync.problem} if sync.problem else {}
 
-    gateway = Gateway(f"{host}:{port}", routes_of(_SERVICES))
+    gateway = Gateway(f"{host}:{port}", routes_of(_SERVICES), forwarding)
     async with (
         contextlib.aclosing(gateway),
         Endpoint(settings.http, missing, degraded=degraded, routes=gateway.routes()) as endpoint,
@@ -241,7 +241,7 @@ async def _purge(database: Database, audit_days: int) -> None:
                 await asyncio.sleep(0)
             while await database.write(request_ids.forget_before, sequence.now_ms() - KEPT_MS):
                 await asyncio.sleep(0)
-            while audit_days and await database.write(remove_before, sequence.now_ms() - audit_days * 86_400_000):
+            while audit_days and await database.write(remove_old, audit_days):
                 await asyncio.sleep(0)
         except SQLAlchemyError as exc:
             log.warning("purge_failed", error=str(exc).strip()[:300])

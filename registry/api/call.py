@@ -27,7 +27,7 @@ from registry.access.authenticate import Authenticator
 from registry.access.caller import Caller, Scope, acting_within
 from registry.access.rules import admitted, rule_of
 from registry.access.within import check_named
-from registry.api.peer import peer_of
+from registry.api.peer import Forwarding
 from registry.api.readable import readable, tolerant
 from registry.api.refusals import Refusals
 from registry.api.replay import Replay
@@ -161,11 +161,19 @@ def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Reques
 class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Gives every method of the server, but health and reflection, a Call instead of gRPC's context."""
 
-    def __init__(self, database: Database, authenticator: Authenticator, recheck_s: float = RECHECK_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        authenticator: Authenticator,
+        forwarding: Forwarding,
+        recheck_s: float = RECHECK_S,
+    ) -> None:
+        """Args: forwarding: by which the HTTP gateway calls."""
         self._database = database
         self._authenticator = authenticator
         self._recheck_s = recheck_s
         self._refusals = Refusals(database)
+        self._forwarding = forwarding
 
     async def intercept_service(
         self,
@@ -274,7 +282,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """Raises: UnauthenticatedError."""
         caller = await self._authenticator.caller(context.invocation_metadata() or ())
         request_id = getattr(request, "request_id", "").lower()
-        return caller, Origin(caller.actor, method, peer_of(context), request_id)
+        return caller, Origin(caller.actor, method, self._forwarding.peer_of(context), request_id)
 
     async def _refused(self, context: Any, exc: Exception, origin: Origin | None, request: Message | None) -> NoReturn:
         """Args: origin: None: nobody knows who it was."""

@@ -14,6 +14,7 @@ LOG = "auditEvents"
 RETENTION = Origin("internal", "retention")
 CHECKED_AT_ONCE = 5000
 REMOVED_AT_ONCE = 10_000
+DAY_MS = 86_400_000
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -70,18 +71,18 @@ def compare(connection: Connection, walk: Walk, event_num: int, chain_sha256: by
     return walk
 
 
-def remove_before(connection: Connection, time_ms: int) -> int:
-    """Remove some of the events that are older, and log that; returns how many: call again until it is 0.
+def remove_old(connection: Connection, kept_days: int) -> int:
+    """Remove some of the events of days that are longer ago, and log that; returns how many: call again until it is 0.
 
-    The newest event always stays: the next one follows from it.
+    By whole days, so that a log that loses something each day gets one event more a day for it.
     """
-    last, newest = db.last_before(connection, time_ms, REMOVED_AT_ONCE), db.last_event(connection)
-    if last is None or newest is None or last.event_num == newest.event_num:
+    time_ms = (sequence.now_ms() // DAY_MS - kept_days) * DAY_MS
+    last = db.last_before(connection, time_ms, REMOVED_AT_ONCE)
+    if last is None:
         return 0
-    count = db.delete_through(connection, last.event_num)
     removal = Removal(last.event_num, last.event_time_ms, last.chain_sha256.hex())
     append(connection, RETENTION, [Change(LOG, msgspec.to_builtins(removal), None)])
-    return count
+    return db.delete_through(connection, last.event_num)
 
 
 def _last_removal(connection: Connection) -> Removal | None:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
+from registry.api.peer import Forwarding
 from registry.api.status import DETAILS_KEY, DOMAIN
 from registry.http.routes import Key, Route
 
@@ -46,12 +47,13 @@ class _Refused(Exception):
 class Gateway:
     """`web.Application` routes by `routes()`; `aclose()` at the end."""
 
-    def __init__(self, address: str, routes: dict[Key, Route]) -> None:
-        """Args: address: of the registry's gRPC port, HOST:PORT."""
+    def __init__(self, address: str, routes: dict[Key, Route], forwarding: Forwarding) -> None:
+        """Args: address: of the registry's gRPC port, HOST:PORT. forwarding: says whom a call is for."""
         host, _, port = address.rpartition(":")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 (not bound to)
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", [("grpc.max_receive_message_length", 64 << 20)])
         self._routes = routes
+        self._forwarding = forwarding
 
     def routes(self) -> list[web.RouteDef]:
         return [web.route("*", "/v1/{path:.+}", self._answer)]
@@ -69,7 +71,7 @@ class Gateway:
                 response_deserializer=GetMessageClass(route.method.output_type).FromString,
             )
             given = request.headers.get("Authorization")
-            metadata = (("authorization", given),) if given else ()
+            metadata = [self._forwarding.entry(_peer(request)), *([("authorization", given)] if given else [])]
             answer = await call(message, timeout=CALL_S, metadata=metadata)
         except _Refused as exc:
             info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=exc.reason)
@@ -84,7 +86,8 @@ class Gateway:
         """The route, and the name of the resource; empty: none is named."""
         path, _, verb = path.partition(":")
         collection, slash, resource_id = path.partition("/")
-        if bool(resource_id) == bool(slash) and "/" not in resource_id:
+        # Only verbs are for what lies deeper, as tokens of an account.
+        if bool(resource_id) == bool(slash) and (verb or "/" not in resource_id):
             place = (collection, bool(slash), verb)
             if route := self._routes.get((method, *place)):
                 return route, path if slash else ""
@@ -93,6 +96,13 @@ class Gateway:
                 raise _Refused("METHOD_NOT_ALLOWED", text, grpc.StatusCode.UNIMPLEMENTED, 405)
         text = "nothing is here; paths are as the methods of the API, as in /v1/devices/wl-1:undelete"
         raise _Refused("NO_SUCH_PATH", text, grpc.StatusCode.NOT_FOUND)
+
+
+def _peer(request: web.Request) -> str:
+    """The client's address, as HOST:PORT."""
+    found = request.transport.get_extra_info("peername") if request.transport is not None else None
+    host, port = found[:2] if isinstance(found, tuple) else (request.remote or "unknown", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _message(request: web.Request, route: Route, name: str) -> Message:

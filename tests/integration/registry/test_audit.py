@@ -6,9 +6,16 @@ import uuid
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from cityfleet.registry.v1 import access_pb2, device_index_pb2, device_pb2
-from cityfleet.registry.v1.access_pb2_grpc import AuditServiceStub
+from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub, AuditServiceStub
+from registry.api.refusals import LOGGED_AT_ONCE
+from registry.filter.check import condition_of
+from registry.filter.evaluate import holds
+from registry.filter.fields import AUDIT_EVENTS
+from runtime.bearer import bearer_channel
 
 _numbers = itertools.count(1)
 
@@ -121,3 +128,94 @@ def test_what_nobody_may_do_is_an_event_but_reading_amiss_is_not(stubs, audit):
     new = [event for event in events(audit) if number(event) > last]
     assert [event.method.rpartition("/")[2] for event in new] == ["WatchDeviceIndex"]
     assert new[0].result.startswith("PERMISSION_DENIED ")
+
+
+FILTERS = [
+    'actor = "accounts/admin"',
+    "actor = internal",
+    "method:CreateDevice AND NOT result = OK",
+    'resource = "devices/aud-*"',
+    "result:already",
+    "request_id:*",
+    'peer = "127.0.0.1:*" AND result != OK',
+    'event_time >= "{middle}"',
+    'event_time > "{middle}" AND method:Device',
+    'event_time <= "{middle}"',
+    'event_time < "{middle}" OR result != OK',
+    'event_time = "{middle}"',
+    'NOT event_time >= "{middle}"',
+    'event_time > "2999-01-01T00:00:00Z"',
+    'event_time < "1999-01-01T00:00:00Z"',
+    "Etag",
+]
+
+
+@pytest.fixture(scope="module")
+def known(stubs, audit):
+    """Some events of every kind; all there are, the oldest first."""
+    for _ in range(3):
+        request, _ = new_device(stubs)
+        request.request_id = ""
+        with pytest.raises(grpc.RpcError):
+            stubs.devices.CreateDevice(request, timeout=20)
+    return events(audit, order_by="event_time")
+
+
+@pytest.mark.parametrize("filter_text", FILTERS)
+def test_a_filter_finds_what_it_finds_in_memory(audit, known, filter_text):
+    text = filter_text.format(middle=known[len(known) // 2].event_time.ToJsonString())
+    condition = condition_of(text, AUDIT_EVENTS, 0)
+    rows = [(event, {name: getattr(event, name) for name in AUDIT_EVENTS.fields}) for event in known]
+    wanted = [
+        event
+        for event, row in rows
+        if holds(condition, row | {"event_time": event.event_time.ToMilliseconds()}, lambda *_: False)
+    ]
+    last = number(known[-1])
+    found = [event for event in events(audit, text, "event_time", page_size=2) if number(event) <= last]
+    assert found == wanted
+    assert [event for event in events(audit, text) if number(event) <= last] == wanted[::-1]
+
+
+def test_a_list_that_cannot_be_says_why(audit, known):
+    page = audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(page_size=1), timeout=20)
+    for reason, request in (
+        ("FILTER_FIELD_UNKNOWN", {"filter": "before:x"}),
+        ("ORDER_FIELD_UNKNOWN", {"order_by": "actor"}),
+        ("PAGE_TOKEN_OF_OTHER_REQUEST", {"filter": "actor:*", "page_token": page.next_page_token}),
+        ("PAGE_TOKEN_OF_OTHER_REQUEST", {"order_by": "event_time", "page_token": page.next_page_token}),
+        ("PAGE_TOKEN_INVALID", {"page_token": "x"}),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(**request), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        info = error_details_pb2.ErrorInfo()
+        assert any(detail.Unpack(info) for detail in rpc_status.from_call(refused.value).details)
+        assert info.reason == reason
+
+
+def test_the_log_verifies_and_tells_what_to_keep(stubs, audit):
+    first = verified(audit)
+    assert (first.first_broken, first.problem) == (0, "")
+    assert first.events == first.last_event
+    new_device(stubs)
+    later = verified(audit, known_event=first.last_event, known_chain_sha256=first.chain_sha256)
+    assert (later.first_broken, later.last_event) == (0, first.last_event + 1)
+    other = verified(audit, known_event=first.last_event, known_chain_sha256=b"\0" * 32)
+    assert other.first_broken == first.last_event
+    assert verified(audit, known_event=10**9, known_chain_sha256=b"\0" * 32).first_broken == later.last_event + 1
+
+
+def test_a_viewer_may_not_read_the_log_and_cannot_flood_it(registry, stubs, audit):
+    access = AccessServiceStub(stubs.channel)
+    account = access_pb2.Account(grants=[{"role": "ROLE_VIEWER"}])
+    access.CreateAccount(access_pb2.CreateAccountRequest(account_id="aud-viewer", account=account), timeout=20)
+    token = access.CreateAccessToken(access_pb2.CreateAccessTokenRequest(parent="accounts/aud-viewer"), timeout=20)
+    with bearer_channel(registry.address, token.token) as channel:
+        for _ in range(LOGGED_AT_ONCE + 5):
+            with pytest.raises(grpc.RpcError) as refused:
+                events(AuditServiceStub(channel))
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    found = events(audit, 'actor = "accounts/aud-viewer"')
+    assert len(found) == LOGGED_AT_ONCE
+    assert {event.method.rpartition("/")[2] for event in found} == {"ListAuditEvents"}

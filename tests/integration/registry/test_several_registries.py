@@ -1,6 +1,7 @@
 """Several registries on one PostgreSQL: numbers once, changes heard by all, connections that the server ends."""
 
 import asyncio
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -10,11 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import text
 
 from cityfleet.registry.v1 import device_index_pb2, device_pb2
+from cityfleet.registry.v1.access_pb2_grpc import AuditServiceStub
 from cityfleet.registry.v1.device_index_pb2_grpc import DeviceIndexServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from registry.db import sequence
 from registry.db.engine import Database
 from registry.devices import catalogue
+from tests.integration.registry.test_audit import events, verified
 from tests.support.postgresql import create_database
 from tests.support.provision import Provisioner
 from tests.support.registry import running_registry
@@ -117,6 +120,29 @@ def test_engineers_who_edit_one_device_lose_no_change(pair):
             if [device.labels["n"] for device in response.devices] == ["40"]:
                 break
         watch.cancel()
+
+
+def test_writers_at_once_make_one_chain_and_answer_a_request_id_once(pair):
+    with Provisioner(pair[0].channel()) as one, Provisioner(pair[1].channel()) as other:
+        one.type("gauge", {"rain_mm": None})
+        device = device_pb2.Device(device_type="gauge")
+        ids = [str(uuid.uuid4()) for _ in range(15)]
+
+        def create(number):
+            fleet = one if number % 2 else other
+            request = device_pb2.CreateDeviceRequest(
+                device_id=f"chain-{number // 4}", device=device, request_id=ids[number // 4]
+            )
+            return fleet.devices.CreateDevice(request, timeout=30).device
+
+        with ThreadPoolExecutor(8) as callers:
+            made = list(callers.map(create, range(60)))
+    assert [made[at] for at in range(0, 60, 4)] == [made[at + 3] for at in range(0, 60, 4)]
+    assert len({device.device_num for device in made}) == 15
+    with pair[0].channel() as channel:
+        audit = AuditServiceStub(channel)
+        assert verified(audit).first_broken == 0
+        assert len(events(audit, 'resource = "devices/chain-*"')) == 15
 
 
 async def test_a_commit_rings_the_bell_of_the_other(databases):
