@@ -4,10 +4,11 @@
     POST   /v1/devices?device_id=..  CreateDevice     PATCH  /v1/devices/wl-1?update_mask=  UpdateDevice
     PUT    /v1/deviceTypes/gauge     ApplyDeviceType  DELETE /v1/devices/wl-1               DeleteDevice
     POST   /v1/devices/wl-1:undelete UndeleteDevice   GET    /v1/deviceTypes/gauge:listRevisions
-    POST   /v1/devices:batchGet      BatchGetDevices
+    POST   /v1/devices:batchGet      BatchGetDevices  GET    /v1/accounts/nga:listAccessTokens
 
 Every other method is `POST /v1/{collection}:{verb}`, or with the name of a resource when its request has one; the verb
-is the method's name without the resource's. Streams are for gRPC alone.
+is the method's name without the resource's. A method that names no resource with a list of its own belongs to the
+first of its service, as in `POST /v1/accounts:whoAmI`. Streams are for gRPC alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,24 +45,22 @@ def routes_of(services: Iterable[ServiceDescriptor]) -> dict[Key, Route]:
 def _routes(service: ServiceDescriptor) -> Iterator[tuple[Key, Route]]:
     methods = [each for each in service.methods if not each.client_streaming and not each.server_streaming]
     plurals = dict(filter(None, map(_resource, methods)))
+    if not plurals:
+        return
+    first, *_ = plurals.items()
     for method in methods:
-        for singular, plural in sorted(plurals.items(), key=lambda pair: -len(pair[0])):
-            if plural in method.name or singular in method.name:
-                yield _route(method, singular, plural)
-                break
+        named = [pair for pair in plurals.items() if pair[0] in method.name or pair[1] in method.name]
+        yield _route(method, *max(named, key=lambda pair: len(pair[0]), default=first))
 
 
 def _resource(method: MethodDescriptor) -> tuple[str, str] | None:
     """Singular and plural of what a List method lists: `("DeviceType", "DeviceTypes")`."""
-    plural = method.name.removeprefix("List")
-    if (
-        plural == method.name
-        or "name" in method.input_type.fields_by_name
-        or "parent" in method.input_type.fields_by_name
-    ):
+    plural, fields = method.name.removeprefix("List"), method.input_type.fields_by_name
+    if plural == method.name or "parent" in fields:
         return None
-    listed = next(field.message_type for field in method.output_type.fields if field.message_type is not None)
-    return listed.name, plural
+    listed = next(field.message_type.name for field in method.output_type.fields if field.message_type is not None)
+    # What has a name is a list of something of that resource, but for that of operations.
+    return None if "name" in fields and plural != f"{listed}s" else (listed, plural)
 
 
 def _route(method: MethodDescriptor, singular: str, plural: str) -> tuple[Key, Route]:

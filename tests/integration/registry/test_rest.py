@@ -1,13 +1,18 @@
 """REST and JSON beside gRPC: the same resources, the same errors."""
 
+import contextlib
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
 import pytest
 
 from cityfleet.registry.v1.device_pb2 import GetDeviceRequest
+from cityfleet.registry.v1.group_pb2 import DeleteGroupRequest
+from cityfleet.registry.v1.group_pb2_grpc import GroupServiceStub
 from registry.app import _SERVICES
 from registry.http.routes import routes_of
 
@@ -28,6 +33,7 @@ def ask(url: str, method: str = "GET", body: Any = None, headers: dict[str, str]
 
 @pytest.fixture(scope="module")
 def api(registry, stubs) -> str:
+    JSON["Authorization"] = f"Bearer {registry.admin_token}"
     return f"{registry.http}/v1"
 
 
@@ -94,6 +100,22 @@ def test_an_error_has_reason_fields_and_status(api):
 def test_what_stands_for_no_call_is_refused(api, method, path, body, status, reason):
     found, answer = ask(api + path, method, body)
     assert (found, answer["error"]["details"][0]["reason"]) == (status, reason)
+
+
+def test_the_audit_log_has_the_clients_own_address_and_believes_nobody_else(registry, api, stubs):
+    address = urllib.parse.urlsplit(registry.http)
+    with contextlib.closing(http.client.HTTPConnection(address.hostname, address.port, timeout=20)) as client:
+        client.request("POST", "/v1/groups?group_id=rest-peer", b"{}", JSON)
+        client.getresponse().read()
+        host, port = client.sock.getsockname()
+    forged = (("cityfleet-forwarded", "guess 10.9.8.7:1"),)
+    GroupServiceStub(stubs.channel).DeleteGroup(
+        DeleteGroupRequest(name="groups/rest-peer"), metadata=forged, timeout=20
+    )
+    status, page = ask(f"{api}/auditEvents?filter=resource%20%3D%20%22groups/rest-peer%22")
+    deleted, created = page["audit_events"]
+    assert (status, created["peer"]) == (200, f"{host}:{port}")
+    assert deleted["peer"].startswith("127.0.0.1:")
 
 
 def test_a_form_of_a_web_page_is_refused(api):
