@@ -18,6 +18,9 @@ def ingest(config: ConfigOption = None, data: DataOption = None, worker: WorkerO
     """Run the ingest role: MQTT and gRPC in, ClickHouse out; `ingest.workers` processes of it.
 
     Stops cleanly on SIGTERM or Ctrl-C: sockets first, then the pipeline drains, then the store gets what the spool has.
+
+    Example:
+        cityfleet ingest --config /etc/cityfleet.toml
     """
     from ingest.errors import ConfigError
 

@@ -19,6 +19,9 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 EtagOption = Annotated[str, typer.Option("--etag", help="Only if it is still this version.")]
 DeletedOption = Annotated[bool, typer.Option("--show-deleted", help="Deleted ones too.")]
 LabelOption = Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")]
+RemoveLabelOption = Annotated[
+    list[str] | None, typer.Option("--remove-label", metavar="KEY", help="Take a label away; may be repeated.")
+]
 NameOption = Annotated[str | None, typer.Option("--name", help="Display name.")]
 RequestIdOption = Annotated[
     str,

@@ -36,7 +36,11 @@ def root(context: typer.Context, config: ConfigOption = None, data: DataOption =
 
 @app.command()
 def run(context: typer.Context, config: ConfigOption = None, data: DataOption = None) -> None:
-    """Run the store role (the same as `cityfleet store`)."""
+    """Run the store role (the same as `cityfleet store`).
+
+    Example:
+        cityfleet store run --config /etc/cityfleet.toml
+    """
     _run(_settings(context, config, data))
 
 
