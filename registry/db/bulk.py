@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, any_, func, literal, select
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, String, Table, Text, any_, func, literal, select
 from sqlalchemy.exc import OperationalError
 
 
@@ -34,6 +34,8 @@ def among(connection: Connection, column: Column[Any], values: Iterable[Any]) ->
     """`column IN (values)` by one parameter, however many texts or numbers there are."""
     values = list(values)
     if connection.dialect.name == "postgresql":
-        return column == any_(literal(values, ARRAY(column.type)))
+        # Not of the column's own length: PostgreSQL cuts to it what is longer, without a word.
+        kind = Text() if isinstance(column.type, String) else column.type
+        return column == any_(literal(values, ARRAY(kind)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
     return column.in_(select(listed.c.value))

@@ -214,6 +214,7 @@ devices = Table(
     Index("ux_devices_external_id", "external_id", unique=True),
 )
 
+# The foreign keys of these two are SQLite's alone: PostgreSQL pays too dear for them when many devices come at once.
 device_labels = Table(
     "device_labels",
     metadata,

@@ -92,7 +92,15 @@ _CREATED = (
 )
 
 
+# On PostgreSQL a third of what a new device costs there is the check of these, for rows that are written right behind
+# their device and go with it. SQLite has them at hand.
+_UNCHECKED = ("device_labels", "device_tokens")
+
+
 def upgrade() -> None:
+    if _is_postgresql():
+        for table in _UNCHECKED:
+            op.drop_constraint(f"{table}_device_num_fkey", table, type_="foreignkey")
     for table, columns in _ADDED.items():
         for name, kind, default in columns:
             op.add_column(table, sa.Column(name, kind, nullable=default is None, server_default=default))
@@ -114,6 +122,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_device_labels_device", "device_labels")
     op.create_index("ix_device_labels_device", "device_labels", ["device_num"])
+    if _is_postgresql():
+        for table in _UNCHECKED:
+            op.create_foreign_key(f"{table}_device_num_fkey", table, "devices", ["device_num"], ["device_num"])
     for table in reversed(_CREATED):
         op.drop_table(table)
     for name in ("ix_devices_purge", *_INDICES):
@@ -143,6 +154,10 @@ def _set_collations(collation: str) -> None:
         for table, columns in _WORDS.items():
             for name, length in columns.items():
                 op.alter_column(table, name, type_=_collated(length, collation))
+
+
+def _is_postgresql() -> bool:
+    return op.get_bind().dialect.name == "postgresql"
 
 
 def _where(condition: str) -> dict[str, Any]:
