@@ -76,7 +76,7 @@ def export_devices(
         task = progress.add_task("devices", total=None, completed=target.state.devices)
         saved = time.monotonic()
         try:
-            for response in _responses(client, request, target):
+            for response in responses(client, request, target):
                 if response.total_devices:
                     progress.update(task, total=response.total_devices)
                 if response.devices:
@@ -94,7 +94,7 @@ def export_devices(
         typer.echo(f"{target.state.devices:,} devices in {to}", err=True)
 
 
-def _responses(
+def responses(
     client: RegistryClient, request: pb.ExportDevicesRequest, target: ExportFile | Stream
 ) -> Iterator[pb.ExportDevicesResponse]:
     """Over broken connections too. Raises: grpc.RpcError for what waiting does not mend."""

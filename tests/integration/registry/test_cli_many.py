@@ -1,5 +1,6 @@
 """Many devices from the command line: changes by filter, the operations that they are, exports that can be imported."""
 
+import contextlib
 import csv
 import io
 import json
@@ -10,6 +11,9 @@ import pytest
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import site_pb2
 from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub
+from cli.export import responses
+from cli.export_file import ExportFile, Request
+from cli.export_rows import csv_format
 from cli.operation_wait import metadata_of, wait_for
 from cli.registry_client import RegistryClient
 from tests.support.registry import running_registry
@@ -192,3 +196,27 @@ def test_an_interrupted_export_goes_on_where_it_stopped(cf, registry, stubs, tmp
     assert path.read_bytes() == whole
     assert not part.exists()
     assert not state.exists()
+
+
+def test_an_export_lasts_over_a_restart_of_the_registry(tmp_path, stubs):
+    with running_registry(tmp_path) as registry, registry.channel() as channel:
+        made = type(stubs)(channel)
+        made.apply_type("gauge")
+        for at in range(3):
+            fill(made.devices, f"set-{at}", 2000)
+        path = tmp_path / "all.csv"
+        request = Request(registry.address, "csv", "", False, False)
+        head, encode = csv_format()
+        with contextlib.closing(ExportFile(path, request, head, restart=False)) as target:
+            is_killed = False
+            for response in responses(RegistryClient(channel), pb.ExportDevicesRequest(), target):
+                if response.devices:
+                    after = response.devices[-1].name.removeprefix("devices/")
+                    target.write(encode(response.devices), after, len(response.devices))
+                if response.devices and not is_killed:
+                    registry.kill()
+                    registry.start()
+                    is_killed = True
+            target.finish()
+        rows = list(csv.DictReader(path.open(encoding="utf-8")))
+        assert [row["device_id"] for row in rows] == [f"set-{part}-{at:05}" for part in range(3) for at in range(2000)]
