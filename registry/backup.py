@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, delete, func, select, update
 
+from registry.db.engine import migrate
 from registry.db.schema import device_types, devices, metrics, operators, registry_state, sync_positions
 
 FILE = "registry/registry.db"
@@ -70,6 +71,8 @@ def go_on_after_restore(url: str) -> None:
     after the backup is given out again, who watches it begins anew, and the dimension tables are written in full."""
     engine = create_engine(url)
     try:
+        # It may be of an earlier version, which did not count all that this one does.
+        migrate(engine)
         with engine.begin() as connection:
             _go_on(connection)
     finally:

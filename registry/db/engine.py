@@ -75,7 +75,7 @@ class Database:
     async def open(self) -> None:
         """Bring the tables up to date. Raises: sqlalchemy.exc.DBAPIError if the database cannot be reached."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, _migrate, self._writer_engine)
+        await loop.run_in_executor(self._writer, migrate, self._writer_engine)
         self.bell.ring((await self.read(sequence.head)).revision)
 
     async def listen(self) -> None:
@@ -173,7 +173,8 @@ def _sqlite_engine(url: str, pool_size: int, begin: str, cache_kb: int) -> Engin
     return engine
 
 
-def _migrate(engine: Engine) -> None:
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date. Raises: sqlalchemy.exc.DBAPIError."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
