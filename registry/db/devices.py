@@ -49,7 +49,7 @@ _TOKEN_COLUMNS = ("device_num", "token_sha256", "create_time_ms")
 _ACTIVE = int(State.ACTIVE)
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class Resolved(msgspec.Struct, frozen=True, gc=False):
     """A specification that has passed every check, with the numbers of what it names. Numbers are 0 for none."""
 
     spec: DeviceSpec
@@ -59,12 +59,12 @@ class Resolved(msgspec.Struct, frozen=True):
     placed: Placed
 
 
-class NewDevice(msgspec.Struct, frozen=True):
+class NewDevice(msgspec.Struct, frozen=True, gc=False):
     resolved: Resolved
     token_sha256: bytes
 
 
-class Gateway(msgspec.Struct, frozen=True):
+class Gateway(msgspec.Struct, frozen=True, gc=False):
     """What must be known of a device to register others behind it."""
 
     device_num: int

@@ -25,7 +25,7 @@ class Mask(msgspec.Struct, frozen=True):
 EVERYTHING = Mask(UPDATABLE)
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """`token` is empty unless the device brings its own; `is_token_for_new`: one that exists keeps what it has.
 
     `mask`: what of an existing device is compared and changed. `violations`: what is wrong with the row by itself, if
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...]
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     row: int
     outcome: Outcome
     token: str = ""

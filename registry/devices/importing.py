@@ -41,7 +41,7 @@ def import_rows(connection: Connection, rows: Sequence[Row], mode: Mode) -> list
     return results
 
 
-class _New(msgspec.Struct, frozen=True):
+class _New(msgspec.Struct, frozen=True, gc=False):
     row: Row
     placed: Placed
     token_sha256: bytes

@@ -79,7 +79,8 @@ class DeviceType(msgspec.Struct, frozen=True):
     update_time_ms: int
 
 
-class DeviceSpec(msgspec.Struct, frozen=True):
+# `gc=False`, here and below: made by the million and never part of a cycle, so the collector need not walk over them.
+class DeviceSpec(msgspec.Struct, frozen=True, gc=False):
     """What a person decides about a device; `gateway` and `site_id` are ids, empty for none. Without a ward or a place
     of its own it has that of its site, or the ward is found by the place."""
 
@@ -97,7 +98,7 @@ class DeviceSpec(msgspec.Struct, frozen=True):
     hardware_revision: str = ""
 
 
-class Placed(msgspec.Struct, frozen=True):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """Ward and place in force; derived: not the device's own."""
 
     ward_code: str = ""

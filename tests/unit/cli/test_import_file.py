@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import tracemalloc
 
 import msgspec
 import pytest
@@ -154,3 +155,21 @@ def test_bad_ndjson_rows_are_refused_one_by_one(line, reason, field):
     assert [getattr(row, "row", None) for row in found] == [1, 2, 3]
     assert isinstance(found[1], RowError)
     assert (found[1].reason, found[1].field) == (reason, field)
+
+
+def test_a_file_of_any_size_is_read_in_little_memory(tmp_path):
+    """Almost all of it is a hole, which reads as one line without an end."""
+    path = tmp_path / "sparse.csv"
+    with path.open("wb") as file:
+        file.write(b"device_id,device_type\na,gauge\n")
+        file.seek(256 << 20, io.SEEK_CUR)
+        file.write(b"\nb,gauge\n")
+    tracemalloc.start()
+    try:
+        with path.open("rb") as file:
+            found = [row.resource_id or row.reason for row in FileRows(file, "csv")]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == ["a", "ROW_TOO_LONG", "b"]
+    assert peak_bytes < 16 << 20
