@@ -235,7 +235,7 @@ async def _either(interrupted: asyncio.Event, seconds: float | None, stop: async
 
 
 def _provision(platform: Platform, members: list[CityDevice], folder: Path) -> dict[str, str]:
-    with _progress() as progress, connect(platform.registry, None, None) as client:
+    with _progress() as progress, connect(platform.registry, None, platform.data_dir) as client:
         task = progress.add_task("Registering", total=len(members))
         platform.cli("type", "apply", "-f", str(ROOT / "ops" / "types"))
         registrations = [

@@ -275,11 +275,11 @@ def test_one_bad_reading_does_not_cost_the_good_ones_of_its_pack(platform, conne
 
 
 def test_what_nobody_consumes_is_kept_in_quarantine(platform, connected):
-    connected.send(publish("cf/v1/d/bad-01/state", b'{"firmware":"1.2"}'))
+    connected.send(publish("cf/v1/d/bad-01/logs", b'{"boot":"1.2"}'))
     assert connected.receive()[0] == 4
     platform.wait_for(
-        "SELECT reason, payload FROM cityfleet.quarantine WHERE topic = 'cf/v1/d/bad-01/state'",
-        [["unsupported_topic", '{"firmware":"1.2"}']],
+        "SELECT reason, payload FROM cityfleet.quarantine WHERE topic = 'cf/v1/d/bad-01/logs'",
+        [["unsupported_topic", '{"boot":"1.2"}']],
     )
 
 

@@ -202,7 +202,7 @@ async def test_two_values_for_one_identity_are_one_reading_and_latest_agrees(pla
 
 def test_every_view_of_readings_is_among_those_that_are_tried(platform, fleet):
     views = {row[0] for row in platform.query("SELECT name FROM system.tables WHERE database = 'ioc'", "admin")}
-    assert views == {*VIEWS, "devices"}
+    assert views == {*VIEWS, "devices", "device_metrics", "sites"}
 
 
 def test_nothing_is_computed_from_copies_at_insert(platform, fleet):

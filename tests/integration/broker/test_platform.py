@@ -144,12 +144,12 @@ async def test_what_a_device_sent_before_it_was_registered_is_stored_by_a_replay
 
 async def test_what_was_not_acknowledged_when_ingest_was_killed_comes_again(broker, consuming):
     platform, fleet = consuming
-    fleet.device("wl-broker-02", "gauge")
-    await send(broker, "cf/v1/d/wl-broker-02/telemetry", range(200))
+    fleet.device("wl-broker-killed", "gauge")
+    await send(broker, "cf/v1/d/wl-broker-killed/telemetry", range(200))
     killed = platform.pid("ingest")
     os.kill(killed, signal.SIGKILL)
-    await send(broker, "cf/v1/d/wl-broker-02/telemetry", range(200, 400))
-    platform.wait_for(stored("wl-broker-02"), [["400", str(sum(range(400)))]], seconds=60)
+    await send(broker, "cf/v1/d/wl-broker-killed/telemetry", range(200, 400))
+    platform.wait_for(stored("wl-broker-killed"), [["400", str(sum(range(400)))]], seconds=60)
     assert platform.pid("ingest") != killed
 
 

@@ -130,8 +130,8 @@ def test_a_restored_registry_goes_on_behind_what_the_old_one_gave_out(tmp_path, 
 
     before, after = state(data), state(tmp_path / "new")
     assert before.pop("registry_id") != after.pop("registry_id")
-    for name in ("revision", "last_device_num"):
-        assert after.pop(name) == before.pop(name) + 1_000_000
+    for name in ("revision", "last_device_num", "last_site_num", "last_group_num", "last_operation_num"):
+        assert after.pop(name) == before.pop(name, 0) + 1_000_000
     for name in ("last_metric_num", "last_type_num"):
         assert after.pop(name) == before.pop(name) + 100
     assert before == after

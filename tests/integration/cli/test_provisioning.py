@@ -16,7 +16,7 @@ from tests.support.registry import running_registry
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryClient]:
     with (
         running_registry(tmp_path_factory.mktemp("registry")) as registry,
-        connect(registry.address, None, None) as made,
+        connect(registry.address, None, registry.data_dir) as made,
     ):
         yield made
 
