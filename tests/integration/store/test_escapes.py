@@ -344,7 +344,10 @@ def test_reader_may_ask_the_views_and_the_tables(store: StoreHandle) -> None:
     for name in ("ioc.readings", "ioc.latest", "ioc.devices", "ioc.readings_text", "cityfleet.quarantine"):
         store.query(f"SELECT * FROM {name} LIMIT 1")
         store.query(f"DESCRIBE {name}")
-    assert store.query("SHOW TABLES FROM ioc") == "device_metrics\ndevices\nlatest\nreadings\nreadings_of\nreadings_text\nsites\n"
+    assert (
+        store.query("SHOW TABLES FROM ioc")
+        == "device_metrics\ndevices\nlatest\nreadings\nreadings_of\nreadings_text\nsites\n"
+    )
 
 
 def test_harmless_words_are_not_refused(store: StoreHandle) -> None:
