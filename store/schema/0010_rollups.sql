@@ -1,0 +1,1 @@
+-- Sums of readings by time: ten minutes, hours, days.

@@ -1,0 +1,1 @@
+-- Thresholds, indices and places that answers rest on.
