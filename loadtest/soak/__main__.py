@@ -1,8 +1,8 @@
 """`make soak`: the platform at 70 % of what it can take, for long; what grows is found, and build/soak.json says what.
 
-First the capacity is measured for a moment; then the load goes on by the clock, in rounds. Samples of the first fifth
-(caches fill, the engine's first merges) are not judged. At the end the ledger must balance: every reading that was sent
-is stored, once.
+First the capacity is measured, with the merges that the readings leave behind: without them it would be a burst that
+nobody can keep up. Then the load goes on by the clock, in rounds. Samples of the first fifth (caches fill, the engine's
+first merges) are not judged. At the end the ledger must balance: every reading that was sent is stored, once.
 """
 
 import argparse
@@ -33,6 +33,8 @@ _PROBE_BASE_MS = traffic.BASE_MS - 100_000_000_000  # far from the times of the 
 _PROBE_RATE = 50.0
 _WARM_UP = 0.2
 _DRAIN_S = 180.0
+_MERGES = "SELECT count() FROM system.merges"
+_REST_S = 3.0
 
 
 class Soak:
@@ -62,12 +64,12 @@ class Soak:
         self._load.__exit__()
 
     def measure_capacity(self, duration_s: float) -> float:
-        """Messages a second, from the first byte to the last committed row."""
+        """Messages a second, from the first byte to the last committed row and the end of the engine's merges."""
         began = time.perf_counter()
         self._load.start(duration_s, self._scenario.window)
         self._count(self._load.wait())
         self.drain()
-        return self.readings / self._scenario.readings / (time.perf_counter() - began)
+        return self.readings / self._scenario.readings / (self._merged_at() - began)
 
     def hold(self, rate: float, duration_s: float, sampler: Sampler) -> None:
         """Send at `rate`, round after round. Raises: TimeoutError, ConnectionError, RuntimeError."""
@@ -93,6 +95,17 @@ class Soak:
                 raise TimeoutError(f"{found:,} of {self.readings:,} readings stored")
             time.sleep(0.05)
         return time.monotonic() - began
+
+    def _merged_at(self) -> float:
+        """Since when no merge has run for a while, by time.perf_counter(). Raises TimeoutError."""
+        began = since = time.perf_counter()
+        while (now := time.perf_counter()) - since < _REST_S:
+            if now - began > _DRAIN_S:
+                raise TimeoutError("the engine's merges do not come to rest")
+            time.sleep(0.1)
+            if self._platform.query(_MERGES, "admin")[0][0] != "0":
+                since = time.perf_counter()
+        return since
 
     def _count(self, sent: Mapping[str, float]) -> None:
         if sent["unacked"]:
@@ -162,7 +175,7 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=1800.0, help="seconds")
     parser.add_argument("--load", choices=sorted(SCENARIOS), default="packed_64")
     parser.add_argument("--share", type=float, default=0.7, help="of the capacity")
-    parser.add_argument("--capacity-seconds", type=float, default=15.0, help="for how long the capacity is measured")
+    parser.add_argument("--capacity-seconds", type=float, default=60.0, help="of load, to measure the capacity")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
