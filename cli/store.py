@@ -13,6 +13,7 @@ from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.role import run_role
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
 from store import migrate as migrations
+from store import views
 from store.client import open_client, store_url
 
 app = typer.Typer(help="Run the store, see its state, bring its schema up to date.")
@@ -50,31 +51,52 @@ def migrate(
     config: ConfigOption = None,
     data: DataOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be applied.")] = False,
+    show_status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is not.")] = False,
+    output: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Apply pending migrations to the store; the embedded store does so itself at every start.
+    """Apply pending migrations and the views that differ; the embedded store does so itself at every start.
 
-    Example: cityfleet store migrate --dry-run
+    Examples:
+        cityfleet store migrate --dry-run
+        cityfleet store migrate --status
     """
     settings = _settings(context, config, data)
+    profile = settings.store.profile
     store = _Remote(settings)
     try:
-        pending = migrations.status(store.ask).pending
+        found = migrations.status(store.ask)
+        current, changed = views.status(store.ask)
+        if show_status:
+            applied = [*map(_file, found.applied), *map(_file, current)]
+            pending = [*map(_file, found.pending), *map(_file, changed)]
+            rows = [{"file": file, "state": "applied"} for file in applied]
+            rows += [{"file": file, "state": "pending"} for file in pending]
+            show(rows, ["file", "state"], output, name="file")
+            return
         if dry_run:
-            for migration in pending:
+            for migration in found.pending:
                 print(f"-- {migration.number:04} {migration.name}")
-                print(";\n\n".join(migration.statements(settings.store.profile)) + ";\n")
+                print(";\n\n".join(migration.statements(profile)) + ";\n")
+            for view in changed:
+                print(f"-- {_file(view)}")
+                print(";\n\n".join(migrations.statements(view.text, profile)) + ";\n")
         else:
             migrations.apply(
                 store.ask,
-                settings.store.profile,
+                profile,
                 on_applied=lambda migration: print(f"applied {migration.number:04} {migration.name}"),
             )
+            changed = views.apply(store.ask, profile, on_applied=lambda view: print(f"applied {_file(view)}"))
     except migrations.MigrationError as exc:
         raise CommandError(str(exc)) from exc
     finally:
         store.close()
-    if not pending:
+    if not found.pending and not changed:
         print("Nothing to apply: the schema is up to date.")
+
+
+def _file(one: migrations.Migration | views.ViewFile) -> str:
+    return f"ioc/{one.name}" if isinstance(one, views.ViewFile) else f"{one.number:04}_{one.name}"
 
 
 @app.command()

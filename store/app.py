@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from runtime.endpoint import Endpoint
-from store import metrics, migrate
+from store import metrics, migrate, views
 from store.accounts import ACCOUNTS, AccountName, credentials
 from store.embedded import sandbox
 from store.embedded.accounts import Account, Accounts
@@ -55,6 +55,7 @@ async def run(
     )
     try:
         await asyncio.to_thread(migrate.apply, engine.ask, "single")
+        await asyncio.to_thread(views.apply, engine.ask, "single")
         await _serve(settings, engine, Accounts(known), stop, on_listening)
     finally:
         await asyncio.to_thread(engine.close)

@@ -18,6 +18,7 @@ _PROFILES: dict[str, dict[str, str]] = {
         "on_cluster": "",
         "merge_tree": "MergeTree",
         "replacing": "ReplacingMergeTree",
+        "aggregating": "AggregatingMergeTree",
         # A committed insert survives power loss, and a repeated one adds nothing.
         "durable": "non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1",
     },
@@ -25,10 +26,24 @@ _PROFILES: dict[str, dict[str, str]] = {
         "on_cluster": "ON CLUSTER '{cluster}'",
         "merge_tree": "ReplicatedMergeTree",
         "replacing": "ReplicatedReplacingMergeTree",
+        "aggregating": "ReplicatedAggregatingMergeTree",
         "durable": "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, "
         "fsync_after_insert = 1, fsync_part_directory = 1",
     },
 }
+
+_TABLE = """
+CREATE DATABASE IF NOT EXISTS cityfleet {on_cluster};
+CREATE TABLE IF NOT EXISTS cityfleet.migrations {on_cluster}
+(
+    number UInt32,
+    name String,
+    checksum String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = {replacing}(applied_at)
+ORDER BY number;
+"""
 
 
 class MigrationError(Exception):
@@ -41,6 +56,18 @@ class Ask(Protocol):
     def __call__(self, sql: str, params: Mapping[str, str] | None = None) -> str: ...
 
 
+def statements(text: str, profile: str) -> list[str]:
+    """A file's statements (each ends with a semicolon at a line's end) with the profile's engines."""
+    for key, value in _PROFILES[profile].items():
+        text = text.replace("{" + key + "}", value)
+    bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return [part.strip() for part in re.split(r";\s*\n", bare + "\n") if part.strip()]
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     number: int
@@ -49,15 +76,10 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+        return checksum(self.text)
 
     def statements(self, profile: str) -> list[str]:
-        """The file's statements (ended by a semicolon at a line's end) with the profile's engines."""
-        text = self.text
-        for key, value in _PROFILES[profile].items():
-            text = text.replace("{" + key + "}", value)
-        bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-        return [part.strip() for part in re.split(r";\s*\n", bare + "\n") if part.strip()]
+        return statements(self.text, profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +130,8 @@ def apply(
     ask: Ask, profile: str, folder: Path = _FOLDER, on_applied: Callable[[Migration], None] | None = None
 ) -> list[Migration]:
     """Apply what is pending and return it. Every statement may be repeated, so a broken-off run is simply run again."""
-    engine, on_cluster = _PROFILES[profile]["replacing"], _PROFILES[profile]["on_cluster"]
-    ask(f"CREATE DATABASE IF NOT EXISTS cityfleet {on_cluster}")
-    ask(
-        f"CREATE TABLE IF NOT EXISTS cityfleet.migrations {on_cluster} (number UInt32, name String, checksum String, "
-        f"applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = {engine}(applied_at) ORDER BY number"
-    )
+    for statement in statements(_TABLE, profile):
+        ask(statement)
     pending = status(ask, folder).pending
     for migration in pending:
         for statement in migration.statements(profile):

@@ -10,6 +10,7 @@ from cli.doctor_checks.check import Finding, fail, ok, size, warn
 from cli.doctor_checks.deployment import Deployment, StoreAwayError
 from ingest.write.watch import tables_without_window
 from store import migrate as migrations
+from store import views
 
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 1.0, 60.0
 
@@ -28,6 +29,7 @@ def reachable(deployment: Deployment) -> Iterable[Finding]:
 def schema(deployment: Deployment) -> Iterable[Finding]:
     try:
         status = migrations.status(deployment.ask)
+        changed = views.status(deployment.ask)[1]
     except migrations.MigrationError as exc:
         yield fail(
             "store.schema", str(exc), "this version and the store do not fit: run the version that made its schema"
@@ -36,6 +38,9 @@ def schema(deployment: Deployment) -> Iterable[Finding]:
     if status.pending:
         names = ", ".join(f"{one.number:04}_{one.name}" for one in status.pending)
         yield fail("store.schema", f"{len(status.pending)} migrations pending: {names}", "`cityfleet store migrate`")
+    elif changed:
+        names = ", ".join(one.name for one in changed)
+        yield fail("store.schema", f"{len(changed)} files of views to be applied: {names}", "`cityfleet store migrate`")
     else:
         yield ok("store.schema", f"{len(status.applied)} migrations applied, none pending")
 
