@@ -1,0 +1,229 @@
+"""Runs steps: finds their due windows, computes each by one INSERT SELECT, and makes due what follows from it.
+
+Everything may break off at any time and be done again: a window's rows carry the time of the run as their version, so a
+repeated run replaces them. What follows from a window is made due before it is noted as done.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from store.migrate import Ask
+from store.rollup import ledger, metrics
+from store.rollup.ledger import Clock
+from store.rollup.step import BLOCK_DEVICES, Step, floor_sql
+from store.rollup.window import Window, windows
+
+log = structlog.get_logger()
+# Buckets are computed together while their rows are about so many.
+_ROWS = 4_000_000
+# A repeated window must not be taken for a repeated insert; windows of a backfill touch many partitions.
+_SETTINGS = {
+    "insert_deduplicate": 0,
+    "max_partitions_per_insert_block": 0,
+    "throw_on_max_partitions_per_insert_block": 0,
+    "do_not_merge_across_partitions_select_final": 1,
+    "join_use_nulls": 0,
+}
+# Beyond the bucket's length, what has changed so long ago is looked at again.
+_LOOK_BACK_MS = 900_000
+_FULL_EVERY_S = 3600.0
+_LIVE_EVERY_S = 60.0
+_ALL_BLOCKS = 1 << 24
+
+
+class Ran(msgspec.Struct):
+    """What a pass did."""
+
+    windows: int = 0
+    cells: int = 0
+
+
+class Runner:
+    """Blocks. Two at a time for one store do no harm, but the work twice.
+
+    Args:
+        ask: runs a statement as who may do everything.
+        grace_s, settle_s: see `Clock`.
+        threads: of one query.
+        readings_kept_s: readings older than this may be gone, so windows of before stay as they are. 0: all are kept.
+        is_stopping: asked between two windows.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        steps: Sequence[Step],
+        *,
+        grace_s: float = 45.0,
+        settle_s: float = 20.0,
+        threads: int = 1,
+        readings_kept_s: int = 0,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._ask = ask
+        self._steps = steps
+        self._grace_s = grace_s
+        self._settle_s = settle_s
+        self._readings_kept_s = readings_kept_s
+        self._is_stopping = is_stopping
+        self._settings = ", ".join(f"{name} = {value}" for name, value in {**_SETTINGS, "max_threads": threads}.items())
+        self._columns: dict[str, list[str]] = {}
+        self._version = 0
+        self._looked_at_s = float("-inf")
+        self._live_at_s = float("-inf")
+
+    def run(self) -> Ran:
+        """One pass over all steps: every closed window that is due, the newest first; the open ones once a minute.
+
+        Raises: what `ask` does; what is done stays done.
+        """
+        ran = Ran()
+        began_s = time.monotonic()
+        # Now and then all is looked at, should something have been noted late.
+        is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
+        for step in self._steps:
+            numbers = self._metric_nums(step.metrics)
+            if step.metrics and not numbers:
+                continue
+            while not self._is_stopping() and self._run_due(step, numbers, ran, is_full=is_full):
+                pass
+        if is_full and not self._is_stopping():
+            self._looked_at_s = began_s
+        if began_s - self._live_at_s >= _LIVE_EVERY_S:
+            self.run_live()
+            self._live_at_s = began_s
+        return ran
+
+    def run_live(self) -> None:
+        """The open buckets of the steps that want them."""
+        for step in self._steps:
+            names = step.live_metrics or step.metrics
+            numbers = self._metric_nums(names)
+            if not step.is_live or self._is_stopping() or (names and not numbers):
+                continue
+            now_s = self._now_ms() // 1000
+            start = step.floor(now_s - int(self._grace_s))
+            self._compute(step, _all(start, step.floor(now_s) + step.bucket_s), numbers, may_have_rows=True)
+
+    def compute(self, step: Step, start_s: int, end_s: int) -> None:
+        """One window of a step by whole buckets, whether it is due or not. It stays due if it was."""
+        window = _all(step.floor(start_s), step.floor(end_s - 1) + step.bucket_s)
+        self._compute(step, window, self._metric_nums(step.metrics), may_have_rows=True)
+
+    def _run_due(self, step: Step, numbers: list[int], ran: Ran, *, is_full: bool) -> bool:
+        """True if there may be more."""
+        now_ms = self._now_ms()
+        oldest_s = 0
+        if self._readings_kept_s and step.reads_readings:
+            oldest_s = now_ms // 1000 - self._readings_kept_s
+        since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
+        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s, oldest_s), since_ms)
+        metrics.due.labels(step.name).set(len(cells))
+        for window in windows(cells, step.bucket_s, _ROWS):
+            if self._is_stopping():
+                return False
+            began_s = time.monotonic()
+            self._run_window(step, window, numbers)
+            seconds = time.monotonic() - began_s
+            metrics.seconds.labels(step.name).inc(seconds)
+            metrics.cells.labels(step.name).inc(len(window.cells))
+            ran.windows += 1
+            ran.cells += len(window.cells)
+            log.debug(
+                "rollup", step=step.name, start=window.start, end=window.end, cells=len(window.cells), seconds=seconds
+            )
+        if cells:
+            metrics.newest_done.labels(step.name).set(cells[0].bucket + step.bucket_s)
+        return len(cells) >= ledger.CELLS
+
+    def _run_window(self, step: Step, window: Window, numbers: list[int]) -> None:
+        # A live run writes rows of a window that is not noted as done.
+        version = self._compute(step, window, numbers, may_have_rows=window.is_redone or step.is_live)
+        for dependant in self._steps:
+            if step.target in dependant.sources:
+                ledger.note_changes(self._ask, dependant, self._altered(step, dependant, window, version))
+        ledger.note_done(self._ask, step, window.cells, version)
+
+    def _compute(self, step: Step, window: Window, numbers: list[int], *, may_have_rows: bool) -> int:
+        """Insert the window's rows, take away those that are no more; returns their version."""
+        version = self._next_version()
+        parameters = {
+            "from": _text(window.start),
+            "to": _text(window.end),
+            "device_from": str(window.block_start * BLOCK_DEVICES),
+            "device_to": str(min(window.block_end * BLOCK_DEVICES, 0xFFFFFFFF)),
+            "metrics": str(numbers),
+        }
+        columns = self._columns_of(step.target)
+        names = ", ".join(f"`{name}`" for name in columns)
+        into = f"INSERT INTO {step.target} ({names}, version, is_deleted) SELECT {names}, {version}"
+        self._ask(
+            f"{into}, {'is_deleted' if step.deletes_itself else '0'} FROM (\n{step.sql}\n) SETTINGS {self._settings}",
+            parameters,
+        )
+        if may_have_rows and not step.is_sparse and not step.deletes_itself:
+            where = f"`{step.time}` >= {{from:DateTime('UTC')}} AND `{step.time}` < {{to:DateTime('UTC')}}"
+            if step.by_devices:
+                where += " AND device_num >= {device_from:UInt32} AND device_num < {device_to:UInt32}"
+            if numbers and "metric_num" in columns:
+                where += " AND has({metrics:Array(UInt16)}, metric_num)"
+            self._ask(
+                f"{into}, 1 FROM {step.target} FINAL WHERE {where} AND version < {version} SETTINGS {self._settings}",
+                parameters,
+            )
+        return version
+
+    def _altered(self, step: Step, dependant: Step, window: Window, version: int) -> set[tuple[int, int]]:
+        """Cells of `dependant` that follow from the window."""
+        cells = [(cell.bucket, cell.block) for cell in window.cells]
+        if step.is_sparse or step.deletes_itself:
+            bucket = floor_sql(f"toInt64(toUnixTimestamp(`{step.time}`))", step.bucket_s)
+            block = f"intDiv(device_num, {BLOCK_DEVICES})" if step.by_devices else "0"
+            answer = self._ask(f"SELECT DISTINCT {bucket}, {block} FROM {step.target} WHERE version = {version}")
+            cells = [(int(at), int(found)) for at, found in (line.split("\t") for line in answer.splitlines())]
+        return {
+            (altered, block if dependant.by_devices else 0)
+            for bucket, block in cells
+            for altered in ledger.cells_of(dependant, bucket, step.bucket_s)
+        }
+
+    def _columns_of(self, target: str) -> list[str]:
+        if target not in self._columns:
+            database, table = target.split(".")
+            answer = self._ask(
+                "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+                "AND name NOT IN ('version', 'is_deleted') ORDER BY position",
+                {"database": database, "table": table},
+            )
+            self._columns[target] = answer.splitlines()
+        return self._columns[target]
+
+    def _metric_nums(self, names: Sequence[str]) -> list[int]:
+        if not names:
+            return []
+        listed = ", ".join(f"'{name}'" for name in names)
+        answer = self._ask(f"SELECT metric_num FROM cityfleet.metrics FINAL WHERE metric IN ({listed})")
+        return [int(number) for number in answer.split()]
+
+    def _now_ms(self) -> int:
+        return int(self._ask("SELECT toUnixTimestamp64Milli(now64(3))"))
+
+    def _next_version(self) -> int:
+        """The store's time, and later than any before, should its clock have been set back."""
+        if self._version == 0:
+            newest = self._ask("SELECT toUnixTimestamp64Milli(max(computed_at)) FROM cityfleet.rollup_done")
+            self._version = int(newest)
+        self._version = max(self._version + 1, self._now_ms())
+        return self._version
+
+
+def _all(start: int, end: int) -> Window:
+    return Window(start, end, 0, _ALL_BLOCKS, ())
+
+
+def _text(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
