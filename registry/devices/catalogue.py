@@ -42,6 +42,12 @@ STARTER_METRICS = (
     ("battery_pct", "%", "Charge of the device's battery"),
     ("rssi_dbm", "dBm", "Strength of the received radio signal"),  # UCUM has no symbol for it; RFC 8798 does
     ("snr_db", "dB", "Signal-to-noise ratio of the received radio signal"),
+    ("so2_ug_m3", "ug/m3", "Mass concentration of sulphur dioxide at 25 °C and 760 mmHg"),
+    ("no2_ug_m3", "ug/m3", "Mass concentration of nitrogen dioxide at 25 °C and 760 mmHg"),
+    ("o3_ug_m3", "ug/m3", "Mass concentration of ozone at 25 °C and 760 mmHg"),
+    ("co_ug_m3", "ug/m3", "Mass concentration of carbon monoxide at 25 °C and 760 mmHg"),
+    ("tsp_ug_m3", "ug/m3", "Mass concentration of all suspended particles"),
+    ("wind_m_s", "m/s", "Mean wind speed"),
 )
 
 

@@ -31,7 +31,7 @@ def test_the_example_types_apply_and_then_rest(cf):
     assert code == 0, err
     assert {row["outcome"] for row in json.loads(out)} == {"created"}
     names = sorted(path.stem for path in (ROOT / "ops" / "types").glob("*.yaml"))
-    assert len(names) == 10
+    assert len(names) == 11
     for outcome in ("created", "unchanged"):
         code, out, _ = cf("type", "apply", "-f", "ops/types", "-o", "json")
         assert code == 0
@@ -94,7 +94,7 @@ def test_metrics_are_created_and_listed(cf):
     assert code == 0
     assert out.splitlines() == ["metric,unit,description", "tilt_deg,deg,Tilt of the pole"]
     assert "tilt_deg" in cf("metric", "list", "-o", "name")[1].split()
-    assert json.loads(cf("metric", "get", "tilt_deg", "-o", "json")[1])["metric_num"] > 14
+    assert json.loads(cf("metric", "get", "tilt_deg", "-o", "json")[1])["metric_num"] > 20
     code, _, err = cf("metric", "create", "tilt_deg", "--unit", "deg")
     assert code == 1
     assert "ALREADY_EXISTS" in err
