@@ -35,9 +35,10 @@ CREATE TABLE IF NOT EXISTS cityfleet.vn_aqi_1h {on_cluster}
     fail_n UInt32 CODEC(ZSTD(1)) COMMENT 'Of quality 4',
     expected_n UInt32 CODEC(ZSTD(1)) COMMENT 'Readings that its type promised; 0: nothing promised',
     last_ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'Newest good reading of the hour; 1970-01-01 without one',
-    version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970; the highest counts'
+    version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970; the highest counts',
+    is_deleted UInt8 CODEC(ZSTD(1)) COMMENT '1: there is no such row any more'
 )
-ENGINE = {replacing}(version)
+ENGINE = {replacing}(version, is_deleted)
 PARTITION BY toYYYYMM(ts)
 ORDER BY (ts, device_num)
 SETTINGS {durable};
@@ -76,9 +77,10 @@ CREATE TABLE IF NOT EXISTS cityfleet.vn_aqi_1d {on_cluster}
     fail_n UInt32 CODEC(ZSTD(1)) COMMENT 'Of quality 4',
     expected_n UInt32 CODEC(ZSTD(1)) COMMENT 'Readings that its type promised for the whole day; 0: nothing promised',
     last_ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'Newest good reading of the day; 1970-01-01 without one',
-    version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970; the highest counts'
+    version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970; the highest counts',
+    is_deleted UInt8 CODEC(ZSTD(1)) COMMENT '1: there is no such row any more'
 )
-ENGINE = {replacing}(version)
+ENGINE = {replacing}(version, is_deleted)
 PARTITION BY toYear(ts)
 ORDER BY (ts, device_num)
 SETTINGS {durable};
