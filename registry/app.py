@@ -8,50 +8,17 @@ from pathlib import Path
 
 import grpc
 import structlog
-from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from cityfleet.registry.v1 import (
-    access_pb2,
-    access_pb2_grpc,
-    device_index_pb2,
-    device_index_pb2_grpc,
-    device_pb2,
-    device_pb2_grpc,
-    device_state_pb2,
-    device_state_pb2_grpc,
-    device_type_pb2,
-    device_type_pb2_grpc,
-    group_pb2,
-    group_pb2_grpc,
-    metric_pb2,
-    metric_pb2_grpc,
-    operator_pb2,
-    operator_pb2_grpc,
-    site_pb2,
-    site_pb2_grpc,
-)
-from registry import metrics
+from registry import metrics, services
 from registry.access.authenticate import Authenticator
 from registry.access.first import FILE, plant_admin
-from registry.api.access import AccessServicer
-from registry.api.audit import AuditServicer
 from registry.api.bulk import WORKS
 from registry.api.call import Frame
-from registry.api.device import DeviceServicer
-from registry.api.device_index import DeviceIndexServicer
-from registry.api.device_state import DeviceStateServicer
-from registry.api.device_type import DeviceTypeServicer
-from registry.api.group import GroupServicer
-from registry.api.metric import MetricServicer
-from registry.api.operations import OperationsServicer
-from registry.api.operator import OperatorServicer
 from registry.api.peer import Forwarding
 from registry.api.replay import KEPT_MS
-from registry.api.site import SiteServicer
-from registry.api.ward import WardServicer
 from registry.audit.event import Origin
 from registry.audit.log import recorded
 from registry.audit.verify import remove_old
@@ -78,24 +45,6 @@ GAUGE_PERIOD_S = 15.0
 PURGE_PERIOD_S = 600.0
 USES_PERIOD_S = 30.0
 NODES_PERIOD_S = 15.0
-_SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name]
-    for file, name in (
-        (metric_pb2, "MetricService"),
-        (device_type_pb2, "DeviceTypeService"),
-        (device_pb2, "DeviceService"),
-        (device_index_pb2, "DeviceIndexService"),
-        (group_pb2, "GroupService"),
-        (device_state_pb2, "DeviceStateService"),
-        (operator_pb2, "OperatorService"),
-        (operations_pb2, "Operations"),
-        (site_pb2, "SiteService"),
-        (site_pb2, "WardService"),
-        (access_pb2, "AccessService"),
-        (access_pb2, "AuditService"),
-    )
-)
-SERVICES = tuple(service.full_name for service in _SERVICES)
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
@@ -159,22 +108,12 @@ async def _serve(
     authenticator, forwarding = Authenticator(database, secret(data_dir, "internal")), Forwarding()
     frame = Frame(database, authenticator, forwarding)
     server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
-    metric_pb2_grpc.add_MetricServiceServicer_to_server(MetricServicer(), server)
-    device_type_pb2_grpc.add_DeviceTypeServiceServicer_to_server(DeviceTypeServicer(), server)
     runner = Runner(database, WORKS)
-    device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(runner), server)
-    group_pb2_grpc.add_GroupServiceServicer_to_server(GroupServicer(), server)
-    operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(), server)
-    site_pb2_grpc.add_SiteServiceServicer_to_server(SiteServicer(), server)
-    site_pb2_grpc.add_WardServiceServicer_to_server(WardServicer(), server)
-    access_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(), server)
-    device_index_pb2_grpc.add_DeviceIndexServiceServicer_to_server(DeviceIndexServicer(database), server)
-    device_state_pb2_grpc.add_DeviceStateServiceServicer_to_server(DeviceStateServicer(database), server)
-    access_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(), server)
-    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(runner), server)
+    for service in services.SERVICES:
+        service.add_to(server, services.Parts(database, runner))
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     host = settings.listen.host
     try:
         port = server.add_insecure_port(f"{host}:{settings.listen.port}")
@@ -182,7 +121,7 @@ async def _serve(
         text = f"cannot listen on {host}:{settings.listen.port} (registry.listen): the address is taken or not ours"
         raise OSError(errno.EADDRINUSE, text) from exc
 
-    serving = Serving(database, checker, ("", *SERVICES))
+    serving = Serving(database, checker, ("", *services.NAMES))
 
     def missing() -> dict[str, str]:
         return {"database": serving.problem} if serving.problem else {}
@@ -190,7 +129,7 @@ async def _serve(
     def degraded() -> dict[str, str]:
         return {"dimensions in the store": sync.problem} if sync.problem else {}
 
-    gateway = Gateway(f"{host}:{port}", routes_of(_SERVICES), forwarding)
+    gateway = Gateway(f"{host}:{port}", routes_of(services.DESCRIPTORS), forwarding)
     async with (
         contextlib.aclosing(gateway),
         Endpoint(settings.http, missing, degraded=degraded, routes=gateway.routes()) as endpoint,

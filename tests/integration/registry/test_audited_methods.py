@@ -10,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from cityfleet.registry.v1 import access_pb2
 from cityfleet.registry.v1.access_pb2_grpc import AuditServiceStub
 from registry.api.refusals import is_change
-from registry.app import _SERVICES as SERVICES
+from registry.services import DESCRIPTORS as SERVICES
 from tests.integration.registry.test_audit import events, number, verified
 
 PACKAGE = "cityfleet.registry.v1"

@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import create_engine, text
 
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc
-from registry.app import SERVICES
 from registry.db.engine import Database
+from registry.services import NAMES
 from tests.support.postgresql import create_database
 from tests.support.registry import running_registry, wait_until
 from tests.support.status import fails
@@ -56,7 +56,7 @@ def test_a_database_that_goes_away_and_comes_back_ends_nothing(tmp_path, postgre
         assert is_ready(registry)
         take_away(server, "away")
         for _ in wait_until("the registry says that it cannot serve", 60):
-            found = {checker.Check(health_pb2.HealthCheckRequest(service=name)).status for name in ("", *SERVICES)}
+            found = {checker.Check(health_pb2.HealthCheckRequest(service=name)).status for name in ("", *NAMES)}
             if found == {NOT_SERVING}:
                 break
         assert not is_ready(registry)

@@ -7,7 +7,7 @@ from google.protobuf.message_factory import GetMessageClass
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import site_pb2
 from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub, WardServiceStub
-from registry.app import SERVICES
+from registry.services import NAMES
 from tests.support.status import fails
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -26,7 +26,7 @@ PARENTS = {"ListDevicePlacements": "devices/old", "ListAccessTokens": "accounts/
 
 def methods():
     pool = pb.DESCRIPTOR.pool
-    for service in SERVICES:
+    for service in NAMES:
         if service.startswith("cityfleet."):
             yield from pool.FindServiceByName(service).methods
 

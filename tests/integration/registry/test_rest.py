@@ -13,8 +13,8 @@ import pytest
 from cityfleet.registry.v1.device_pb2 import GetDeviceRequest
 from cityfleet.registry.v1.group_pb2 import DeleteGroupRequest
 from cityfleet.registry.v1.group_pb2_grpc import GroupServiceStub
-from registry.app import _SERVICES
 from registry.http.routes import routes_of
+from registry.services import DESCRIPTORS
 
 JSON = {"Content-Type": "application/json"}
 
@@ -127,8 +127,8 @@ def test_a_form_of_a_web_page_is_refused(api):
 def test_every_unary_method_has_one_path():
     unary = [
         method.full_name
-        for service in _SERVICES
+        for service in DESCRIPTORS
         for method in service.methods
         if not method.client_streaming and not method.server_streaming
     ]
-    assert sorted(route.method.full_name for route in routes_of(_SERVICES).values()) == sorted(unary)
+    assert sorted(route.method.full_name for route in routes_of(DESCRIPTORS).values()) == sorted(unary)
