@@ -8,8 +8,8 @@ from registry.api.call import Call, called
 from registry.api.masks import masked
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
 from registry.api.paging import page_of
-from registry.db import sites as db
 from registry.devices.catalogue import etag
+from registry.devices.counted import at_sites
 from registry.filter.fields import SITES
 from registry.filter.order import key_kinds, order_of
 from registry.sites import listing, sites
@@ -98,7 +98,7 @@ def _would_be(site: Site) -> pb.Site:
 
 def _counted(connection: Connection, site_id: str) -> tuple[Site, int]:
     site = sites.get_site(connection, site_id)
-    return site, db.active_devices(connection, [site.site_num]).get(site.site_num, 0)
+    return site, at_sites(connection, [site.site_num]).get(site.site_num, 0)
 
 
 def _updated(connection: Connection, change: SiteChange) -> tuple[Site, int]:

@@ -6,10 +6,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from registry.db.conditions import Binding, Caller, Labels, Point, Text, Word, by_code_point, clause_of
+from registry.db.device_list import View
 from registry.db.keyset import SortKey, behind
 from registry.db.near import near
-from registry.db.schema import site_labels, sites
+from registry.db.schema import devices, site_labels, sites
 from registry.db.sites import site_of
+from registry.devices.model import State
 from registry.filter.condition import Condition
 from registry.filter.fields import SITE_KINDS
 from registry.filter.order import OrderKey
@@ -60,6 +62,13 @@ def find_page(
         query = query.where(behind(keys, after))
     rows = connection.execute(query.order_by(*(key.ordered() for key in keys)).limit(limit))
     return [(site_of(row), tuple(row[-len(keys) :])) for row in rows]
+
+
+def active_devices(connection: Connection, site_nums: Sequence[int], condition: Condition) -> dict[int, int]:
+    """How many active devices that match are mounted at each site that has some; the condition is not about times."""
+    query = View(connection, 0).select([devices.c.site_num, func.count()], condition)
+    query = query.where(devices.c.site_num.in_(site_nums), devices.c.state == State.ACTIVE)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(devices.c.site_num))}
 
 
 def _sort_column(key: OrderKey, dialect: str) -> ColumnElement[Any]:

@@ -15,7 +15,8 @@ from registry.audit.event import Origin
 from registry.audit.record import changed
 from registry.db import device_list, sequence
 from registry.db import devices as db
-from registry.db.device_walk import active_behind_besides, matching_among, next_numbers
+from registry.db.device_walk import matching_among, next_numbers
+from registry.devices.counted import behind
 from registry.devices.fleet import Change, with_change
 from registry.devices.many import Outcome, end_each, purge_each, undelete_each, update_each
 from registry.devices.model import Device, DeviceSpec, State
@@ -186,11 +187,11 @@ class _Chunk:
                 return end_each(self._connection, found, State.DECOMMISSIONED, self._behind(found))
 
     def _behind(self, found: Sequence[Device]) -> dict[int, int]:
-        """How many active devices there are behind each; in a dry run those left out that would have ended before."""
+        """Which have active devices behind them; in a dry run those left out that would have ended before."""
         nums = [device.device_num for device in found]
         if not self._order.asked.is_dry_run:
-            return db.active_behind(self._connection, nums)
-        return active_behind_besides(self._connection, nums, self._condition, self._order.now_ms)
+            return behind(self._connection, nums)
+        return behind(self._connection, nums, self._condition, self._order.now_ms)
 
     def _world(self, found: Sequence[Device]) -> World:
         """What they name; in a dry run with those gateways active that would have come back before."""

@@ -14,6 +14,7 @@ from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
 from registry.devices.catalogue import check_etag
+from registry.devices.counted import active_devices, behind
 from registry.devices.model import Device, DeviceSpec, State
 from registry.devices.placements import placed
 from registry.devices.references import World, check_references, gather, resolve
@@ -128,13 +129,15 @@ def rotate_token(connection: Connection, device_id: str, token: str, keep_previo
 
 def check_nobody_behind(connection: Connection, device: Device, what: str) -> None:
     """Raises: PreconditionError."""
-    if count := db.active_behind(connection, [device.device_num]).get(device.device_num):
-        raise gateway_in_use(device, count, what)
+    found = behind(connection, [device.device_num])
+    if found:
+        raise gateway_in_use(device, found[device.device_num], what)
 
 
 def gateway_in_use(device: Device, count: int, what: str) -> PreconditionError:
+    """Args: count: of registry.devices.counted.behind."""
     return PreconditionError(
-        f"{device.spec.device_id} {what} while {count} active devices are registered behind it; move them to "
+        f"{device.spec.device_id} {what} while {active_devices(count)} are registered behind it; move them to "
         "another gateway or decommission them first",
         reason="GATEWAY_IN_USE",
         metadata={"device": device.spec.device_id, "devices_behind": str(count)},

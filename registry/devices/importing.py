@@ -17,6 +17,7 @@ from registry.db import devices as db
 from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
+from registry.devices.counted import behind
 from registry.devices.dry_run import Planned, content
 from registry.devices.fleet import Change, gateway_in_use, with_change
 from registry.devices.import_model import Mode, Result, Row
@@ -198,9 +199,9 @@ class _Batch:
         is_gateway = self._world.types[spec.device_type].spec.is_gateway
         if spec.device_type != device.spec.device_type:
             self.write()  # new devices may be behind it
-            behind = {} if is_gateway else db.active_behind(self._connection, [device.device_num])
-            if count := behind.get(device.device_num, 0):
-                return _refused(row, gateway_in_use(device, count, "cannot stop being a gateway"))
+            held = {} if is_gateway else behind(self._connection, [device.device_num])
+            if held:
+                return _refused(row, gateway_in_use(device, held[device.device_num], "cannot stop being a gateway"))
             if spec.device_id in self._gateways:
                 self._gateways[spec.device_id] = Gateway(device.device_num, is_gateway, True)
         if spec.gateway and not self._gateways[spec.gateway].device_num:

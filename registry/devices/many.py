@@ -9,7 +9,7 @@ from registry.access.within import check_change
 from registry.db import devices as db
 from registry.db import lifecycle as db_lifecycle
 from registry.db import sequence
-from registry.devices import lifecycle
+from registry.devices import counted, lifecycle
 from registry.devices.fleet import Change, check_changeable, gateway_in_use, with_change
 from registry.devices.model import Device, State
 from registry.devices.references import World, check_references, gather, resolve
@@ -32,7 +32,7 @@ def update_each(connection: Connection, found: Sequence[Device], change: Change)
     wanted = [(device, spec) for device, spec in wanted if spec != device.spec]
     world = gather(connection, (spec for _, spec in wanted))
     retyped = [device.device_num for device, spec in wanted if spec.device_type != device.spec.device_type]
-    behind = db.active_behind(connection, retyped) if retyped else {}
+    behind = counted.behind(connection, retyped) if retyped else {}
     resolved: list[tuple[Device, db.Resolved]] = []
     failures = []
     for device, spec in wanted:
@@ -40,8 +40,8 @@ def update_each(connection: Connection, found: Sequence[Device], change: Change)
             check_changeable(device)
             if violations := check_device(spec) + check_references(spec, world, device.spec):
                 raise InvalidError(violations)
-            if (count := behind.get(device.device_num)) and not world.types[spec.device_type].spec.is_gateway:
-                raise gateway_in_use(device, count, "cannot stop being a gateway")
+            if device.device_num in behind and not world.types[spec.device_type].spec.is_gateway:
+                raise gateway_in_use(device, behind[device.device_num], "cannot stop being a gateway")
             new = resolve(spec, world)
             within = {"ward_code": new.placed.ward_code, "labels": spec.labels}
             check_change(f"devices/{spec.device_id}", None, within)
@@ -56,7 +56,7 @@ def update_each(connection: Connection, found: Sequence[Device], change: Change)
 def end_each(connection: Connection, found: Sequence[Device], state: State, behind: Mapping[int, int]) -> Outcome:
     """Decommission or delete. What is so already, or is deleted, does not change.
 
-    Args: behind: how many active devices there will be behind each gateway, by its number.
+    Args: behind: the gateways that active devices will be behind, as of registry.devices.counted.behind.
     """
     ended = (state, State.DELETED)
     wanted = [device for device in found if device.state not in ended]

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from registry.access.caller import scope
 from registry.db import site_list
-from registry.db import sites as db
+from registry.devices.counted import at_sites
 from registry.devices.selection import within
 from registry.filter.check import condition_of
 from registry.filter.condition import All
@@ -17,7 +17,10 @@ from registry.sites.model import Site
 
 
 class SitePage(msgspec.Struct, frozen=True):
-    """Sites, each with how many active devices are there. `last_key`: where the next page begins; None: the last."""
+    """Sites, each with how many active devices of the scope are there.
+
+    `last_key`: where the next page begins; None: this is the last.
+    """
 
     sites: list[tuple[Site, int]]
     last_key: tuple[int | str, ...] | None
@@ -37,5 +40,5 @@ def list_sites(
     found = site_list.find_page(connection, condition, order, after, limit + 1, show_deleted=show_deleted)
     last_key = found[limit - 1][1] if len(found) > limit else None
     page = [site for site, _ in found[:limit]]
-    devices = db.active_devices(connection, [site.site_num for site in page])
+    devices = at_sites(connection, [site.site_num for site in page])
     return SitePage([(site, devices.get(site.site_num, 0)) for site in page], last_key)

@@ -8,6 +8,7 @@ from registry.audit.record import changed
 from registry.db import sequence
 from registry.db import sites as db
 from registry.devices.catalogue import check_etag
+from registry.devices.counted import active_devices, at_sites
 from registry.devices.placements import follow_site
 from registry.devices.rules import DEVICE_ID, MAX_TEXT, bad_ward, check_labels, check_place, check_text
 from registry.devices.wards import wards
@@ -109,9 +110,10 @@ def delete_site(connection: Connection, site_id: str, given_etag: str) -> Site:
     check_etag(f"sites/{site_id}", given_etag, site.revision)
     if site.is_deleted:
         raise _refused(site, "is deleted already", "SITE_DELETED")
-    if count := db.active_devices(connection, [site.site_num]).get(site.site_num, 0):
+    if db.active_devices(connection, [site.site_num]):
+        count = at_sites(connection, [site.site_num]).get(site.site_num, 0)
         raise PreconditionError(
-            f"{site_id} cannot be deleted while {count} active devices are mounted there; move or delete them first",
+            f"{site_id} cannot be deleted while {active_devices(count)} are mounted there; move or delete them first",
             reason="SITE_IN_USE",
             metadata={"site": site_id, "devices": str(count)},
         )
