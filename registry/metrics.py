@@ -10,6 +10,19 @@ import_rows = Counter("cityfleet_registry_import_rows_total", "Rows of imports."
 devices = Gauge("cityfleet_registry_devices", "Registered devices.", ["state"])
 revision = Gauge("cityfleet_registry_revision", "Newest committed revision: grows with every change of any row.")
 index_watchers = Gauge("cityfleet_registry_index_watchers", "Ingest nodes that watch the device index now.")
+operations_running = Gauge("cityfleet_registry_operations_running", "Operations that this process works on now.")
+operation_items = Counter(
+    "cityfleet_registry_operation_items_total", "Devices that operations are done with.", ["method", "outcome"]
+)
+operation_seconds = Histogram(
+    "cityfleet_registry_operation_seconds",
+    "From the beginning to the end of an operation.",
+    ["method", "result"],
+    buckets=(0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400),
+)
+operation_retries = Counter(
+    "cityfleet_registry_operation_retries_total", "Chunks that the database did not take; they are tried again."
+)
 device_watchers = Gauge("cityfleet_registry_device_watchers", "Streams of WatchDevices that are open now.")
 index_rows = Counter("cityfleet_registry_index_rows_total", "Rows sent to watchers of the device index.", ["phase"])
 state_reports = Counter("cityfleet_registry_state_reports_total", "States of devices that ingest reported.")

@@ -10,6 +10,7 @@ from registry.access.model import Account, AccountSpec, StoredGrant
 from registry.audit.record import changed
 from registry.db import accounts as db
 from registry.db import sequence
+from registry.db.operations import disown
 from registry.devices.catalogue import check_etag
 from registry.devices.rules import DEVICE_ID, MAX_TEXT, bad_ward, check_labels, check_text
 from registry.devices.wards import wards
@@ -60,10 +61,14 @@ def update_account(connection: Connection, given: AccountSpec, fields: frozenset
 
 
 def delete_account(connection: Connection, account_id: str, given_etag: str) -> None:
-    """With its tokens. Raises: NotFoundError, EtagMismatchError, PreconditionError."""
+    """With its tokens. Its operations are no longer anybody's who gets the id after it.
+
+    Raises: NotFoundError, EtagMismatchError, PreconditionError.
+    """
     account = get_account(connection, account_id)
     check_etag(f"accounts/{account_id}", given_etag, account.revision)
     db.delete_account(connection, account_id)
+    disown(connection, f"accounts/{account_id}")
     check_an_administrator_stays(connection)
     changed(f"accounts/{account_id}", _plain(account), None)
 

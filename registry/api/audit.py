@@ -10,6 +10,7 @@ from registry.api.paging import page_of
 from registry.audit import verify
 from registry.audit.event import Event
 from registry.db import audit as db
+from registry.db.audit_list import Page, list_events
 from registry.errors import InvalidError, Violation
 from registry.filter.check import condition_of
 from registry.filter.fields import AUDIT_EVENTS
@@ -31,14 +32,14 @@ class AuditServicer(access_pb2_grpc.AuditServiceServicer):
         after = page.after_of([int])
         after_num = int(after[0]) if after else None
 
-        def work(connection: Connection) -> list[Event]:
-            return db.list_events(connection, condition, after_num, page.limit + 1, newest_first=newest_first)
+        def work(connection: Connection) -> Page:
+            return list_events(connection, condition, after_num, page.limit + 1, newest_first=newest_first)
 
         found = await call.read(work)
-        token = page.token_after((found[page.limit - 1].event_num,)) if len(found) > page.limit else ""
-        return pb.ListAuditEventsResponse(
-            audit_events=[message(event) for event in found[: page.limit]], next_page_token=token
-        )
+        events = found.events[: page.limit]
+        last_num = events[-1].event_num if len(found.events) > page.limit else found.last_num
+        token = page.token_after((last_num,)) if last_num is not None else ""
+        return pb.ListAuditEventsResponse(audit_events=[message(event) for event in events], next_page_token=token)
 
     @called
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, call: Call) -> pb.VerifyAuditLogResponse:

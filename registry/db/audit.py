@@ -3,19 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, delete, func, insert, literal, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from registry.audit.event import End, Event, Origin
-from registry.db.conditions import Binding, Clause, Point, Text, clause_of
 from registry.db.schema import audit_events
-from registry.filter.condition import Condition, Relation, Test, conjuncts
 
 _columns = audit_events.c
-_BINDINGS: dict[str, Binding] = {
-    **{name: Text(_columns[name]) for name in ("actor", "peer", "method", "request_id", "resource", "result")},
-    "event_time": Point(_columns.event_time_ms),
-}
-_BEYOND = 2**62
 
 
 def last_event(connection: Connection) -> End | None:
@@ -48,31 +41,19 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> None:
 
 def find_event(connection: Connection, event_num: int) -> Event | None:
     row = connection.execute(select(audit_events).where(_columns.event_num == event_num)).one_or_none()
-    return _event(row) if row else None
+    return event_of(row) if row else None
 
 
 def events_after(connection: Connection, event_num: int, limit: int) -> list[Event]:
     """In their order."""
     query = select(audit_events).where(_columns.event_num > event_num).order_by(_columns.event_num).limit(limit)
-    return [_event(row) for row in connection.execute(query)]
-
-
-def list_events(
-    connection: Connection, condition: Condition, after_num: int | None, limit: int, *, newest_first: bool
-) -> list[Event]:
-    """Args: after_num: of the event behind which to begin; None: from the beginning."""
-    query = select(audit_events).where(clause_of(condition, _BINDINGS, {}, connection.dialect.name))
-    query = query.where(*_range_of(condition))
-    if after_num is not None:
-        query = query.where(_columns.event_num < after_num if newest_first else _columns.event_num > after_num)
-    order = _columns.event_num.desc() if newest_first else _columns.event_num.asc()
-    return [_event(row) for row in connection.execute(query.order_by(order).limit(limit))]
+    return [event_of(row) for row in connection.execute(query)]
 
 
 def last_by(connection: Connection, method: str, resource: str) -> Event | None:
     query = select(audit_events).where(_columns.resource == resource, _columns.method == method)
     row = connection.execute(query.order_by(_columns.event_num.desc()).limit(1)).one_or_none()
-    return _event(row) if row else None
+    return event_of(row) if row else None
 
 
 def last_before(connection: Connection, time_ms: int, limit: int) -> End | None:
@@ -88,33 +69,8 @@ def delete_through(connection: Connection, event_num: int) -> int:
     return connection.execute(delete(audit_events).where(_columns.event_num <= event_num)).rowcount
 
 
-def _range_of(condition: Condition) -> list[Clause]:
-    """What the condition says about times, in numbers: they grow with the times, and the list is read by them."""
-    found: list[Clause] = []
-    for part in conjuncts(condition):
-        if isinstance(part, Test) and part.field.name == "event_time" and not part.negated:
-            time = literal(part.value, BigInteger())
-            if part.relation in (Relation.GREATER, Relation.GREATER_EQUAL, Relation.EQUAL):
-                since = _nums().where(_columns.event_time_ms >= time)
-                first = since.order_by(_columns.event_time_ms, _columns.event_num).limit(1)
-                found.append(_columns.event_num >= _or(first, _BEYOND))
-            if part.relation in (Relation.LESS, Relation.LESS_EQUAL, Relation.EQUAL):
-                until = _nums().where(_columns.event_time_ms <= time)
-                last = until.order_by(_columns.event_time_ms.desc(), _columns.event_num.desc()).limit(1)
-                found.append(_columns.event_num <= _or(last, 0))
-    return found
-
-
-def _nums() -> Select[Any]:
-    # Of the same table, but not of the row that is looked at.
-    return select(_columns.event_num).correlate(None)
-
-
-def _or(found: Select[Any], otherwise: int) -> ColumnElement[Any]:
-    return func.coalesce(found.scalar_subquery(), literal(otherwise, BigInteger()))
-
-
-def _event(row: Row[Any]) -> Event:
+def event_of(row: Row[Any]) -> Event:
+    """Of a row with all columns of the table."""
     return Event(
         event_num=row.event_num,
         event_time_ms=row.event_time_ms,

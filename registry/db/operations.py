@@ -7,9 +7,10 @@ from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from registry.db import sequence
 from registry.db.schema import operations
-from registry.operations.model import Ending, Operation, Progress, Step
+from registry.operations.model import Ending, Failure, Operation, Progress, Step
 
 _progress = msgspec.msgpack.Decoder(Progress)
+_failures = msgspec.msgpack.Decoder(tuple[Failure, ...])
 _ending = msgspec.msgpack.Decoder(Ending)
 _encode = msgspec.msgpack.encode
 
@@ -27,7 +28,8 @@ def insert_operation(
             actor=actor,
             method=method,
             request=request,
-            progress=_encode(progress),
+            progress=_counts(progress),
+            failures=_encode(progress.failures) if progress.failures else None,
             is_done=False,
             is_cancel_requested=False,
             position=0,
@@ -82,23 +84,29 @@ def release(connection: Connection, worker: str) -> None:
     connection.execute(update(operations).where(mine).values(worker="", worker_time_ms=0))
 
 
-def save_step(connection: Connection, operation_num: int, step: Step, now_ms: int) -> None:
-    connection.execute(
-        update(operations)
-        .where(operations.c.operation_num == operation_num)
-        .values(
-            position=step.position,
-            progress=_encode(step.progress),
-            is_done=step.is_over,
-            worker_time_ms=now_ms,
-            update_time_ms=now_ms,
-        )
-    )
+def save_step(connection: Connection, operation: Operation, step: Step, now_ms: int) -> None:
+    """Args: operation: as it was before the step."""
+    values: dict[str, Any] = {
+        "position": step.position,
+        "progress": _counts(step.progress),
+        "is_done": step.is_over,
+        "worker_time_ms": now_ms,
+        "update_time_ms": now_ms,
+    }
+    if step.progress.failures is not operation.progress.failures:
+        values["failures"] = _encode(step.progress.failures)
+    connection.execute(update(operations).where(operations.c.operation_num == operation.operation_num).values(**values))
 
 
 def end(connection: Connection, operation_num: int, ending: Ending, now_ms: int) -> None:
     change = update(operations).where(operations.c.operation_num == operation_num)
     connection.execute(change.values(is_done=True, error=_encode(ending), update_time_ms=now_ms))
+
+
+def disown(connection: Connection, actor: str) -> None:
+    """The account is gone; what comes to have its id has begun none of its operations."""
+    change = update(operations).where(operations.c.actor == actor)
+    connection.execute(change.values(actor=f"{actor} (deleted)"))
 
 
 def request_cancel(connection: Connection, operation_num: int) -> None:
@@ -115,14 +123,21 @@ def delete_done_before(connection: Connection, time_ms: int) -> None:
     connection.execute(delete(operations).where(old))
 
 
+def _counts(progress: Progress) -> bytes:
+    return _encode(msgspec.structs.replace(progress, failures=()))
+
+
 def _operation(row: Row[Any]) -> Operation:
+    progress = _progress.decode(row.progress)
+    if row.failures is not None:
+        progress = msgspec.structs.replace(progress, failures=_failures.decode(row.failures))
     return Operation(
         operation_num=row.operation_num,
         operation_id=row.operation_id,
         actor=row.actor,
         method=row.method,
         request=row.request,
-        progress=_progress.decode(row.progress),
+        progress=progress,
         ending=_ending.decode(row.error) if row.error is not None else None,
         is_done=row.is_done,
         is_cancel_requested=row.is_cancel_requested,

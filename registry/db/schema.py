@@ -388,6 +388,8 @@ audit_events = Table(
     Column("chain_sha256", LargeBinary(32), nullable=False),
     Index("ix_audit_events_resource", "resource", "event_num"),
     Index("ix_audit_events_actor", "actor", "event_num"),
+    Index("ix_audit_events_method", "method", "event_num"),
+    Index("ix_audit_events_request", "request_id", "event_num"),
     Index("ix_audit_events_time", "event_time_ms"),
 )
 
@@ -411,9 +413,11 @@ operations = Table(
     Column("operation_id", _word(63), nullable=False, unique=True),
     Column("actor", String(127), nullable=False),
     Column("method", String(127), nullable=False),
-    # Serialised: the request, BulkMetadata, and at the end either the response or a google.rpc.Status.
+    # Serialised: the request, how far it is, and at the end either the response or a google.rpc.Status.
     Column("request", LargeBinary, nullable=False),
     Column("progress", LargeBinary, nullable=False),
+    # Serialised, and apart: long, and seldom another after a chunk. NULL: none.
+    Column("failures", LargeBinary),
     Column("response", LargeBinary),
     Column("error", LargeBinary),
     Column("is_done", Boolean, nullable=False),

@@ -33,14 +33,16 @@ class Progress(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
 
     def plus(self, *, succeeded: int, unchanged: int, failures: list[Failure]) -> "Progress":
-        """After one more chunk."""
+        """After one more chunk; with the same tuple of failures if there are no new ones to keep."""
+        room = MAX_FAILURES - len(self.failures)
+        kept = (*self.failures, *failures[:room]) if failures and room > 0 else self.failures
         return Progress(
             self.total,
             self.processed + succeeded + unchanged + len(failures),
             self.succeeded + succeeded,
             self.unchanged + unchanged,
             self.failed + len(failures),
-            (*self.failures, *failures)[:MAX_FAILURES],
+            kept,
         )
 
 

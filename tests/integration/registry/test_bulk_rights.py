@@ -8,7 +8,9 @@ from google.longrunning.operations_pb2_grpc import OperationsStub
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
+from cityfleet.registry.v1 import access_pb2
 from cityfleet.registry.v1 import device_pb2 as pb
+from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from tests.support.access import account, grant
 from tests.support.status import fails
@@ -48,6 +50,20 @@ def ended(channel, operation):
     metadata = pb.BulkMetadata()
     operation.metadata.Unpack(metadata)
     return operation, metadata
+
+
+def test_operations_of_an_account_that_is_gone_are_not_its_successors(nga, registry, stubs):
+    account_id, channel, prefix = nga
+    operation, _ = ended(channel, DeviceServiceStub(channel).BulkUpdateDevices(update(prefix, "site", "there")))
+    AccessServiceStub(stubs.channel).DeleteAccount(access_pb2.DeleteAccountRequest(name=f"accounts/{account_id}"))
+    get, everything = lro.GetOperationRequest(name=operation.name), lro.ListOperationsRequest(name="operations")
+    with account(registry, account_id, grant("operator", [MINE])) as successor:
+        assert not OperationsStub(successor).ListOperations(everything).operations
+        with fails(StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND"):
+            OperationsStub(successor).GetOperation(get)
+    metadata = pb.BulkMetadata()
+    OperationsStub(stubs.channel).GetOperation(get).metadata.Unpack(metadata)
+    assert metadata.actor == f"accounts/{account_id} (deleted)"
 
 
 def test_a_change_reaches_only_what_the_caller_has_the_role_for(nga, stubs):

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import Connection, text
 
 from cityfleet.registry.v1.device_pb2 import BulkUpdateDevicesRequest
 from registry.api.bulk import WORKS
@@ -18,8 +20,8 @@ from registry.devices.fleet import Change
 from registry.devices.model import DeviceSpec
 from registry.errors import InvalidError, NotFoundError, PreconditionError, Violation
 from registry.operations import rules
-from registry.operations.model import Failure, Operation, Step
-from registry.operations.runner import Runner
+from registry.operations.model import MAX_FAILURES, Failure, Operation, Progress, Step
+from registry.operations.runner import MAX_TRIES, Runner
 
 METHOD = "cityfleet.registry.v1.DeviceService/BulkUpdateDevices"
 
@@ -90,7 +92,8 @@ def test_what_another_process_left_is_gone_on_with(tmp_path):
         async with opened(tmp_path) as database:
             name = await begin(database, 6)
             await database.write(db.claim, "dead", 1, 0, 4)
-            await database.write(db.save_step, 1, Counting(6)(None, await database.read(rules.get, name)), 1)
+            left = await database.read(rules.get, name)
+            await database.write(db.save_step, left, Counting(6)(None, left), 1)
             work = Counting(6)
             async with running(Runner(database, {METHOD: work})) as runner:
                 assert (await runner.wait(name, 20)).progress.processed == 6
@@ -164,6 +167,86 @@ def test_an_error_ends_it_with_its_reason(tmp_path):
             assert done.ending is not None
             assert (done.ending.error, done.ending.reason) == ("InvalidError", "FILTER_SYNTAX")
             assert done.progress.processed == 4
+
+    asyncio.run(run())
+
+
+class Refused:
+    """A work whose second chunk the database does not take, so often."""
+
+    def __init__(self, statement: str, times: int) -> None:
+        self.statement, self.times = statement, times
+        self.refused = 0
+        self.work = Counting(6)
+
+    def __call__(self, connection: Connection, operation: Operation) -> Step:
+        if operation.position == 2 and self.refused < self.times:
+            self.refused += 1
+            connection.execute(text(self.statement))
+        return self.work(connection, operation)
+
+
+def ended(tmp_path: Path, work: Refused) -> Operation:
+    async def run() -> Operation:
+        async with opened(tmp_path) as database:
+            name = await begin(database, 6)
+            async with running(Runner(database, {METHOD: work}, retry_s=0.001)) as runner:
+                return await runner.wait(name, 30)
+
+    return asyncio.run(run())
+
+
+def test_a_chunk_that_the_database_never_takes_ends_it(tmp_path):
+    work = Refused("INSERT INTO nowhere VALUES (1)", 10**9)  # SQLite's OperationalError, as for a disk that is full
+    done = ended(tmp_path, work)
+    assert work.refused == MAX_TRIES
+    assert done.ending is not None
+    assert (done.ending.reason, done.progress.processed) == ("DATABASE_ERROR", 2)
+    assert "nowhere" in done.ending.message
+
+
+def test_a_chunk_that_can_never_be_taken_is_not_tried_again(tmp_path):
+    work = Refused("INSERT INTO sync_positions VALUES ('x', 1), ('x', 1)", 10**9)
+    done = ended(tmp_path, work)
+    assert work.refused == 1
+    assert done.ending is not None
+    assert done.ending.reason == "DATABASE_ERROR"
+
+
+def test_a_chunk_that_is_taken_at_last_is_done_once(tmp_path):
+    work = Refused("INSERT INTO nowhere VALUES (1)", MAX_TRIES - 1)
+    before = sample("cityfleet_registry_operation_items_total", method="BulkUpdateDevices", outcome="succeeded")
+    done = ended(tmp_path, work)
+    assert (done.ending, done.progress.processed) == (None, 6)
+    assert work.work.seen == [1, 2, 3, 4, 5, 6]
+    counted = sample("cityfleet_registry_operation_items_total", method="BulkUpdateDevices", outcome="succeeded")
+    assert counted - before == done.progress.succeeded == 5
+    assert sample("cityfleet_registry_operation_seconds_count", method="BulkUpdateDevices", result="OK") >= 1
+    assert sample("cityfleet_registry_operations_running") == 0
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_failures_are_kept_up_to_a_number_and_written_only_when_there_are_more(tmp_path):
+    many = [Failure(f"devices/{at}", "InvalidError", "BAD", "bad") for at in range(MAX_FAILURES + 7)]
+    first = Progress(5000).plus(succeeded=1, unchanged=0, failures=many[:-20])
+    assert first.plus(succeeded=1, unchanged=2, failures=[]).failures is first.failures
+    full = first.plus(succeeded=0, unchanged=0, failures=many[-20:])
+    assert (full.failed, full.failures) == (len(many), tuple(many[:MAX_FAILURES]))
+    assert full.plus(succeeded=0, unchanged=0, failures=many[:1]).failures is full.failures
+
+    async def run() -> None:
+        async with opened(tmp_path) as database:
+            name = await begin(database, 5000)
+            operation = await database.read(rules.get, name)
+            await database.write(db.save_step, operation, Step(1, full, False), 1)
+            kept = await database.read(rules.get, name)
+            assert kept.progress == full
+            further = kept.progress.plus(succeeded=1, unchanged=0, failures=[])
+            await database.write(db.save_step, kept, Step(2, further, True), 2)
+            assert (await database.read(rules.get, name)).progress == further
 
     asyncio.run(run())
 
