@@ -77,7 +77,8 @@ def _parent(request: Any) -> Iterator[Named]:
 
 
 def _names(request: Any) -> Iterator[Named]:
-    return map(Named, request.names)
+    # What may be missing is left out if it is not the caller's.
+    return iter(()) if request.allow_missing else map(Named, request.names)
 
 
 def _device(request: Any) -> Iterator[Named]:

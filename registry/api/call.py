@@ -30,7 +30,7 @@ from registry.access.within import check_named
 from registry.api.peer import Forwarding
 from registry.api.readable import readable, tolerant
 from registry.api.refusals import Refusals
-from registry.api.replay import Replay
+from registry.api.replay import Replay, without_tokens
 from registry.api.status import abort, code_of
 from registry.audit.event import Origin
 from registry.audit.log import recorded
@@ -45,7 +45,7 @@ Answer = TypeVar("Answer", bound=Message)
 
 # Health and reflection tell nothing that is not public.
 OPEN = ("/grpc.health.", "/grpc.reflection.")
-# How long a stream may outlive the right to it.
+# How long a call may outlive the right to it.
 RECHECK_S = 5.0
 
 
@@ -60,6 +60,7 @@ class Call:
         scope: which devices and sites he may see or touch with this method; for lists, watches and exports.
         origin: the caller, the method, from where and with which request id, as the audit log has it.
         context: gRPC's own.
+        is_changing: a transaction is under way that is the whole method.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Call:
         self.scope: Scope = admitted(caller, origin.method, rule, self.role)
         self._named = rule.named_in(request)
         self.context = context
+        self.is_changing = False
         self.is_dry_run: bool = getattr(request, "validate_only", False)
         self.bell = database.bell
         self._database = database
@@ -105,7 +107,8 @@ class Call:
 
         def run(connection: Connection) -> Answer:
             if replay is None:
-                return answer(work(connection, *args, **kwargs))
+                made = answer(work(connection, *args, **kwargs))
+                return without_tokens(made) if self.is_dry_run else made
             before: Answer | None = replay.answer(connection)
             if before is not None:
                 return before
@@ -113,7 +116,11 @@ class Call:
             replay.keep(connection, made)
             return made
 
-        return await self._in_transaction(run, is_dry_run=self.is_dry_run)
+        self.is_changing = True
+        try:
+            return await self._in_transaction(run, is_dry_run=self.is_dry_run)
+        finally:
+            self.is_changing = False
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `change`, for a part of a method, such as one chunk of many: no request id, no `validate_only`."""
@@ -209,8 +216,6 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 caller, origin = await self._caller(method, message, context)
                 call = Call(self._database, caller, origin, context, message)
-                if message is not None:
-                    return await function(readable(request), call)
                 async with self._ended_with_its_rights(call):
                     return await function(readable(request), call)
             except Exception as exc:
@@ -247,27 +252,34 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     @contextlib.asynccontextmanager
     async def _ended_with_its_rights(self, call: Call) -> AsyncIterator[None]:
-        """A stream may live for months; what its caller may do is asked again every few seconds.
+        """A stream may live for months, a call may wait for minutes; what its caller may do is asked again meanwhile.
 
         Raises: UnauthenticatedError, StoppingError.
         """
         end = asyncio.timeout(None)
         changed: list[Exception] = []
+        watchers: list[asyncio.Task[None]] = []
 
         async def watch() -> None:
             while not changed:
-                await asyncio.sleep(self._recheck_s)
                 try:
                     if await self._authenticator.caller(call.context.invocation_metadata() or ()) != call.caller:
                         changed.append(StoppingError("your roles have changed; call again", reason="ROLES_CHANGED"))
                 except UnauthenticatedError as exc:
                     changed.append(exc)
                 except SQLAlchemyError:  # no reason to end what is running
-                    continue
-            # Cancels what the stream waits for, and nothing else of the task.
+                    pass
+                if call.is_changing:  # what is committed is not answered as if it was refused
+                    changed.clear()
+                if not changed:
+                    await asyncio.sleep(self._recheck_s)
+            # Cancels what the call waits for, and nothing else of the task.
             end.reschedule(0.0)
 
-        watcher = asyncio.create_task(watch(), name="rights")
+        # Few calls live that long: a task for each would cost more than all the rest of it.
+        timer = asyncio.get_running_loop().call_later(
+            self._recheck_s, lambda: watchers.append(asyncio.create_task(watch(), name="rights"))
+        )
         try:
             async with end:
                 yield
@@ -276,7 +288,9 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 raise changed[0] from None
             raise
         finally:
-            watcher.cancel()
+            timer.cancel()
+            for watcher in watchers:
+                watcher.cancel()
 
     async def _caller(self, method: str, request: Message | None, context: Any) -> tuple[Caller, Origin]:
         """Raises: UnauthenticatedError."""

@@ -107,7 +107,9 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def BatchGetDevices(self, request: pb.BatchGetDevicesRequest, call: Call) -> pb.BatchGetDevicesResponse:
         _check_batch("names", len(request.names))
         device_ids = [id_of(name, "devices", f"names[{at}]") for at, name in enumerate(request.names)]
-        found = await call.read(describe_devices, device_ids, request.view == pb.DEVICE_VIEW_FULL)
+        found = await call.read(
+            describe_devices, device_ids, request.view == pb.DEVICE_VIEW_FULL, allow_missing=request.allow_missing
+        )
         return pb.BatchGetDevicesResponse(devices=[shown(device) for device in found])
 
     @called

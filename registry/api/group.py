@@ -51,7 +51,8 @@ class GroupServicer(group_pb2_grpc.GroupServiceServicer):
     async def ModifyGroupMembers(self, request: pb.ModifyGroupMembersRequest, call: Call) -> pb.Group:
         added = [id_of(name, "devices", f"add_devices[{at}]") for at, name in enumerate(request.add_devices)]
         removed = [id_of(name, "devices", f"remove_devices[{at}]") for at, name in enumerate(request.remove_devices)]
-        return await call.change(_group, groups.modify_members, id_of(request.name, "groups"), added, removed)
+        group_id = id_of(request.name, "groups")
+        return await call.change(_group, groups.modify_members, group_id, added, removed, request.etag)
 
     @called
     async def CreateSavedQuery(self, request: pb.CreateSavedQueryRequest, call: Call) -> pb.SavedQuery:

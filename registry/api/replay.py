@@ -10,7 +10,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -27,6 +27,7 @@ from registry.db import sequence
 from registry.db.request_ids import Answered
 from registry.errors import InvalidError, PreconditionError, Violation
 
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 KEPT_MS = 86_400_000
 # Fields of answers that nobody sees a second time.
 SECRET_FIELD = "token"  # noqa: S105
@@ -94,6 +95,12 @@ class Replay:
         except InvalidTag:
             return []
         return msgspec.msgpack.decode(raw, type=list[str])
+
+
+def without_tokens(answer: AnyMessage) -> AnyMessage:
+    """The same message: tokens of what was only tried are nobody's."""
+    _taken(answer)
+    return answer
 
 
 def _digest(method: str, request: Message) -> bytes:

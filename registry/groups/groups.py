@@ -70,10 +70,12 @@ def delete_group(connection: Connection, group_id: str, given_etag: str) -> None
     changed(f"groups/{group_id}", group, None)
 
 
-def modify_members(connection: Connection, group_id: str, added: Sequence[str], removed: Sequence[str]) -> Group:
+def modify_members(
+    connection: Connection, group_id: str, added: Sequence[str], removed: Sequence[str], given_etag: str = ""
+) -> Group:
     """Put devices in and take others out, all or none; who is in already stays in, who is not stays out.
 
-    Raises: InvalidError, NotFoundError.
+    Raises: InvalidError, NotFoundError, EtagMismatchError.
     """
     if len(added) + len(removed) > MAX_MEMBERS_AT_ONCE:
         text = f"at most {MAX_MEMBERS_AT_ONCE} devices at once, not {len(added) + len(removed)}"
@@ -82,6 +84,7 @@ def modify_members(connection: Connection, group_id: str, added: Sequence[str], 
         text = f"{min(both)} cannot be put in and taken out at once"
         raise InvalidError([Violation("remove_devices", "DEVICE_NAMED_TWICE", text)])
     group = get_group(connection, group_id)
+    check_etag(f"groups/{group_id}", given_etag, group.revision)
     nums = db.device_nums(connection, {*added, *removed})
     for device_id in (*added, *removed):
         if device_id not in nums:

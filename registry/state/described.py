@@ -6,6 +6,8 @@ from typing import Concatenate, ParamSpec
 import msgspec
 from sqlalchemy import Connection
 
+from registry.access.within import hidden_devices
+from registry.db import devices as db
 from registry.db import sequence, states
 from registry.db.states import Known
 from registry.devices import fleet
@@ -34,8 +36,17 @@ def describe(
     return [Described(device, known[device.device_num], now_ms, documents.get(device.device_num)) for device in found]
 
 
-def describe_devices(connection: Connection, device_ids: Sequence[str], with_documents: bool) -> list[Described]:
-    """In the order given; at most some thousands. Raises: NotFoundError."""
+def describe_devices(
+    connection: Connection, device_ids: Sequence[str], with_documents: bool, *, allow_missing: bool = False
+) -> list[Described]:
+    """In the order given; at most some thousands.
+
+    Args: allow_missing: leave out what is not there, or outside the scope of the call.
+    Raises: NotFoundError.
+    """
+    if allow_missing:
+        known = db.find_devices(connection, device_ids).keys() - hidden_devices(connection, device_ids)
+        device_ids = [device_id for device_id in device_ids if device_id in known]
     found = fleet.get_devices(connection, device_ids)
     return describe(connection, found, sequence.now_ms(), with_documents=with_documents)
 

@@ -46,6 +46,12 @@ class RunningRegistry:
         return (("authorization", f"Bearer {self.internal_token}"),)
 
     @property
+    def database_url(self) -> str:
+        """Of the database that it runs on, for who wants to look behind its back."""
+        file = self.data_dir / "registry" / "registry.db"
+        return self._environ.get("CITYFLEET_REGISTRY__DATABASE_URL", f"sqlite:///{file}")
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

@@ -1,5 +1,6 @@
 """Accounts and their tokens through gRPC, on both databases: who they are, when they end, who stays."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from threading import Event
 
 import grpc
 import pytest
+from google.longrunning import operations_pb2
+from google.longrunning.operations_pb2_grpc import OperationsStub
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
@@ -16,6 +19,9 @@ from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
 from cityfleet.registry.v1.metric_pb2_grpc import MetricServiceStub
 from cityfleet.registry.v1.site_pb2_grpc import WardServiceStub
+from registry.db import operations as db_operations
+from registry.db.engine import Database
+from registry.operations import rules
 from runtime.bearer import bearer_channel
 from tests.support.access import account, grant, new_account, new_token
 from tests.support.deadline import until
@@ -250,6 +256,28 @@ def test_a_stream_ends_with_the_right_to_it(registry, access, end):
             code, reason = StatusCode.UNAVAILABLE, "ROLES_CHANGED"
         with fails(code, reason):
             next(answers)
+
+
+def test_waiting_ends_with_the_right_to_it(registry, access):
+    with account(registry, "waiting", grant("operator")) as channel:
+        name = asyncio.run(endless_operation(registry, "accounts/waiting"))
+        wait = operations_pb2.WaitOperationRequest(name=f"operations/{name}", timeout=Duration(seconds=120))
+        answer = OperationsStub(channel).WaitOperation.future(wait, timeout=100)
+        revoke_all(access, "waiting")
+        with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            answer.result()
+
+
+async def endless_operation(registry, actor: str) -> str:
+    """One that a worker has who never ends it."""
+    database = Database(registry.database_url)
+    try:
+        await database.open()
+        begun = await database.write(rules.begin, "bulk-update", "s/M", actor, b"", 1)
+        await database.write(db_operations.claim, "nobody", 2**60, 2**60, 100)
+        return begun.operation_id
+    finally:
+        database.close()
 
 
 def test_an_upload_ends_with_the_right_to_it(registry, access):
