@@ -9,13 +9,13 @@ from cityfleet.registry.v1 import access_pb2 as pb
 from cli import account_token
 from cli.completion import account_ids
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(
     help="Accounts: people and programs that use the registry, and what each may do.\n\n"
@@ -44,16 +44,15 @@ GrantOption = Annotated[
 
 
 @app.command()
+@connected
 def create(
+    client: RegistryClient,
     account_id: IdArgument,
     grants: GrantOption = None,
     name: NameOption = None,
     is_service: Annotated[bool, typer.Option("--service", help="A program, not a person.")] = False,
     dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Make an account; it gets in with a token: `cityfleet account token create`.
 
@@ -70,68 +69,52 @@ def create(
         validate_only=dry_run,
         request_id=request_id_of(""),
     )
-    with connect(registry, config, data) as client:
-        _show_one(client.access.CreateAccount(request, timeout=CALL_S), output)
+    _show_one(client.access.CreateAccount(request, timeout=CALL_S), output)
 
 
 @app.command("list")
-def list_accounts(
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def list_accounts(client: RegistryClient, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show all accounts.
 
     Example:
         cityfleet account list -o wide
     """
-    with connect(registry, config, data) as client:
-        found = pages(client.access.ListAccounts, pb.ListAccountsRequest(), "accounts", limit)
-        show((_row(account, output) for account in found), COLUMNS, output, name="account_id", wide=WIDE)
+    found = pages(client.access.ListAccounts, pb.ListAccountsRequest(), "accounts", limit)
+    show((_row(account, output) for account in found), COLUMNS, output, name="account_id", wide=WIDE)
 
 
 @app.command()
-def get(
-    account_id: IdArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, account_id: IdArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one account.
 
     Example:
         cityfleet account get nga -o yaml
     """
-    with connect(registry, config, data) as client:
-        request = pb.GetAccountRequest(name=f"accounts/{account_id}")
-        _show_one(client.access.GetAccount(request, timeout=CALL_S), output)
+    request = pb.GetAccountRequest(name=f"accounts/{account_id}")
+    _show_one(client.access.GetAccount(request, timeout=CALL_S), output)
 
 
 @app.command()
-def whoami(
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def whoami(client: RegistryClient, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show the account that the commands here act as, its roles, and when its token ends.
 
     Examples:
         cityfleet account whoami
         cityfleet --context hanoi account whoami
     """
-    with connect(registry, config, data) as client:
-        found = client.access.WhoAmI(pb.WhoAmIRequest(), timeout=CALL_S)
+    found = client.access.WhoAmI(pb.WhoAmIRequest(), timeout=CALL_S)
     token = row_of(found.access_token, "token_id")
     row = _row(found.account, output) | {"token_id": token["token_id"], "token_expire_time": token["expire_time"]}
     show_one(row, (*COLUMNS, "token_expire_time"), output, name="account_id", wide=(*WIDE, "token_id"))
 
 
 @app.command()
+@connected
 def update(
+    client: RegistryClient,
     account_id: IdArgument,
     grants: GrantOption = None,
     no_grants: Annotated[bool, typer.Option("--no-grants", help="Take all roles away.")] = False,
@@ -139,10 +122,8 @@ def update(
     is_service: Annotated[bool | None, typer.Option("--service/--person", help="What it is for.")] = None,
     disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether it is let in.")] = None,
     etag: EtagOption = "",
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Change what is named and nothing else; roles are replaced as a whole.
 
@@ -171,22 +152,21 @@ def update(
         disabled=bool(disabled),
         etag=etag,
     )
-    request = pb.UpdateAccountRequest(account=account, request_id=request_id_of(""))
+    request = pb.UpdateAccountRequest(account=account, validate_only=dry_run, request_id=request_id_of(""))
     request.update_mask.paths.extend(paths)
-    with connect(registry, config, data) as client:
-        _show_one(client.access.UpdateAccount(request, timeout=CALL_S), output)
+    _show_one(client.access.UpdateAccount(request, timeout=CALL_S), output)
 
 
 @app.command()
+@connected
 def delete(
+    client: RegistryClient,
     accounts: Annotated[
         list[str], typer.Argument(metavar="ACCOUNT...", help="The accounts.", autocompletion=account_ids)
     ],
     etag: EtagOption = "",
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Take accounts away, with their tokens. What they did stays in the audit log.
 
@@ -195,11 +175,13 @@ def delete(
     """
     if etag and len(accounts) > 1:
         raise CommandError("one etag for several accounts", ExitCode.USAGE, "delete them one by one")
-    confirm("Delete", len(accounts), "account", yes=yes, is_final=True)
-    with connect(registry, config, data) as client:
-        for account_id in accounts:
-            request = pb.DeleteAccountRequest(name=f"accounts/{account_id}", etag=etag, request_id=request_id_of(""))
-            client.access.DeleteAccount(request, timeout=CALL_S)
+    if not dry_run:
+        confirm("Delete", len(accounts), "account", yes=yes, is_final=True)
+    for account_id in accounts:
+        request = pb.DeleteAccountRequest(
+            name=f"accounts/{account_id}", etag=etag, validate_only=dry_run, request_id=request_id_of("")
+        )
+        client.access.DeleteAccount(request, timeout=CALL_S)
 
 
 def grant_of(text: str) -> pb.Grant:

@@ -12,12 +12,13 @@ from google.protobuf.duration_pb2 import Duration
 from cityfleet.registry.v1 import access_pb2 as pb
 from cli.completion import account_ids
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
-from cli.options import LimitOption, NameOption, YesOption, request_id_of
+from cli.options import DryRunOption, LimitOption, NameOption, YesOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryOption, connect
+from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="Tokens of an account: what it shows when it calls. `me` is your own.", no_args_is_help=True)
@@ -79,45 +80,43 @@ def create(
 
 
 @app.command("list")
+@connected
 def list_tokens(
+    client: RegistryClient,
     account_id: AccountArgument = "me",
     limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show the tokens that were not revoked, also those that expired of late, in the order of their creation.
 
     Example:
         cityfleet account token list nga
     """
-    with connect(registry, config, data) as client:
-        request = pb.ListAccessTokensRequest(parent=f"accounts/{account_id}")
-        found = pages(client.access.ListAccessTokens, request, "access_tokens", limit)
-        show((row_of(token, "token_id") for token in found), COLUMNS, output, name="token_id", wide=WIDE)
+    request = pb.ListAccessTokensRequest(parent=f"accounts/{account_id}")
+    found = pages(client.access.ListAccessTokens, request, "access_tokens", limit)
+    show((row_of(token, "token_id") for token in found), COLUMNS, output, name="token_id", wide=WIDE)
 
 
 @app.command()
+@connected
 def revoke(
+    client: RegistryClient,
     account_id: AccountArgument,
     token_ids: Annotated[list[str], typer.Argument(metavar="TOKEN...", help="Their ids, as `list` shows them.")],
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Let nobody in by these tokens any more; streams that were begun by them end within seconds.
 
     Example:
         cityfleet account token revoke nga 8f14e45fceea167a
     """
-    confirm("Revoke", len(token_ids), "token", yes=yes, is_final=True)
-    with connect(registry, config, data) as client:
-        for token_id in token_ids:
-            name = f"accounts/{account_id}/tokens/{token_id}"
-            request = pb.RevokeAccessTokenRequest(name=name, request_id=request_id_of(""))
-            client.access.RevokeAccessToken(request, timeout=CALL_S)
+    if not dry_run:
+        confirm("Revoke", len(token_ids), "token", yes=yes, is_final=True)
+    for token_id in token_ids:
+        name = f"accounts/{account_id}/tokens/{token_id}"
+        request = pb.RevokeAccessTokenRequest(name=name, validate_only=dry_run, request_id=request_id_of(""))
+        client.access.RevokeAccessToken(request, timeout=CALL_S)
 
 
 def seconds_of(text: str) -> int:

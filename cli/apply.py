@@ -11,9 +11,11 @@ from typing import IO, Annotated, Any
 import msgspec
 import typer
 
-from cli.apply_plan import Action, Step, at_once, levels, perform, plan, prunable, read_items, untried
+from cli.apply_plan import Action, Step, levels, parts, perform, plan, prunable, read_items, untried
 from cli.confirm import confirm
 from cli.errors import CommandError, ExitCode
+from cli.manifest_calls import at_once
+from cli.manifest_kinds import OPERATOR
 from cli.options import DryRunOption, LabelOption, YesOption, labels_of
 from cli.output import OutputFormat, OutputOption, show
 from cli.registry_client import RegistryOption, connect
@@ -33,6 +35,8 @@ _OUTCOMES = {
     Action.DELETE: "deleted",
     Action.NOTHING: "unchanged",
 }
+# The verb that makes a new token.
+_NEW_TOKEN = {"device": "rotate-token", "operator": "rotate"}
 _SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.DELETE: "-"}
 
 
@@ -41,7 +45,7 @@ def apply(
     prune: PruneOption = False,
     label: LabelOption = None,
     tokens_out: Annotated[
-        Path | None, typer.Option(help="Where the tokens of new devices are added (CSV, mode 0600).")
+        Path | None, typer.Option(help="Where the tokens of new devices and operators are added (CSV, mode 0600).")
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -52,9 +56,10 @@ def apply(
 ) -> None:
     """Bring the registry to the state in files: create what is not there, change what differs, leave the rest alone.
 
-    A document says what it is about by its id: device_id, site_id, group_id, saved_query_id, account_id, metric, or
-    device_type. Keys that it leaves out stay as they are (a device type is whole: they get their default). What
-    `get -o yaml` prints can be applied; its etag, if it is left in, refuses what somebody else has changed since.
+    A document says what it is about by its id: device_id, site_id, group_id, saved_query_id, account_id, operator,
+    metric, or device_type. Keys that it leaves out stay as they are (a device type is whole: they get their default).
+    What `get -o yaml` prints can be applied; its etag, if it is left in, refuses what somebody else has changed since.
+    `devices` of a group names all its devices: others are taken out.
 
     Examples:
         cityfleet apply -f fleet/ --dry-run
@@ -72,6 +77,9 @@ def apply(
         device_type: gauge-rain
         site_id: bts-0042
         labels: {owner: tnmt}
+        ---
+        group_id: pilot
+        devices: [rain-07]
     """
     items, labels = read_items(files), _prune_labels(label, prune=prune)
     with connect(registry, config, data) as client:
@@ -85,21 +93,24 @@ def apply(
         tokens = open_tokens(tokens_out) if tokens_out and not dry_run else None
         left_out = untried(items, steps) if dry_run else set()
         failures: dict[str, str] = {}
-        tokenless = 0
+        tokenless: Counter[str] = Counter()
         for level in levels([step for step in steps if step.name not in left_out]):
-            answers = at_once(lambda step: perform(client, step, dry_run=dry_run), level)
-            for step, (token, failure) in zip(level, answers, strict=True):
-                if failure:
-                    failures[step.name] = failure
-                    print(f"{step.name}: {failure}{f' ({step.where})' if step.where else ''}", file=sys.stderr)
-                tokenless += _kept(tokens, step, token)
+            together = list(parts(level))
+            answers = at_once(lambda part: perform(client, part, dry_run=dry_run), together)
+            for part, outcomes in zip(together, answers, strict=True):
+                for step, (token, failure) in zip(part, outcomes, strict=True):
+                    if failure:
+                        failures[step.name] = failure
+                        print(f"{step.name}: {failure}{f' ({step.where})' if step.where else ''}", file=sys.stderr)
+                    if token and not _kept(tokens, step, token):
+                        tokenless[step.kind.word] += 1
     if tokens is not None:
         os.fsync(tokens.fileno())
         tokens.close()
     _show_outcomes(steps, failures, output, dry_run=dry_run)
-    if tokenless:
-        said = f"{tokenless} new devices have no token that anybody knows; `cityfleet device rotate-token ID` makes one"
-        print(said, file=sys.stderr)
+    for word, count in tokenless.items():
+        said = f"new {word}s have no token that anybody knows; `cityfleet {word} {_NEW_TOKEN[word]} ID` makes one"
+        print(f"{count} {said}", file=sys.stderr)
     if failures:
         raise CommandError(f"{len(failures)} of {len(steps)} failed", ExitCode.PARTIAL, "mend them and apply again")
 
@@ -150,11 +161,13 @@ def _prune_labels(label: list[str] | None, *, prune: bool) -> dict[str, str]:
 
 
 def _kept(tokens: IO[str] | None, step: Step, token: str) -> bool:
-    """Whether the token is lost."""
-    if token and tokens is not None:
-        csv.writer(tokens, lineterminator="\n").writerow((step.name.rpartition("/")[2], token))
-        tokens.flush()
-    return bool(token) and tokens is None
+    if tokens is None:
+        return False
+    # What it says it is when it connects.
+    user = step.name.rpartition("/")[2] if step.kind is not OPERATOR else f"operator:{step.name.rpartition('/')[2]}"
+    csv.writer(tokens, lineterminator="\n").writerow((user, token))
+    tokens.flush()
+    return True
 
 
 def _show_outcomes(steps: Sequence[Step], failures: dict[str, str], output: OutputFormat, *, dry_run: bool) -> None:

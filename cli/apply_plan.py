@@ -1,9 +1,8 @@
 """What an apply would do: each document beside what is there, and what it takes to make them alike."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -11,16 +10,23 @@ from cityfleet.registry.v1 import device_pb2, site_pb2
 from cli.document_file import read_documents
 from cli.errors import CommandError, ExitCode, sentence_of
 from cli.manifest import changes
-from cli.manifest_kinds import DEVICE, GROUP, KINDS, QUERY, SITE, TYPE, Kind, Put, kind_of
+from cli.manifest_calls import PUT_BATCH, Put, chunks, delete, found, members, put, put_devices
+from cli.manifest_kinds import DEVICE, GROUP, KINDS, QUERY, SITE, TYPE, Kind, kind_of
 from cli.options import quoted
 from cli.paging import pages
 from cli.registry_client import RegistryClient
 
-# Calls under way at once: a registry answers some thousands in a second, one caller that waits for each only hundreds.
-AT_ONCE = 16
-
-A = TypeVar("A")
-B = TypeVar("B")
+# What a batch is refused with for one of its devices: each is done by itself then, and has its own answer.
+_OF_ONE = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
 
 
 class Action(StrEnum):
@@ -31,13 +37,15 @@ class Action(StrEnum):
 
 
 class Item(NamedTuple):
-    """One document. `message` is what it says, as the API has it."""
+    """One document. `message` is what it says, as the API has it; `members`: the devices that shall belong to it, if it
+    says that."""
 
     where: str
     kind: Kind
     resource_id: str
     document: Mapping[str, Any]
     message: Any
+    members: frozenset[str] | None
 
     @property
     def name(self) -> str:
@@ -52,6 +60,7 @@ class Step(NamedTuple):
         put: what is sent; nothing for a deletion.
         etag: of what is there.
         problem: why it cannot be done.
+        turn: of a deletion, those with the lowest first.
     """
 
     name: str
@@ -62,6 +71,7 @@ class Step(NamedTuple):
     put: Put | None = None
     etag: str = ""
     problem: str = ""
+    turn: int = 0
 
 
 def read_items(paths: list[str]) -> list[Item]:
@@ -70,7 +80,7 @@ def read_items(paths: list[str]) -> list[Item]:
     for where, document in read_documents(paths):
         try:
             kind, resource_id = kind_of(document)
-            item = Item(where, kind, resource_id, document, kind.parsed(document))
+            item = Item(where, kind, resource_id, document, kind.parsed(document), kind.members_of(document))
         except ValueError as exc:
             raise CommandError(f"{where}: {exc}", ExitCode.USAGE) from exc
         if item.name in items:
@@ -88,7 +98,15 @@ def read_items(paths: list[str]) -> list[Item]:
 
 def plan(client: RegistryClient, items: Sequence[Item]) -> list[Step]:
     """Raises: grpc.RpcError."""
-    return list(at_once(lambda item: _step(client, item), items))
+    there: dict[str, Any] = {}
+    for kind in KINDS:
+        there |= found(client, kind, [item.name for item in items if item.kind is kind])
+    belonging = {
+        item.name: members(client, item.resource_id)
+        for item in items
+        if item.members is not None and item.name in there
+    }
+    return [_step(item, there.get(item.name), belonging.get(item.name, frozenset())) for item in items]
 
 
 def prunable(client: RegistryClient, items: Sequence[Item], labels: Mapping[str, str]) -> list[Step]:
@@ -107,12 +125,18 @@ def prunable(client: RegistryClient, items: Sequence[Item], labels: Mapping[str,
     kept = {item.name for item in items}
     # Decommissioned ones were ended by a person, who wanted them to be seen.
     wanted = device_pb2.ListDevicesRequest(filter=f"state = active AND {text}", view=device_pb2.DEVICE_VIEW_BASIC)
-    devices = [device for device in pages(client.devices.ListDevices, wanted, "devices") if device.name not in kept]
-    devices.sort(key=lambda device: not device.gateway)  # those behind a gateway before it
-    found = pages(client.sites.ListSites, site_pb2.ListSitesRequest(filter=text), "sites")
-    sites = [site for site in found if site.name not in kept]
-    steps = [Step(device.name, DEVICE, "", Action.DELETE, etag=device.etag) for device in devices]
-    return steps + [Step(site.name, SITE, "", Action.DELETE, etag=site.etag) for site in sites]
+    # Those behind a gateway before it, and sites when nothing is mounted there.
+    steps = [
+        Step(device.name, DEVICE, "", Action.DELETE, etag=device.etag, turn=0 if device.gateway else 1)
+        for device in pages(client.devices.ListDevices, wanted, "devices")
+        if device.name not in kept
+    ]
+    steps += [
+        Step(site.name, SITE, "", Action.DELETE, etag=site.etag, turn=2)
+        for site in pages(client.sites.ListSites, site_pb2.ListSitesRequest(filter=text), "sites")
+        if site.name not in kept
+    ]
+    return sorted(steps, key=lambda step: step.turn)
 
 
 def untried(items: Sequence[Item], steps: Sequence[Step]) -> set[str]:
@@ -121,30 +145,34 @@ def untried(items: Sequence[Item], steps: Sequence[Step]) -> set[str]:
     return {item.name for item in items if new & set(_needs(item))}
 
 
-def perform(client: RegistryClient, step: Step, *, dry_run: bool) -> tuple[str, str]:
-    """Do it. Returns: the token of a new device, and why it failed; both empty as a rule."""
-    if step.problem:
-        return "", step.problem
+def perform(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> list[tuple[str, str]]:
+    """Do what `parts` has put together.
+
+    Returns: of each the token, if it is new and has one, and why it failed; both empty as a rule.
+    """
+    puts = [step.put for step in steps if step.put is not None]
+    if len(steps) == 1 or len(puts) < len(steps):
+        return [_performed(client, step, dry_run=dry_run) for step in steps]
     try:
-        if step.action is Action.DELETE and step.kind.delete is not None and not dry_run:
-            step.kind.delete(client, step.name, step.etag)
-        elif step.put is not None and (not dry_run or step.put.is_new or step.kind.has_trial):
-            return step.kind.put(client, step.put._replace(is_dry_run=dry_run)), ""
+        return [(token, "") for token in put_devices(client, puts, dry_run=dry_run)]
     except grpc.RpcError as exc:
         if not isinstance(exc, grpc.Call):
             raise
-        return "", sentence_of(exc)
-    return "", ""
+        if exc.code() not in _OF_ONE:
+            return [("", sentence_of(exc))] * len(steps)
+    return [_performed(client, step, dry_run=dry_run) for step in steps]
 
 
-def at_once(work: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
-    """The results in order; several are worked on at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            yield from pool.map(work, things)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def parts(level: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """What is done by one call: many devices that are all new or all there, or one of anything."""
+    batched: dict[bool, list[Step]] = {True: [], False: []}
+    for step in level:
+        if step.kind is DEVICE and step.put is not None:
+            batched[step.put.is_new].append(step)
+        else:
+            yield [step]
+    for steps in batched.values():
+        yield from chunks(steps, PUT_BATCH)
 
 
 def levels(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -157,17 +185,29 @@ def levels(steps: Sequence[Step]) -> Iterator[list[Step]]:
             level = [step for step in of_kind if (step.name.rpartition("/")[2] in gateways) is is_gateway]
             if level:
                 yield level
-    for step in steps:
-        if step.action is Action.DELETE:
-            yield [step]
+    ended = [step for step in steps if step.action is Action.DELETE]
+    for turn in sorted({step.turn for step in ended}):
+        yield [step for step in ended if step.turn == turn]
 
 
-def _step(client: RegistryClient, item: Item) -> Step:
+def _performed(client: RegistryClient, step: Step, *, dry_run: bool) -> tuple[str, str]:
+    if step.problem:
+        return "", step.problem
     try:
-        there = item.kind.get(client, item.name)
+        if step.action is Action.DELETE and not dry_run:
+            delete(client, step.kind, step.name, step.etag)
+        elif step.put is not None:
+            return put(client, step.kind, step.put, dry_run=dry_run), ""
     except grpc.RpcError as exc:
-        if not isinstance(exc, grpc.Call) or exc.code() is not grpc.StatusCode.NOT_FOUND:
+        if not isinstance(exc, grpc.Call):
             raise
+        return "", sentence_of(exc)
+    return "", ""
+
+
+def _step(item: Item, there: Any | None, belonging: frozenset[str]) -> Step:
+    """Args: there: what is there. belonging: the devices in it."""
+    if there is None:
         return _creation(item)
     if _is_deleted(there):
         remedy = f"`cityfleet {item.kind.word} undelete {item.resource_id}` brings it back"
@@ -175,16 +215,18 @@ def _step(client: RegistryClient, item: Item) -> Step:
     before, after = item.kind.document(there), item.kind.document(item.message)
     if not item.kind.is_whole:
         before, after = ({key: row[key] for key in after if key in item.document} for row in (before, after))
-    found = list(changes(before, after))
-    if not found:
+    differing = list(changes(before, after))
+    fields = tuple(dict.fromkeys(path.partition(".")[0].partition("[")[0] for path, _, _ in differing))
+    added, removed = _members_changed(item, belonging)
+    differing += _told(item, added, removed)
+    if not differing:
         return Step(item.name, item.kind, item.where, Action.NOTHING)
     message = item.kind.message()
     message.CopyFrom(item.message)
     # What was compared is what is changed: somebody else's change in between is not undone unseen.
     message.name, message.etag = item.name, str(item.document.get("etag") or there.etag)
-    fields = tuple(dict.fromkeys(path.partition(".")[0].partition("[")[0] for path, _, _ in found))
-    put = Put(item.resource_id, message, fields, is_new=False, is_dry_run=False)
-    return Step(item.name, item.kind, item.where, Action.CHANGE, found, put)
+    wanted = Put(item.resource_id, message, fields, is_new=False, added=added, removed=removed)
+    return Step(item.name, item.kind, item.where, Action.CHANGE, differing, wanted)
 
 
 def _creation(item: Item) -> Step:
@@ -196,8 +238,22 @@ def _creation(item: Item) -> Step:
         key: value for key, value in item.kind.document(item.message).items() if value not in ("", None, [], {}, False)
     }
     shown.pop(item.kind.id_key, None)
-    put = Put(item.resource_id, message, (), is_new=True, is_dry_run=False)
-    return Step(item.name, item.kind, item.where, Action.CREATE, list(changes({}, shown)), put)
+    added, _ = _members_changed(item, frozenset())
+    wanted = Put(item.resource_id, message, (), is_new=True, added=added)
+    told = [*changes({}, shown), *_told(item, added, ())]
+    return Step(item.name, item.kind, item.where, Action.CREATE, told, wanted)
+
+
+def _members_changed(item: Item, belonging: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The devices to put in and to take out."""
+    if item.members is None:
+        return (), ()
+    return tuple(sorted(item.members - belonging)), tuple(sorted(belonging - item.members))
+
+
+def _told(item: Item, added: Sequence[str], removed: Sequence[str]) -> list[tuple[str, Any, Any]]:
+    key = item.kind.members
+    return [(f"{key}[{each}]", None, True) for each in added] + [(f"{key}[{each}]", True, None) for each in removed]
 
 
 def _is_deleted(there: Any) -> bool:
@@ -213,6 +269,7 @@ def _needs(item: Item) -> Iterator[str]:
         text = item.message.filter
         for kind in (GROUP, QUERY):
             yield from (f"{kind.collection}/{word}" for word in text.replace('"', " ").replace("'", " ").split())
+    yield from (f"devices/{device_id}" for device_id in item.members or ())
     for key, id_key in item.kind.refers.items():
         kind = next(kind for kind in KINDS if kind.id_key == id_key)
         if value := getattr(item.message, key):

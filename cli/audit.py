@@ -9,13 +9,13 @@ import msgspec
 import typer
 
 from cityfleet.registry.v1 import access_pb2 as pb
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
 from cli.options import FilterOption, LimitOption, joined
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import RegistryClient
 
 app = typer.Typer(help="The audit log: who changed what, and whether the log is whole.", no_args_is_help=True)
 COLUMNS = ("event", "event_time", "actor", "method", "resource", "result")
@@ -34,7 +34,9 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @app.command("list")
+@connected
 def list_events(
+    client: RegistryClient,
     filter_text: FilterOption = "",
     actor: Annotated[str, typer.Option("--actor", metavar="ACCOUNT", help="Only what this account did.")] = "",
     resource: Annotated[
@@ -43,9 +45,6 @@ def list_events(
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Default: the newest first.")] = False,
     limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show who changed what, from where and by which request, and what was refused; `-o json` has before and after.
 
@@ -62,21 +61,19 @@ def list_events(
     request = pb.ListAuditEventsRequest(
         filter=joined(filter_text, named), order_by="event_time" if oldest_first else "event_time desc"
     )
-    with connect(registry, config, data) as client:
-        rows = (_row(event, output) for event in pages(client.audit.ListAuditEvents, request, "audit_events", limit))
-        show(rows, COLUMNS, output, name="event", wide=WIDE)
+    rows = (_row(event, output) for event in pages(client.audit.ListAuditEvents, request, "audit_events", limit))
+    show(rows, COLUMNS, output, name="event", wide=WIDE)
 
 
 @app.command()
+@connected
 def verify(
+    client: RegistryClient,
     head: Annotated[
         Path | None,
         typer.Option("--head", metavar="FILE", help="Keeps the last event; the next run holds the log against it."),
     ] = None,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Check that no event was changed, put in or taken out; says which is the first that was.
 
@@ -91,8 +88,7 @@ def verify(
     request = pb.VerifyAuditLogRequest()
     if known is not None:
         request.known_event, request.known_chain_sha256 = known.last_event, bytes.fromhex(known.chain_sha256)
-    with connect(registry, config, data) as client:
-        found = client.audit.VerifyAuditLog(request, timeout=VERIFY_S)
+    found = client.audit.VerifyAuditLog(request, timeout=VERIFY_S)
     if found.first_broken:
         text = f"the audit log is broken: {found.problem}; {found.events} events before it are sound"
         raise CommandError(text, remedy="a backup has the log as it was: compare the two by `audit list -o ndjson`")

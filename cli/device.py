@@ -9,6 +9,7 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from cli import device_end, device_many
 from cli.completion import device_ids, site_ids, type_ids, ward_codes
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.device_many import IdsArgument, show_done
 from cli.device_rows import COLUMNS, WIDE, show_device, show_devices
 from cli.device_watch import watch as watch_devices
@@ -34,8 +35,7 @@ from cli.options import (
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(help="Devices: identity, place and token of every sensor and gateway.", no_args_is_help=True)
 IdArgument = Annotated[
@@ -77,7 +77,9 @@ SETTABLE = (
 
 
 @app.command()
+@connected
 def create(
+    client: RegistryClient,
     device_id: IdArgument,
     device_type: Annotated[str, typer.Option("--type", "-t", help="Device type.", autocompletion=type_ids)],
     ward: WardOption = None,
@@ -93,9 +95,6 @@ def create(
     dry_run: DryRunOption = False,
     request_id: RequestIdOption = "",
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Register a device and print its token, once.
 
@@ -109,31 +108,26 @@ def create(
     request = pb.CreateDeviceRequest(
         device_id=device_id, device=device, validate_only=dry_run, request_id=request_id_of(request_id)
     )
-    with connect(registry, config, data) as client:
-        created = client.devices.CreateDevice(request, timeout=CALL_S)
+    created = client.devices.CreateDevice(request, timeout=CALL_S)
     _show_with_token(created.device, created.token, output)
 
 
 @app.command()
-def get(
-    device_id: IdArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, device_id: IdArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one device.
 
     Example:
         cityfleet device get wl-long-bien-01 -o yaml
     """
-    with connect(registry, config, data) as client:
-        found = client.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{device_id}"), timeout=CALL_S)
+    found = client.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{device_id}"), timeout=CALL_S)
     show_device(found, output)
 
 
 @app.command("list")
+@connected
 def list_devices(
+    client: RegistryClient,
     filter_text: FilterOption = "",
     device_type: TypeOption = None,
     ward: WardOption = None,
@@ -147,9 +141,6 @@ def list_devices(
     show_deleted: DeletedOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Then every change as it happens, until Ctrl-C.")] = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show devices, all or those that match, in the order of their registration.
 
@@ -168,17 +159,18 @@ def list_devices(
     given = {"device_type": device_type, "ward_code": ward, "gateway": gateway, "site_id": site_id}
     given |= {"external_id": external_id, "state": state}
     text = joined(filter_text, given | {f"labels.{key}": value for key, value in labels_of(label).items()})
-    with connect(registry, config, data) as client:
-        if watch:
-            _watch(client, text, order_by, limit, output)
-            return
-        request = pb.ListDevicesRequest(filter=text, order_by=order_by, show_deleted=show_deleted)
-        found = pages(client.devices.ListDevices, request, "devices", limit)
-        show_devices(found, output)
+    if watch:
+        _watch(client, text, order_by, limit, output)
+        return
+    request = pb.ListDevicesRequest(filter=text, order_by=order_by, show_deleted=show_deleted)
+    found = pages(client.devices.ListDevices, request, "devices", limit)
+    show_devices(found, output)
 
 
 @app.command()
+@connected
 def update(
+    client: RegistryClient,
     device_ids: IdsArgument = None,
     filter_text: FilterOption = "",
     device_type: TypeOption = None,
@@ -200,9 +192,6 @@ def update(
     timeout: TimeoutOption = 0,
     request_id: RequestIdOption = "",
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Change what is named and nothing else; an empty text clears a field. Devices named one by one: all or none.
 
@@ -221,35 +210,32 @@ def update(
     if etag and len(device_ids or ()) != 1:
         raise CommandError("an etag is of one device", ExitCode.USAGE, "name that device alone")
     device, made_id = _message(given, labels), request_id_of(request_id)
-    with connect(registry, config, data) as client:
-        if filter_text:
-            bulk = pb.BulkUpdateDevicesRequest(
-                filter=filter_text, device=device, validate_only=dry_run, request_id=made_id
-            )
-            bulk.update_mask.paths.extend(paths)
+    if filter_text:
+        bulk = pb.BulkUpdateDevicesRequest(filter=filter_text, device=device, validate_only=dry_run, request_id=made_id)
+        bulk.update_mask.paths.extend(paths)
 
-            def start(expected: int) -> Any:
-                bulk.expected_count = expected
-                return client.devices.BulkUpdateDevices(bulk, timeout=CALL_S)
+        def start(expected: int) -> Any:
+            bulk.expected_count = expected
+            return client.devices.BulkUpdateDevices(bulk, timeout=CALL_S)
 
-            done = device_many.run_by_filter(
-                client, start, filter_text, "Change", yes=yes, dry_run=dry_run, wait=wait, timeout_s=timeout
-            )
-            show_done(done, output)
-            return
-        ids = device_ids or []
-        if not dry_run:
-            confirm("Change", len(ids), "device", yes=yes)
-        batch = pb.BatchUpdateDevicesRequest(validate_only=dry_run, request_id=made_id)
-        for device_id in ids:
-            one = batch.requests.add(device=device)
-            one.device.name, one.device.etag = f"devices/{device_id}", etag
-            one.update_mask.paths.extend(paths)
-        if len(ids) == 1:
-            batch.requests[0].validate_only, batch.requests[0].request_id = dry_run, made_id
-            show_device(client.devices.UpdateDevice(batch.requests[0], timeout=CALL_S), output)
-            return
-        updated = client.devices.BatchUpdateDevices(batch, timeout=CALL_S)
+        done = device_many.run_by_filter(
+            client, start, filter_text, "Change", yes=yes, dry_run=dry_run, wait=wait, timeout_s=timeout
+        )
+        show_done(done, output)
+        return
+    ids = device_ids or []
+    if not dry_run:
+        confirm("Change", len(ids), "device", yes=yes)
+    batch = pb.BatchUpdateDevicesRequest(validate_only=dry_run, request_id=made_id)
+    for device_id in ids:
+        one = batch.requests.add(device=device)
+        one.device.name, one.device.etag = f"devices/{device_id}", etag
+        one.update_mask.paths.extend(paths)
+    if len(ids) == 1:
+        batch.requests[0].validate_only, batch.requests[0].request_id = dry_run, made_id
+        show_device(client.devices.UpdateDevice(batch.requests[0], timeout=CALL_S), output)
+        return
+    updated = client.devices.BatchUpdateDevices(batch, timeout=CALL_S)
     show_devices(updated.devices, output)
 
 
@@ -260,16 +246,15 @@ app.command()(device_end.purge)
 
 
 @app.command()
+@connected
 def count(
+    client: RegistryClient,
     group_by: Annotated[
         list[str] | None, typer.Option("--by", metavar="FIELD", help="Count for each value; up to 3.")
     ] = None,
     filter_text: FilterOption = "",
     limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="The largest this many; 0: 1000.")] = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Count devices: all that match, or for each value of some fields, the most frequent first.
 
@@ -280,8 +265,7 @@ def count(
     """
     fields = tuple(group_by or ())
     request = pb.AggregateDevicesRequest(filter=filter_text, group_by=fields, max_groups=limit)
-    with connect(registry, config, data) as client:
-        counted = client.devices.AggregateDevices(request, timeout=CALL_S)
+    counted = client.devices.AggregateDevices(request, timeout=CALL_S)
     if not fields:
         show_one({"devices": counted.total_devices}, ("devices",), output, name="devices")
         return
@@ -292,13 +276,9 @@ def count(
 
 
 @app.command()
+@connected
 def history(
-    device_id: IdArgument,
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
+    client: RegistryClient, device_id: IdArgument, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE
 ) -> None:
     """Where a device was, from when to when, the newest first.
 
@@ -306,23 +286,22 @@ def history(
         cityfleet device history rain-07
     """
     request = pb.ListDevicePlacementsRequest(parent=f"devices/{device_id}")
-    with connect(registry, config, data) as client:
-        found = pages(client.devices.ListDevicePlacements, request, "placements", limit)
-        rows = (row_of(placement, "device_id") | {"device_id": device_id} for placement in found)
-        columns = ("start_time", "end_time", "gateway", "site_id", "ward_code", "latitude", "longitude")
-        show(rows, columns, output, name="start_time")
+    found = pages(client.devices.ListDevicePlacements, request, "placements", limit)
+    rows = (row_of(placement, "device_id") | {"device_id": device_id} for placement in found)
+    columns = ("start_time", "end_time", "gateway", "site_id", "ward_code", "latitude", "longitude")
+    show(rows, columns, output, name="start_time")
 
 
 @app.command("rotate-token")
+@connected
 def rotate_token(
+    client: RegistryClient,
     device_id: IdArgument,
     keep_previous: Annotated[
         bool, typer.Option("--keep-previous", help="The old token stays valid until the next rotation.")
     ] = False,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Give a device a new token and print it, once.
 
@@ -330,10 +309,9 @@ def rotate_token(
         cityfleet device rotate-token wl-long-bien-01 --keep-previous
     """
     request = pb.RotateDeviceTokenRequest(
-        name=f"devices/{device_id}", keep_previous=keep_previous, request_id=request_id_of("")
+        name=f"devices/{device_id}", keep_previous=keep_previous, validate_only=dry_run, request_id=request_id_of("")
     )
-    with connect(registry, config, data) as client:
-        rotated = client.devices.RotateDeviceToken(request, timeout=CALL_S)
+    rotated = client.devices.RotateDeviceToken(request, timeout=CALL_S)
     _show_with_token(rotated.device, rotated.token, output)
 
 

@@ -5,16 +5,17 @@ from typing import Any
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.device_many import IdsArgument, ids_or_filter, run_by_filter, show_done
 from cli.device_rows import show_devices
-from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, FilterOption, TimeoutOption, WaitOption, YesOption, request_id_of
 from cli.output import OutputFormat, OutputOption
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 
+@connected
 def decommission(
+    client: RegistryClient,
     device_ids: IdsArgument = None,
     filter_text: FilterOption = "",
     dry_run: DryRunOption = False,
@@ -22,9 +23,6 @@ def decommission(
     wait: WaitOption = True,
     timeout: TimeoutOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Take devices out of service: their tokens end for good, their ids stay taken, their readings stay stored.
 
@@ -32,22 +30,23 @@ def decommission(
         cityfleet device decommission wl-long-bien-01 rain-07
         cityfleet device decommission --filter 'site_id = "bts-0042"' --dry-run
     """
-    with connect(registry, config, data) as client:
-        _end(
-            client,
-            (device_ids, filter_text),
-            "Decommission",
-            pb.BulkDeleteDevicesRequest.ACTION_DECOMMISSION,
-            lambda name: client.devices.DecommissionDevice(
-                pb.DecommissionDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")),
-                timeout=CALL_S,
-            ),
-            (yes, dry_run, wait, timeout),
-            output,
-        )
+    _end(
+        client,
+        (device_ids, filter_text),
+        "Decommission",
+        pb.BulkDeleteDevicesRequest.ACTION_DECOMMISSION,
+        lambda name: client.devices.DecommissionDevice(
+            pb.DecommissionDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")),
+            timeout=CALL_S,
+        ),
+        (yes, dry_run, wait, timeout),
+        output,
+    )
 
 
+@connected
 def delete(
+    client: RegistryClient,
     device_ids: IdsArgument = None,
     filter_text: FilterOption = "",
     dry_run: DryRunOption = False,
@@ -55,9 +54,6 @@ def delete(
     wait: WaitOption = True,
     timeout: TimeoutOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Decommission devices and hide them; for 30 days `undelete` brings them back, without their tokens.
 
@@ -65,21 +61,22 @@ def delete(
         cityfleet device delete rain-07
         cityfleet device delete --filter 'labels.pilot = "2024"'
     """
-    with connect(registry, config, data) as client:
-        _end(
-            client,
-            (device_ids, filter_text),
-            "Delete",
-            pb.BulkDeleteDevicesRequest.ACTION_DELETE,
-            lambda name: client.devices.DeleteDevice(
-                pb.DeleteDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")), timeout=CALL_S
-            ),
-            (yes, dry_run, wait, timeout),
-            output,
-        )
+    _end(
+        client,
+        (device_ids, filter_text),
+        "Delete",
+        pb.BulkDeleteDevicesRequest.ACTION_DELETE,
+        lambda name: client.devices.DeleteDevice(
+            pb.DeleteDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")), timeout=CALL_S
+        ),
+        (yes, dry_run, wait, timeout),
+        output,
+    )
 
 
+@connected
 def undelete(
+    client: RegistryClient,
     device_ids: IdsArgument = None,
     filter_text: FilterOption = "",
     dry_run: DryRunOption = False,
@@ -87,9 +84,6 @@ def undelete(
     wait: WaitOption = True,
     timeout: TimeoutOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Bring deleted devices back; each needs a new token then (`device rotate-token`).
 
@@ -97,50 +91,43 @@ def undelete(
         cityfleet device list --state deleted
         cityfleet device undelete rain-07
     """
-    if dry_run and not filter_text:
-        raise CommandError(
-            "--dry-run goes with --filter here", ExitCode.USAGE, "device list --state deleted shows them"
-        )
-    with connect(registry, config, data) as client:
-        _end(
-            client,
-            (device_ids, _deleted(filter_text)),
-            "Undelete",
-            pb.BulkDeleteDevicesRequest.ACTION_UNDELETE,
-            lambda name: client.devices.UndeleteDevice(
-                pb.UndeleteDeviceRequest(name=name, request_id=request_id_of("")), timeout=CALL_S
-            ),
-            (yes, dry_run, wait, timeout),
-            output,
-        )
+    _end(
+        client,
+        (device_ids, _deleted(filter_text)),
+        "Undelete",
+        pb.BulkDeleteDevicesRequest.ACTION_UNDELETE,
+        lambda name: client.devices.UndeleteDevice(
+            pb.UndeleteDeviceRequest(name=name, validate_only=dry_run, request_id=request_id_of("")), timeout=CALL_S
+        ),
+        (yes, dry_run, wait, timeout),
+        output,
+    )
 
 
+@connected
 def purge(
+    client: RegistryClient,
     filter_text: FilterOption = "",
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     wait: WaitOption = True,
     timeout: TimeoutOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Take deleted devices away for good, before their 30 days are over. Their ids and numbers stay taken.
 
     Example:
         cityfleet device purge --filter 'device_id = "test-*"' --dry-run
     """
-    with connect(registry, config, data) as client:
-        _end(
-            client,
-            (None, _deleted(filter_text)),
-            "Purge",
-            pb.BulkDeleteDevicesRequest.ACTION_PURGE,
-            None,
-            (yes, dry_run, wait, timeout),
-            output,
-        )
+    _end(
+        client,
+        (None, _deleted(filter_text)),
+        "Purge",
+        pb.BulkDeleteDevicesRequest.ACTION_PURGE,
+        None,
+        (yes, dry_run, wait, timeout),
+        output,
+    )
 
 
 def _deleted(filter_text: str) -> str:

@@ -9,19 +9,18 @@ from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1 import group_pb2 as pb
 from cli.completion import device_ids, group_ids
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
+from cli.manifest_calls import MEMBERS_BATCH, chunks
 from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, quoted, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(help='Groups: devices named one by one; in a filter in_group("ID").', no_args_is_help=True)
 COLUMNS = ("group_id", "display_name", "member_count", "description")
 WIDE = ("create_time", "update_time", "etag")
-# What one request may name.
-CHUNK = 5000
 
 IdArgument = Annotated[
     str, typer.Argument(metavar="GROUP", help="Lowercase letters, digits and `-`.", autocompletion=group_ids)
@@ -37,15 +36,14 @@ FilterOption = Annotated[str, typer.Option("--filter", metavar="FILTER", help="A
 
 
 @app.command()
+@connected
 def create(
+    client: RegistryClient,
     group_id: IdArgument,
     name: NameOption = None,
     description: DescriptionOption = None,
     dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Make an empty group.
 
@@ -54,55 +52,42 @@ def create(
     """
     group = pb.Group(display_name=name or "", description=description or "")
     request = pb.CreateGroupRequest(group_id=group_id, group=group, validate_only=dry_run, request_id=request_id_of(""))
-    with connect(registry, config, data) as client:
-        _show_one(client.groups.CreateGroup(request, timeout=CALL_S), output)
+    _show_one(client.groups.CreateGroup(request, timeout=CALL_S), output)
 
 
 @app.command()
-def get(
-    group_id: IdArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, group_id: IdArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one group; its devices: `cityfleet device list --filter 'in_group("GROUP")'`.
 
     Example:
         cityfleet group get pilot-2026
     """
-    with connect(registry, config, data) as client:
-        _show_one(client.groups.GetGroup(pb.GetGroupRequest(name=f"groups/{group_id}"), timeout=CALL_S), output)
+    _show_one(client.groups.GetGroup(pb.GetGroupRequest(name=f"groups/{group_id}"), timeout=CALL_S), output)
 
 
 @app.command("list")
-def list_groups(
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def list_groups(client: RegistryClient, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show all groups.
 
     Example:
         cityfleet group list
     """
-    with connect(registry, config, data) as client:
-        found = pages(client.groups.ListGroups, pb.ListGroupsRequest(), "groups", limit)
-        show((row_of(group, "group_id") for group in found), COLUMNS, output, name="group_id", wide=WIDE)
+    found = pages(client.groups.ListGroups, pb.ListGroupsRequest(), "groups", limit)
+    show((row_of(group, "group_id") for group in found), COLUMNS, output, name="group_id", wide=WIDE)
 
 
 @app.command()
+@connected
 def update(
+    client: RegistryClient,
     group_id: IdArgument,
     name: NameOption = None,
     description: DescriptionOption = None,
     etag: EtagOption = "",
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Name or describe a group anew; its devices stay in it.
 
@@ -114,22 +99,21 @@ def update(
     if not paths:
         raise CommandError("nothing to change", ExitCode.USAGE, "name a field, as in --description TEXT")
     group = pb.Group(name=f"groups/{group_id}", display_name=name or "", description=description or "", etag=etag)
-    request = pb.UpdateGroupRequest(group=group, request_id=request_id_of(""))
+    request = pb.UpdateGroupRequest(group=group, validate_only=dry_run, request_id=request_id_of(""))
     request.update_mask.paths.extend(paths)
-    with connect(registry, config, data) as client:
-        _show_one(client.groups.UpdateGroup(request, timeout=CALL_S), output)
+    _show_one(client.groups.UpdateGroup(request, timeout=CALL_S), output)
 
 
 @app.command()
+@connected
 def add(
+    client: RegistryClient,
     group_id: IdArgument,
     devices: MembersArgument = None,
     filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Put devices into a group; 5000 at a time, each time all or none.
 
@@ -138,22 +122,22 @@ def add(
         cityfleet group add pilot-2026 --filter 'ward_code = "00070" AND device_type = "gauge-rain"'
         cut -d, -f1 list.csv | cityfleet group add pilot-2026 - --yes
     """
-    with connect(registry, config, data) as client:
-        names = _names(client, devices, filter_text)
+    names = _names(client, devices, filter_text)
+    if not dry_run:
         confirm("Add", len(names), "device", yes=yes)
-        _show_one(_modify(client, group_id, names, is_added=True), output)
+    _show_one(_modify(client, group_id, names, is_added=True, dry_run=dry_run), output)
 
 
 @app.command()
+@connected
 def remove(
+    client: RegistryClient,
     group_id: IdArgument,
     devices: MembersArgument = None,
     filter_text: FilterOption = "",
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Take devices out of a group; the devices stay as they are.
 
@@ -161,30 +145,30 @@ def remove(
         cityfleet group remove pilot-2026 rain-07
     """
     within = f"in_group({quoted(group_id)})"
-    with connect(registry, config, data) as client:
-        names = _names(client, devices, f"{within} AND ({filter_text})" if filter_text.strip() else "")
+    names = _names(client, devices, f"{within} AND ({filter_text})" if filter_text.strip() else "")
+    if not dry_run:
         confirm("Take out", len(names), "device", yes=yes)
-        _show_one(_modify(client, group_id, names, is_added=False), output)
+    _show_one(_modify(client, group_id, names, is_added=False, dry_run=dry_run), output)
 
 
 @app.command()
+@connected
 def delete(
+    client: RegistryClient,
     groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="The groups.", autocompletion=group_ids)],
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Delete groups; their devices stay as they are.
 
     Example:
         cityfleet group delete pilot-2026
     """
-    confirm("Delete", len(groups), "group", yes=yes, is_final=True)
-    with connect(registry, config, data) as client:
-        for group_id in groups:
-            request = pb.DeleteGroupRequest(name=f"groups/{group_id}", request_id=request_id_of(""))
-            client.groups.DeleteGroup(request, timeout=CALL_S)
+    if not dry_run:
+        confirm("Delete", len(groups), "group", yes=yes, is_final=True)
+    for group_id in groups:
+        request = pb.DeleteGroupRequest(name=f"groups/{group_id}", validate_only=dry_run, request_id=request_id_of(""))
+        client.groups.DeleteGroup(request, timeout=CALL_S)
 
 
 def _names(client: RegistryClient, devices: list[str] | None, filter_text: str) -> list[str]:
@@ -198,19 +182,17 @@ def _names(client: RegistryClient, devices: list[str] | None, filter_text: str) 
     return [f"devices/{device_id}" for device_id in ids]
 
 
-def _modify(client: RegistryClient, group_id: str, names: list[str], *, is_added: bool) -> pb.Group:
+def _modify(client: RegistryClient, group_id: str, names: list[str], *, is_added: bool, dry_run: bool) -> pb.Group:
     group: pb.Group | None = None
-    for chunk in _chunks(names):
-        request = pb.ModifyGroupMembersRequest(name=f"groups/{group_id}", request_id=request_id_of(""))
+    for chunk in chunks(names, MEMBERS_BATCH):
+        request = pb.ModifyGroupMembersRequest(
+            name=f"groups/{group_id}", validate_only=dry_run, request_id=request_id_of("")
+        )
         (request.add_devices if is_added else request.remove_devices).extend(chunk)
         group = client.groups.ModifyGroupMembers(request, timeout=CALL_S)
     if group is None:
         group = client.groups.GetGroup(pb.GetGroupRequest(name=f"groups/{group_id}"), timeout=CALL_S)
     return group
-
-
-def _chunks(names: list[str]) -> list[list[str]]:
-    return [names[at : at + CHUNK] for at in range(0, len(names), CHUNK)]
 
 
 def _show_one(group: pb.Group, output: OutputFormat) -> None:

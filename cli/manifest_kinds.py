@@ -1,31 +1,21 @@
-"""What `cityfleet apply` can bring about: for each kind how it is read, compared, created, changed and deleted."""
+"""What `cityfleet apply` can bring about: for each kind how its documents are read and what the API calls it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
-from cityfleet.registry.v1 import access_pb2, device_pb2, device_type_pb2, group_pb2, metric_pb2, site_pb2
+from cityfleet.registry.v1 import (
+    access_pb2,
+    device_pb2,
+    device_type_pb2,
+    group_pb2,
+    metric_pb2,
+    operator_pb2,
+    site_pb2,
+)
 from cli.manifest import message_of
-from cli.options import request_id_of
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryClient
 from cli.type_file import type_document, type_of
-
-
-class Put(NamedTuple):
-    """A resource as it shall be.
-
-    Attributes:
-        message: with its name and, unless it is new, its etag.
-        fields: those to set; of a new one all that are set.
-    """
-
-    resource_id: str
-    message: Any
-    fields: tuple[str, ...]
-    is_new: bool
-    is_dry_run: bool
 
 
 class Kind(NamedTuple):
@@ -33,26 +23,31 @@ class Kind(NamedTuple):
 
     Attributes:
         id_key: the key of a document that makes it one of this kind.
+        noun: as in the names of its methods and messages, such as `Site` of GetSite and CreateSiteRequest.
+        file: the generated module of its messages.
+        service: its stub, by the name that it has in RegistryClient.
         fields: keys that a document may set; those that it leaves out stay as they are (but see `is_whole`).
-        is_whole: a document stands for all fields: what it leaves out gets its default.
         shown: keys that are printed beside those of the message.
         refers: keys whose values are ids of another kind, by the id_key of that.
-        put: creates or changes it; the answer's token, if there is one.
-        has_trial: whether a change (a creation always) can be tried with validate_only.
+        is_whole: a document stands for all fields: what it leaves out gets its default.
+        members: the key with the ids of all devices that belong to it; they are changed apart. Empty: it has none.
     """
 
     word: str
     id_key: str
     collection: str
-    message: Callable[[], Any]
+    noun: str
+    file: ModuleType
+    service: str
     fields: tuple[str, ...]
-    get: Callable[[RegistryClient, str], Any]
-    put: Callable[[RegistryClient, Put], str]
     shown: tuple[str, ...] = ()
     refers: Mapping[str, str] = {}
-    delete: Callable[[RegistryClient, str, str], Any] | None = None
     is_whole: bool = False
-    has_trial: bool = True
+    members: str = ""
+
+    def message(self) -> Any:
+        """A new one."""
+        return getattr(self.file, self.noun)()
 
     def parsed(self, document: Mapping[str, Any]) -> Any:
         """Raises: ValueError that names the key."""
@@ -60,7 +55,8 @@ class Kind(NamedTuple):
             return type_of(document)
         message = self.message()
         known = {field.name for field in message.DESCRIPTOR.fields} - {"name"}
-        message_of(document, message, self.fields, (self.id_key, *self.shown, *sorted(known - set(self.fields))))
+        let_go = (self.id_key, self.members, *self.shown, *sorted(known - set(self.fields)))
+        message_of(document, message, self.fields, let_go)
         for flag in ("is_ward_derived", "is_place_derived"):
             if flag in known and document.get(flag) is True:
                 setattr(message, flag, True)
@@ -77,138 +73,34 @@ class Kind(NamedTuple):
             row |= {"latitude": None, "longitude": None}
         return {field: row[field] for field in self.fields}
 
-
-def _put_metric(client: RegistryClient, put: Put) -> str:
-    common: dict[str, Any] = {"metric": put.message, "validate_only": put.is_dry_run, "request_id": request_id_of("")}
-    if put.is_new:
-        create = metric_pb2.CreateMetricRequest(metric_id=put.resource_id, **common)
-        client.metrics.CreateMetric(create, timeout=CALL_S)
-    else:
-        update = metric_pb2.UpdateMetricRequest(update_mask=FieldMask(paths=put.fields), **common)
-        client.metrics.UpdateMetric(update, timeout=CALL_S)
-    return ""
+    def members_of(self, document: Mapping[str, Any]) -> frozenset[str] | None:
+        """Ids of the devices that shall belong to it; None: that is not said. Raises: ValueError."""
+        if not self.members or document.get(self.members) is None:
+            return None
+        ids = document[self.members]
+        if not isinstance(ids, list) or not all(isinstance(each, str) and each and "/" not in each for each in ids):
+            raise ValueError(f"{self.members}: a list of ids of devices is wanted; write numbers in quotes")
+        return frozenset(ids)
 
 
-def _put_type(client: RegistryClient, put: Put) -> str:
-    request = device_type_pb2.ApplyDeviceTypeRequest(
-        device_type=put.message, validate_only=put.is_dry_run, request_id=request_id_of("")
-    )
-    client.types.ApplyDeviceType(request, timeout=CALL_S)
-    return ""
-
-
-def _put_site(client: RegistryClient, put: Put) -> str:
-    common: dict[str, Any] = {"site": put.message, "validate_only": put.is_dry_run, "request_id": request_id_of("")}
-    if put.is_new:
-        client.sites.CreateSite(site_pb2.CreateSiteRequest(site_id=put.resource_id, **common), timeout=CALL_S)
-    else:
-        update = site_pb2.UpdateSiteRequest(update_mask=FieldMask(paths=put.fields), **common)
-        client.sites.UpdateSite(update, timeout=CALL_S)
-    return ""
-
-
-def _put_device(client: RegistryClient, put: Put) -> str:
-    common: dict[str, Any] = {"device": put.message, "validate_only": put.is_dry_run, "request_id": request_id_of("")}
-    if put.is_new:
-        create = device_pb2.CreateDeviceRequest(device_id=put.resource_id, **common)
-        return str(client.devices.CreateDevice(create, timeout=CALL_S).token)
-    update = device_pb2.UpdateDeviceRequest(update_mask=FieldMask(paths=put.fields), **common)
-    client.devices.UpdateDevice(update, timeout=CALL_S)
-    return ""
-
-
-def _put_group(client: RegistryClient, put: Put) -> str:
-    if put.is_new:
-        create = group_pb2.CreateGroupRequest(
-            group_id=put.resource_id, group=put.message, validate_only=put.is_dry_run, request_id=request_id_of("")
-        )
-        client.groups.CreateGroup(create, timeout=CALL_S)
-    else:
-        update = group_pb2.UpdateGroupRequest(
-            group=put.message, update_mask=FieldMask(paths=put.fields), request_id=request_id_of("")
-        )
-        client.groups.UpdateGroup(update, timeout=CALL_S)
-    return ""
-
-
-def _put_query(client: RegistryClient, put: Put) -> str:
-    if put.is_new:
-        create = group_pb2.CreateSavedQueryRequest(
-            saved_query_id=put.resource_id,
-            saved_query=put.message,
-            validate_only=put.is_dry_run,
-            request_id=request_id_of(""),
-        )
-        client.groups.CreateSavedQuery(create, timeout=CALL_S)
-    else:
-        update = group_pb2.UpdateSavedQueryRequest(
-            saved_query=put.message, update_mask=FieldMask(paths=put.fields), request_id=request_id_of("")
-        )
-        client.groups.UpdateSavedQuery(update, timeout=CALL_S)
-    return ""
-
-
-def _put_account(client: RegistryClient, put: Put) -> str:
-    if put.is_new:
-        create = access_pb2.CreateAccountRequest(
-            account_id=put.resource_id,
-            account=put.message,
-            validate_only=put.is_dry_run,
-            request_id=request_id_of(""),
-        )
-        client.access.CreateAccount(create, timeout=CALL_S)
-    else:
-        update = access_pb2.UpdateAccountRequest(
-            account=put.message, update_mask=FieldMask(paths=put.fields), request_id=request_id_of("")
-        )
-        client.access.UpdateAccount(update, timeout=CALL_S)
-    return ""
-
-
-def _delete_site(client: RegistryClient, name: str, etag: str) -> Any:
-    request = site_pb2.DeleteSiteRequest(name=name, etag=etag, request_id=request_id_of(""))
-    return client.sites.DeleteSite(request, timeout=CALL_S)
-
-
-def _delete_device(client: RegistryClient, name: str, etag: str) -> Any:
-    request = device_pb2.DeleteDeviceRequest(name=name, etag=etag, request_id=request_id_of(""))
-    return client.devices.DeleteDevice(request, timeout=CALL_S)
-
-
-METRIC = Kind(
-    "metric",
-    "metric",
-    "metrics",
-    metric_pb2.Metric,
-    ("unit", "description"),
-    lambda client, name: client.metrics.GetMetric(metric_pb2.GetMetricRequest(name=name), timeout=CALL_S),
-    _put_metric,
-)
-TYPE = Kind(
-    "type",
-    "device_type",
-    "deviceTypes",
-    device_type_pb2.DeviceType,
-    (),
-    lambda client, name: client.types.GetDeviceType(device_type_pb2.GetDeviceTypeRequest(name=name), timeout=CALL_S),
-    _put_type,
-    is_whole=True,
-)
+METRIC = Kind("metric", "metric", "metrics", "Metric", metric_pb2, "metrics", ("unit", "description"))
+TYPE = Kind("type", "device_type", "deviceTypes", "DeviceType", device_type_pb2, "types", (), is_whole=True)
 SITE = Kind(
     "site",
     "site_id",
     "sites",
-    site_pb2.Site,
+    "Site",
+    site_pb2,
+    "sites",
     ("display_name", "kind", "latitude", "longitude", "ward_code", "labels"),
-    lambda client, name: client.sites.GetSite(site_pb2.GetSiteRequest(name=name), timeout=CALL_S),
-    _put_site,
-    delete=_delete_site,
 )
 DEVICE = Kind(
     "device",
     "device_id",
     "devices",
-    device_pb2.Device,
+    "Device",
+    device_pb2,
+    "devices",
     (
         "display_name",
         "device_type",
@@ -222,48 +114,38 @@ DEVICE = Kind(
         "external_id",
         "hardware_revision",
     ),
-    lambda client, name: client.devices.GetDevice(
-        device_pb2.GetDeviceRequest(name=name, view=device_pb2.DEVICE_VIEW_BASIC), timeout=CALL_S
-    ),
-    _put_device,
     refers={"device_type": "device_type", "site_id": "site_id", "gateway": "device_id"},
-    delete=_delete_device,
 )
 GROUP = Kind(
-    "group",
-    "group_id",
-    "groups",
-    group_pb2.Group,
-    ("display_name", "description"),
-    lambda client, name: client.groups.GetGroup(group_pb2.GetGroupRequest(name=name), timeout=CALL_S),
-    _put_group,
-    has_trial=False,
+    "group", "group_id", "groups", "Group", group_pb2, "groups", ("display_name", "description"), members="devices"
 )
 QUERY = Kind(
-    "saved query",
-    "saved_query_id",
-    "savedQueries",
-    group_pb2.SavedQuery,
-    ("display_name", "filter"),
-    lambda client, name: client.groups.GetSavedQuery(group_pb2.GetSavedQueryRequest(name=name), timeout=CALL_S),
-    _put_query,
-    has_trial=False,
+    "saved query", "saved_query_id", "savedQueries", "SavedQuery", group_pb2, "groups", ("display_name", "filter")
 )
 ACCOUNT = Kind(
     "account",
     "account_id",
     "accounts",
-    access_pb2.Account,
+    "Account",
+    access_pb2,
+    "access",
     ("display_name", "is_service", "grants", "disabled"),
-    lambda client, name: client.access.GetAccount(access_pb2.GetAccountRequest(name=name), timeout=CALL_S),
-    _put_account,
     shown=("state",),
-    has_trial=False,
+)
+OPERATOR = Kind(
+    "operator",
+    "operator",
+    "operators",
+    "Operator",
+    operator_pb2,
+    "operators",
+    ("display_name", "subscribe_filters", "publish_filters", "disabled"),
+    shown=("state",),
 )
 # In the order in which they are made: none needs what comes behind it.
-KINDS = (METRIC, TYPE, SITE, DEVICE, GROUP, QUERY, ACCOUNT)
+KINDS = (METRIC, TYPE, SITE, DEVICE, GROUP, QUERY, ACCOUNT, OPERATOR)
 # A document of a device has a site_id and a device_type too: the first of these keys that it has says what it is.
-_BY_KEY = (DEVICE, SITE, GROUP, QUERY, ACCOUNT, TYPE, METRIC)
+_BY_KEY = (DEVICE, SITE, GROUP, QUERY, ACCOUNT, OPERATOR, TYPE, METRIC)
 
 
 def kind_of(document: Any) -> tuple[Kind, str]:

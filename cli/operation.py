@@ -8,13 +8,13 @@ import typer
 from google.longrunning import operations_pb2 as lro
 
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.operation_wait import NUMBERS, fail_if_failed, metadata_of, operation_name, say_failures, status_text, wait_for
 from cli.options import LimitOption, TimeoutOption, YesOption
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import last_part, row_of
-from cli.registry_client import CALL_S, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(help="Operations: changes of many devices, while they run and after.", no_args_is_help=True)
 COLUMNS = ("operation", "status", *NUMBERS, "start_time")
@@ -29,13 +29,12 @@ class Status(StrEnum):
 
 
 @app.command("list")
+@connected
 def list_operations(
+    client: RegistryClient,
     status: Annotated[Status | None, typer.Option("--status", help="Only these.")] = None,
     limit: LimitOption = 0,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show your operations, the newest first; an administrator sees everybody's. They are kept for 30 days.
 
@@ -45,90 +44,66 @@ def list_operations(
     """
     text = {None: "", Status.RUNNING: "done = false", Status.DONE: "done = true"}[status]
     request = lro.ListOperationsRequest(name="operations", filter=text)
-    with connect(registry, config, data) as client:
-        found = pages(client.operations.ListOperations, request, "operations", limit)
-        show(_rows(found), COLUMNS, output, name="operation", wide=WIDE)
+    found = pages(client.operations.ListOperations, request, "operations", limit)
+    show(_rows(found), COLUMNS, output, name="operation", wide=WIDE)
 
 
 @app.command()
-def get(
-    name: NameArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, name: NameArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one operation: how far it is, what failed and why.
 
     Example:
         cityfleet operation get bulk-update-7 -o yaml
     """
-    with connect(registry, config, data) as client:
-        found = client.operations.GetOperation(lro.GetOperationRequest(name=operation_name(name)), timeout=CALL_S)
+    found = client.operations.GetOperation(lro.GetOperationRequest(name=operation_name(name)), timeout=CALL_S)
     show_one(_row(found), COLUMNS, output, name="operation", wide=WIDE)
     if output in (OutputFormat.TABLE, OutputFormat.WIDE):
         say_failures(found)
 
 
 @app.command()
+@connected
 def wait(
-    name: NameArgument,
-    timeout: TimeoutOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
+    client: RegistryClient, name: NameArgument, timeout: TimeoutOption = 0, output: OutputOption = OutputFormat.TABLE
 ) -> None:
     """Wait until an operation has ended. Ctrl-C ends the waiting, not the operation. Exit code 5 if a device failed.
 
     Example:
         cityfleet operation wait bulk-update-7 --timeout 600
     """
-    with connect(registry, config, data) as client:
-        found = client.operations.GetOperation(lro.GetOperationRequest(name=operation_name(name)), timeout=CALL_S)
-        found = wait_for(client, found, timeout)
+    found = client.operations.GetOperation(lro.GetOperationRequest(name=operation_name(name)), timeout=CALL_S)
+    found = wait_for(client, found, timeout)
     show_one(_row(found), COLUMNS, output, name="operation", wide=WIDE)
     fail_if_failed(found)
 
 
 @app.command()
-def cancel(
-    names: NamesArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def cancel(client: RegistryClient, names: NamesArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """End operations before their next devices; what is done stays done.
 
     Example:
         cityfleet operation cancel bulk-update-7
     """
-    with connect(registry, config, data) as client:
-        for name in map(operation_name, names):
-            client.operations.CancelOperation(lro.CancelOperationRequest(name=name), timeout=CALL_S)
-        wanted = [lro.GetOperationRequest(name=operation_name(name)) for name in names]
-        found = [client.operations.GetOperation(request, timeout=CALL_S) for request in wanted]
+    for name in map(operation_name, names):
+        client.operations.CancelOperation(lro.CancelOperationRequest(name=name), timeout=CALL_S)
+    wanted = [lro.GetOperationRequest(name=operation_name(name)) for name in names]
+    found = [client.operations.GetOperation(request, timeout=CALL_S) for request in wanted]
     show(_rows(found), COLUMNS, output, name="operation", wide=WIDE)
 
 
 @app.command()
-def delete(
-    names: NamesArgument,
-    yes: YesOption = False,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def delete(client: RegistryClient, names: NamesArgument, yes: YesOption = False) -> None:
     """Forget operations that have ended; what they did stays done.
 
     Example:
         cityfleet operation delete bulk-update-7
     """
     confirm("Forget", len(names), "operation", yes=yes)
-    with connect(registry, config, data) as client:
-        for name in map(operation_name, names):
-            client.operations.DeleteOperation(lro.DeleteOperationRequest(name=name), timeout=CALL_S)
+    for name in map(operation_name, names):
+        client.operations.DeleteOperation(lro.DeleteOperationRequest(name=name), timeout=CALL_S)
 
 
 def _rows(operations: Iterable[Any]) -> Iterator[dict[str, Any]]:

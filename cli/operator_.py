@@ -8,12 +8,12 @@ import typer
 from cityfleet.registry.v1 import operator_pb2 as pb
 from cli.completion import operator_ids
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
-from cli.options import EtagOption, LimitOption, NameOption, YesOption
+from cli.options import DryRunOption, EtagOption, LimitOption, NameOption, YesOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
-from cli.registry_client import CALL_S, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(
     help="Operators: accounts of people and programs that watch live data over MQTT.", no_args_is_help=True
@@ -32,15 +32,15 @@ PublishOption = Annotated[
 
 
 @app.command()
+@connected
 def create(
+    client: RegistryClient,
     operator: NameArgument,
     subscribe: SubscribeOption = None,
     publish: PublishOption = None,
     name: NameOption = None,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Make an account and print its token, once. Its MQTT user name is `operator:OPERATOR`.
 
@@ -49,60 +49,49 @@ def create(
         cityfleet operator create siren-desk -s 'cf/v1/d/+/state' -p 'cf/v1/d/+/commands'
     """
     given = pb.Operator(display_name=name or "", subscribe_filters=subscribe or (), publish_filters=publish or ())
-    with connect(registry, config, data) as client:
-        request = pb.CreateOperatorRequest(operator_id=operator, operator=given)
-        created = client.operators.CreateOperator(request, timeout=CALL_S)
+    request = pb.CreateOperatorRequest(
+        operator_id=operator, operator=given, validate_only=dry_run, request_id=request_id_of("")
+    )
+    created = client.operators.CreateOperator(request, timeout=CALL_S)
     _show_with_token(created.operator, created.token, output)
 
 
 @app.command()
-def get(
-    operator: NameArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, operator: NameArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one operator.
 
     Example:
         cityfleet operator get dispatch -o yaml
     """
-    with connect(registry, config, data) as client:
-        found = client.operators.GetOperator(pb.GetOperatorRequest(name=f"operators/{operator}"), timeout=CALL_S)
+    found = client.operators.GetOperator(pb.GetOperatorRequest(name=f"operators/{operator}"), timeout=CALL_S)
     show_one(_row(found, output), COLUMNS, output, name="operator")
 
 
 @app.command("list")
-def list_operators(
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def list_operators(client: RegistryClient, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show all operators, in the order of their creation.
 
     Example:
         cityfleet operator list
     """
-    with connect(registry, config, data) as client:
-        found = pages(client.operators.ListOperators, pb.ListOperatorsRequest(), "operators", limit)
-        show((_row(operator, output) for operator in found), COLUMNS, output, name="operator")
+    found = pages(client.operators.ListOperators, pb.ListOperatorsRequest(), "operators", limit)
+    show((_row(operator, output) for operator in found), COLUMNS, output, name="operator")
 
 
 @app.command()
+@connected
 def update(
+    client: RegistryClient,
     operator: NameArgument,
     subscribe: SubscribeOption = None,
     publish: PublishOption = None,
     name: NameOption = None,
     disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether it may connect.")] = None,
     etag: EtagOption = "",
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Change what is named and nothing else; filters are replaced as a whole, `--publish ""` leaves none.
 
@@ -122,55 +111,60 @@ def update(
         disabled=bool(disabled),
         etag=etag,
     )
-    request = pb.UpdateOperatorRequest(operator=message)
+    request = pb.UpdateOperatorRequest(operator=message, validate_only=dry_run, request_id=request_id_of(""))
     request.update_mask.paths.extend(paths)
-    with connect(registry, config, data) as client:
-        updated = client.operators.UpdateOperator(request, timeout=CALL_S)
+    updated = client.operators.UpdateOperator(request, timeout=CALL_S)
     show_one(_row(updated, output), COLUMNS, output, name="operator")
 
 
 @app.command()
+@connected
 def delete(
+    client: RegistryClient,
     operators: Annotated[
         list[str], typer.Argument(metavar="OPERATOR...", help="The accounts.", autocompletion=operator_ids)
     ],
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Take accounts away, and with them their connections.
 
     Example:
         cityfleet operator delete dispatch
     """
-    confirm("Delete", len(operators), "operator", yes=yes, is_final=True)
-    with connect(registry, config, data) as client:
-        for operator in operators:
-            client.operators.DeleteOperator(pb.DeleteOperatorRequest(name=f"operators/{operator}"), timeout=CALL_S)
+    if not dry_run:
+        confirm("Delete", len(operators), "operator", yes=yes, is_final=True)
+    for operator in operators:
+        request = pb.DeleteOperatorRequest(
+            name=f"operators/{operator}", validate_only=dry_run, request_id=request_id_of("")
+        )
+        client.operators.DeleteOperator(request, timeout=CALL_S)
 
 
 @app.command()
+@connected
 def rotate(
+    client: RegistryClient,
     operator: NameArgument,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Give an account a new token and print it, once; the old one, and connections made by it, end.
 
     Example:
         cityfleet operator rotate dispatch
     """
-    with connect(registry, config, data) as client:
-        request = pb.RotateOperatorTokenRequest(name=f"operators/{operator}")
-        rotated = client.operators.RotateOperatorToken(request, timeout=CALL_S)
+    request = pb.RotateOperatorTokenRequest(
+        name=f"operators/{operator}", validate_only=dry_run, request_id=request_id_of("")
+    )
+    rotated = client.operators.RotateOperatorToken(request, timeout=CALL_S)
     _show_with_token(rotated.operator, rotated.token, output)
 
 
 def _show_with_token(operator: pb.Operator, token: str, output: OutputFormat) -> None:
     show_one(_row(operator, output) | {"token": token}, COLUMNS, output, name="operator")
+    if not token:
+        return
     if output in (OutputFormat.TABLE, OutputFormat.WIDE):
         print(
             f"\nuser name: operator:{operator.name.removeprefix('operators/')}\ntoken: {token}\nIt is shown this once."

@@ -7,6 +7,7 @@ import typer
 from cityfleet.registry.v1 import site_pb2 as pb
 from cli.completion import site_ids
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
 from cli.options import (
     DeletedOption,
@@ -25,8 +26,7 @@ from cli.options import (
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 
 app = typer.Typer(help="Sites: base stations, poles, bridges with their place and ward.", no_args_is_help=True)
 COLUMNS = ("site_id", "kind", "display_name", "ward_code", "latitude", "longitude", "device_count", "labels")
@@ -47,7 +47,9 @@ LonOption = Annotated[float | None, typer.Option("--lon", help="Longitude, WGS 8
 
 
 @app.command()
+@connected
 def create(
+    client: RegistryClient,
     site_id: IdArgument,
     kind: KindOption = None,
     lat: LatOption = None,
@@ -57,9 +59,6 @@ def create(
     label: LabelOption = None,
     dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Register a site; without --ward it lies in the ward whose boundary has its place.
 
@@ -69,37 +68,29 @@ def create(
     """
     site = _message(_given(kind, lat, lon, ward, name), labels_of(label))
     request = pb.CreateSiteRequest(site_id=site_id, site=site, validate_only=dry_run, request_id=request_id_of(""))
-    with connect(registry, config, data) as client:
-        _show_one(client.sites.CreateSite(request, timeout=CALL_S), output)
+    _show_one(client.sites.CreateSite(request, timeout=CALL_S), output)
 
 
 @app.command()
-def get(
-    site_id: IdArgument,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def get(client: RegistryClient, site_id: IdArgument, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show one site.
 
     Example:
         cityfleet site get bts-0042 -o yaml
     """
-    with connect(registry, config, data) as client:
-        _show_one(client.sites.GetSite(pb.GetSiteRequest(name=f"sites/{site_id}"), timeout=CALL_S), output)
+    _show_one(client.sites.GetSite(pb.GetSiteRequest(name=f"sites/{site_id}"), timeout=CALL_S), output)
 
 
 @app.command("list")
+@connected
 def list_sites(
+    client: RegistryClient,
     filter_text: FilterOption = "",
     order_by: OrderOption = "",
     limit: LimitOption = 0,
     show_deleted: DeletedOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show sites, all or those that match.
 
@@ -110,13 +101,14 @@ def list_sites(
     Fields: site_id display_name kind ward_code labels.KEY create_time update_time.
     """
     request = pb.ListSitesRequest(filter=filter_text, order_by=order_by, show_deleted=show_deleted)
-    with connect(registry, config, data) as client:
-        rows = (row_of(site, "site_id") for site in pages(client.sites.ListSites, request, "sites", limit))
-        show(rows, COLUMNS, output, name="site_id", wide=WIDE)
+    rows = (row_of(site, "site_id") for site in pages(client.sites.ListSites, request, "sites", limit))
+    show(rows, COLUMNS, output, name="site_id", wide=WIDE)
 
 
 @app.command()
+@connected
 def update(
+    client: RegistryClient,
     site_id: IdArgument,
     kind: KindOption = None,
     lat: LatOption = None,
@@ -128,9 +120,6 @@ def update(
     etag: EtagOption = "",
     dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Change what is named and nothing else; the devices mounted there follow its place and ward.
 
@@ -146,19 +135,17 @@ def update(
     site.name, site.etag = f"sites/{site_id}", etag
     request = pb.UpdateSiteRequest(site=site, validate_only=dry_run, request_id=request_id_of(""))
     request.update_mask.paths.extend(paths)
-    with connect(registry, config, data) as client:
-        _show_one(client.sites.UpdateSite(request, timeout=CALL_S), output)
+    _show_one(client.sites.UpdateSite(request, timeout=CALL_S), output)
 
 
 @app.command()
+@connected
 def delete(
+    client: RegistryClient,
     site_ids: IdsArgument,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Delete sites where no active device is mounted; `undelete` brings them back until they are purged.
 
@@ -168,20 +155,19 @@ def delete(
     if not dry_run:
         confirm("Delete", len(site_ids), "site", yes=yes)
     rows = []
-    with connect(registry, config, data) as client:
-        for site_id in site_ids:
-            request = pb.DeleteSiteRequest(name=f"sites/{site_id}", validate_only=dry_run, request_id=request_id_of(""))
-            rows.append(row_of(client.sites.DeleteSite(request, timeout=CALL_S), "site_id"))
+    for site_id in site_ids:
+        request = pb.DeleteSiteRequest(name=f"sites/{site_id}", validate_only=dry_run, request_id=request_id_of(""))
+        rows.append(row_of(client.sites.DeleteSite(request, timeout=CALL_S), "site_id"))
     show(rows, COLUMNS, output, name="site_id", wide=WIDE)
 
 
 @app.command()
+@connected
 def undelete(
+    client: RegistryClient,
     site_ids: IdsArgument,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Bring deleted sites back.
 
@@ -189,10 +175,9 @@ def undelete(
         cityfleet site undelete bts-0042
     """
     rows = []
-    with connect(registry, config, data) as client:
-        for site_id in site_ids:
-            request = pb.UndeleteSiteRequest(name=f"sites/{site_id}", request_id=request_id_of(""))
-            rows.append(row_of(client.sites.UndeleteSite(request, timeout=CALL_S), "site_id"))
+    for site_id in site_ids:
+        request = pb.UndeleteSiteRequest(name=f"sites/{site_id}", validate_only=dry_run, request_id=request_id_of(""))
+        rows.append(row_of(client.sites.UndeleteSite(request, timeout=CALL_S), "site_id"))
     show(rows, COLUMNS, output, name="site_id", wide=WIDE)
 
 

@@ -8,12 +8,12 @@ import typer
 from cityfleet.registry.v1 import device_type_pb2 as pb
 from cityfleet.registry.v1 import metric_pb2
 from cli.completion import type_ids
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, EtagOption, LimitOption, request_id_of
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.paging import pages
-from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
-from cli.settings import ConfigOption, DataOption
+from cli.registry_client import CALL_S, RegistryClient
 from cli.type_file import hex_bytes, read_types, type_document
 
 if TYPE_CHECKING:
@@ -31,16 +31,15 @@ _OUTCOMES = {
 
 
 @app.command()
+@connected
 def apply(
+    client: RegistryClient,
     files: Annotated[
         list[str],
         typer.Option("--file", "-f", metavar="FILE", help="YAML, TOML or JSON; a folder of them; `-` for stdin."),
     ],
     dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Create device types or bring them to the state in files. The same again changes nothing.
 
@@ -58,30 +57,28 @@ def apply(
     """
     rows = []
     types = read_types(files)
-    with connect(registry, config, data) as client:
-        for where, kind in types:
-            request = pb.ApplyDeviceTypeRequest(device_type=kind, validate_only=dry_run, request_id=request_id_of(""))
-            applied = client.types.ApplyDeviceType(request, timeout=CALL_S)
-            rows.append(
-                {
-                    "device_type": _id(applied.device_type),
-                    "outcome": _OUTCOMES[applied.outcome],
-                    "changed": ", ".join(applied.changed_fields),
-                    "version": applied.device_type.version,
-                    "file": where,
-                }
-            )
+    for where, kind in types:
+        request = pb.ApplyDeviceTypeRequest(device_type=kind, validate_only=dry_run, request_id=request_id_of(""))
+        applied = client.types.ApplyDeviceType(request, timeout=CALL_S)
+        rows.append(
+            {
+                "device_type": _id(applied.device_type),
+                "outcome": _OUTCOMES[applied.outcome],
+                "changed": ", ".join(applied.changed_fields),
+                "version": applied.device_type.version,
+                "file": where,
+            }
+        )
     title = "Dry run: nothing was changed." if dry_run else ""
     show(rows, ("device_type", "outcome", "changed", "version"), output, name="device_type", title=title)
 
 
 @app.command()
+@connected
 def get(
+    client: RegistryClient,
     device_type: Annotated[str, typer.Argument(help="Its name, or with its version: NAME@3.", autocompletion=type_ids)],
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show one device type; as yaml or json it can be edited and applied again.
 
@@ -90,8 +87,7 @@ def get(
         cityfleet type get gauge-river@3 -o yaml                               # as it was in version 3
         cityfleet type get gauge-river@3 -o yaml | cityfleet type apply -f -   # and back to it
     """
-    with connect(registry, config, data) as client:
-        found = client.types.GetDeviceType(pb.GetDeviceTypeRequest(name=f"deviceTypes/{device_type}"), timeout=CALL_S)
+    found = client.types.GetDeviceType(pb.GetDeviceTypeRequest(name=f"deviceTypes/{device_type}"), timeout=CALL_S)
     if output in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON):
         show_document(_document(found), output)
     else:
@@ -99,12 +95,11 @@ def get(
 
 
 @app.command()
+@connected
 def revisions(
+    client: RegistryClient,
     device_type: Annotated[str, typer.Argument(help="Its name.", autocompletion=type_ids)],
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Show every version of a device type, the newest first, and what each changed.
 
@@ -112,9 +107,8 @@ def revisions(
         cityfleet type revisions gauge-river
         cityfleet type revisions gauge-river -o yaml
     """
-    with connect(registry, config, data) as client:
-        request = pb.ListDeviceTypeRevisionsRequest(name=f"deviceTypes/{device_type}")
-        found = list(pages(client.types.ListDeviceTypeRevisions, request, "device_types"))
+    request = pb.ListDeviceTypeRevisionsRequest(name=f"deviceTypes/{device_type}")
+    found = list(pages(client.types.ListDeviceTypeRevisions, request, "device_types"))
     if output in (OutputFormat.JSON, OutputFormat.YAML):
         show_document([_document(kind) for kind in found], output)
         return
@@ -127,26 +121,29 @@ def revisions(
 
 
 @app.command()
+@connected
 def delete(
+    client: RegistryClient,
     device_type: Annotated[str, typer.Argument(help="Its name.", autocompletion=type_ids)],
     etag: EtagOption = "",
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Delete a device type that no device has. Its versions are kept: applied again, it is there as the next one.
 
     Example:
         cityfleet type delete gauge-river
     """
-    with connect(registry, config, data) as client:
-        request = pb.DeleteDeviceTypeRequest(name=f"deviceTypes/{device_type}", etag=etag, request_id=request_id_of(""))
-        client.types.DeleteDeviceType(request, timeout=CALL_S)
+    request = pb.DeleteDeviceTypeRequest(
+        name=f"deviceTypes/{device_type}", etag=etag, validate_only=dry_run, request_id=request_id_of("")
+    )
+    client.types.DeleteDeviceType(request, timeout=CALL_S)
     print(f"{device_type} is deleted", file=sys.stderr)
 
 
 @app.command("test")
+@connected
 def try_out(
+    client: RegistryClient,
     device_type: Annotated[str, typer.Argument(help="Its name; with -f only needed if there are several.")] = "",
     file: Annotated[
         str, typer.Option("--file", "-f", metavar="FILE", help="Take it from a file that is not applied yet.")
@@ -157,9 +154,6 @@ def try_out(
     ] = "",
     f_port: Annotated[int | None, typer.Option(min=1, max=255, help="LoRaWAN port that it comes on.")] = None,
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Decode a payload as ingest will, or run the test vectors of a type.
 
@@ -170,9 +164,8 @@ def try_out(
     """
     from cli.type_trial import trial_of
 
-    with connect(registry, config, data) as client:
-        kind = _type_to_test(client, device_type, file)
-        trial = trial_of(kind, _units(client))
+    kind = _type_to_test(client, device_type, file)
+    trial = trial_of(kind, _units(client))
     if payload or json_text:
         _show_decoded(trial, payload, json_text, f_port, output)
         return
@@ -223,23 +216,17 @@ def _show_decoded(trial: "Trial", payload: str, json_text: str, f_port: int | No
 
 
 @app.command("list")
-def list_types(
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def list_types(client: RegistryClient, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show all device types.
 
     Example:
         cityfleet type list
     """
-    with connect(registry, config, data) as client:
-        found = pages(client.types.ListDeviceTypes, pb.ListDeviceTypesRequest(), "device_types", limit)
-        is_text = output not in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON)
-        rows = (_row(kind) if is_text else _document(kind) for kind in found)
-        show(rows, COLUMNS, output, name="device_type")
+    found = pages(client.types.ListDeviceTypes, pb.ListDeviceTypesRequest(), "device_types", limit)
+    is_text = output not in (OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NDJSON)
+    rows = (_row(kind) if is_text else _document(kind) for kind in found)
+    show(rows, COLUMNS, output, name="device_type")
 
 
 def _changed(before: pb.DeviceType, after: pb.DeviceType) -> list[str]:

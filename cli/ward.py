@@ -10,12 +10,13 @@ import typer
 
 from cityfleet.registry.v1 import site_pb2 as pb
 from cli.confirm import confirm
+from cli.connected import connected
 from cli.errors import CommandError, ExitCode
 from cli.options import DryRunOption, LimitOption, YesOption
 from cli.output import OutputFormat, OutputOption, show, show_one
 from cli.paging import pages
 from cli.record import row_of
-from cli.registry_client import CALL_S, RegistryOption, connect
+from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
 app = typer.Typer(help="Wards: which there are, and whose boundary has a place.", no_args_is_help=True)
@@ -27,31 +28,24 @@ LOAD_S = 600.0
 
 
 @app.command("list")
-def list_wards(
-    limit: LimitOption = 0,
-    output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+@connected
+def list_wards(client: RegistryClient, limit: LimitOption = 0, output: OutputOption = OutputFormat.TABLE) -> None:
     """Show the city's wards and which of them have a boundary.
 
     Example:
         cityfleet ward list -o wide
     """
-    with connect(registry, config, data) as client:
-        found = pages(client.wards.ListWards, pb.ListWardsRequest(), "wards", limit)
-        show((row_of(ward, "ward_code") for ward in found), COLUMNS, output, name="ward_code", wide=WIDE)
+    found = pages(client.wards.ListWards, pb.ListWardsRequest(), "wards", limit)
+    show((row_of(ward, "ward_code") for ward in found), COLUMNS, output, name="ward_code", wide=WIDE)
 
 
 @app.command()
+@connected
 def locate(
+    client: RegistryClient,
     latitude: Annotated[float, typer.Argument(help="WGS 84 degrees.")],
     longitude: Annotated[float, typer.Argument(help="WGS 84 degrees.")],
     output: OutputOption = OutputFormat.TABLE,
-    registry: RegistryOption = "",
-    config: ConfigOption = None,
-    data: DataOption = None,
 ) -> None:
     """Say in whose boundary a place lies; exit code 3 if in none.
 
@@ -59,8 +53,7 @@ def locate(
         cityfleet ward locate 21.0287 105.8525
     """
     request = pb.LocateWardRequest(latitude=latitude, longitude=longitude)
-    with connect(registry, config, data) as client:
-        code = client.wards.LocateWard(request, timeout=CALL_S).ward_code
+    code = client.wards.LocateWard(request, timeout=CALL_S).ward_code
     if not code:
         said = f"{latitude}, {longitude} lies outside every boundary"
         raise CommandError(said, ExitCode.NOT_FOUND, "`cityfleet ward list` shows which boundaries are loaded")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import urllib.request
 
 import pytest
 import yaml
@@ -35,6 +36,10 @@ labels: {managed-by: git}
 ---
 group_id: masts
 description: All masts
+devices: [mast-77]
+---
+operator: desk
+subscribe_filters: [cf/v1/d/+/state]
 ---
 saved_query_id: masts-bad
 filter: in_group("masts") AND health = bad
@@ -50,6 +55,7 @@ NAMES = {
     "devices/gw-77",
     "devices/mast-77",
     "groups/masts",
+    "operators/desk",
     "savedQueries/masts-bad",
     "accounts/importer",
 }
@@ -96,9 +102,10 @@ def test_a_fleet_comes_from_files_once(cf, tmp_path):
     made = cf("apply", "-f", str(file), "--tokens-out", str(tokens), "-o", "json")
     assert outcomes(made) == dict.fromkeys(NAMES, "created")
     assert tokens.stat().st_mode & 0o777 == 0o600
-    assert {row["device_id"] for row in csv.DictReader(tokens.open())} == {"gw-77", "mast-77"}
+    assert {row["device_id"] for row in csv.DictReader(tokens.open())} == {"gw-77", "mast-77", "operator:desk"}
+    assert cf("device", "list", "--filter", 'in_group("masts")', "-o", "name").split() == ["mast-77"]
     assert outcomes(cf("apply", "-f", str(file), "-o", "json")) == dict.fromkeys(NAMES, "unchanged")
-    assert cf("diff", "-f", str(file), "--exit-code").startswith("0 to create, 0 to change, 0 to delete, 8")
+    assert cf("diff", "-f", str(file), "--exit-code").startswith("0 to create, 0 to change, 0 to delete, 9")
     device = cf("device", "get", "mast-77", "-o", "json")
     assert (device["gateway"], device["ward_code"], device["is_ward_derived"]) == ("gw-77", "00070", True)
 
@@ -130,6 +137,7 @@ def test_only_what_differs_is_changed_and_only_what_is_said(cf, fleet):
         ("group", "masts", "description", "Every mast"),
         ("savedquery", "masts-bad", "filter", "health = bad"),
         ("account", "importer", "disabled", True),
+        ("operator", "desk", "publish_filters", ["cf/v1/d/+/commands"]),
     ],
 )
 def test_what_is_printed_can_be_edited_and_applied_until_somebody_else_changes_it(
@@ -157,6 +165,67 @@ def test_what_is_wrong_is_told_and_the_rest_is_done(cf, fleet):
     cf("device", "get", "odd", code=3)
     tried = cf("apply", "-f", "-", "--dry-run", "-o", "json", code=5, stdin=documents)
     assert outcomes(tried) == {"devices/fine": "unchanged", "devices/odd": "failed", "sites/s": "failed"}
+
+
+def test_a_group_has_the_devices_that_its_document_names(cf, fleet):
+    cf("device", "create", "in-1", "-t", "gauge")
+    cf("device", "create", "in-2", "-t", "gauge")
+    cf("apply", "-f", "-", stdin="{group_id: told, devices: [in-1]}")
+    wanted = "{group_id: told, description: Two, devices: [in-2, mast-77]}"
+    told = cf("diff", "-f", "-", stdin=wanted).splitlines()
+    assert told == [
+        "~ groups/told",
+        '    description: "" -> "Two"',
+        "    devices[in-2]: nothing -> true",
+        "    devices[mast-77]: nothing -> true",
+        "    devices[in-1]: true -> nothing",
+        "0 to create, 1 to change, 0 to delete, 0 as they shall be",
+    ]
+    cf("apply", "-f", "-", "--dry-run", stdin=wanted)
+    assert cf("device", "list", "--filter", 'in_group("told")', "-o", "name").split() == ["in-1"]
+    cf("apply", "-f", "-", stdin=wanted)
+    assert set(cf("device", "list", "--filter", 'in_group("told")', "-o", "name").split()) == {"in-2", "mast-77"}
+    assert outcomes(cf("apply", "-f", "-", "-o", "json", stdin=wanted)) == {"groups/told": "unchanged"}
+    # Who says nothing of its devices leaves them as they are.
+    assert outcomes(cf("apply", "-f", "-", "-o", "json", stdin="group_id: told")) == {"groups/told": "unchanged"}
+    before = yaml.safe_load(cf("group", "get", "told", "-o", "yaml"))
+    cf("group", "remove", "told", "in-2")
+    stale = json.dumps({"group_id": "told", "etag": before["etag"], "devices": []})
+    assert "ETAG_MISMATCH" in cf("apply", "-f", "-", code=5, stdin=stale)
+    assert "NOT_FOUND" in cf("apply", "-f", "-", code=5, stdin="{group_id: told, devices: [nobody]}")
+    assert "list of ids" in cf("apply", "-f", "-", code=2, stdin="{group_id: told, devices: mast-77}")
+    cf("apply", "-f", "-", stdin="{group_id: told, devices: []}")
+    assert cf("group", "get", "told", "-o", "json")["member_count"] == 0
+    cf("group", "delete", "told", "--yes")
+
+
+def test_many_devices_go_in_few_calls_and_one_that_is_wrong_holds_up_no_other(cf, registry, tmp_path):
+    def calls(*methods):
+        lines = urllib.request.urlopen(f"{registry.http}/metrics", timeout=20).read().decode().splitlines()
+        named = [f'method="{method}"' for method in methods]
+        counts = [line for line in lines if line.startswith("cityfleet_registry_api_requests_total")]
+        return sum(float(line.split()[-1]) for line in counts if any(name in line for name in named))
+
+    documents = [{"device_id": f"lot-{number}", "device_type": "gauge"} for number in range(300)]
+    file = tmp_path / "lot.json"
+    file.write_text(json.dumps(documents))
+    before = calls("CreateDevice", "GetDevice", "UpdateDevice")
+    batches = calls("BatchCreateDevices", "BatchGetDevices", "BatchUpdateDevices")
+    tokens = tmp_path / "tokens.csv"
+    made = outcomes(cf("apply", "-f", str(file), "--yes", "--tokens-out", str(tokens), "-o", "json"))
+    assert set(made.values()) == {"created"}
+    rows = list(csv.DictReader(tokens.open()))
+    assert len({row["token"] for row in rows}) == len({row["device_id"] for row in rows}) == 300
+    file.write_text(json.dumps([each | {"site": "Roof"} for each in documents]))
+    assert set(outcomes(cf("apply", "-f", str(file), "--yes", "-o", "json")).values()) == {"changed"}
+    assert calls("CreateDevice", "GetDevice", "UpdateDevice") == before
+    assert calls("BatchCreateDevices", "BatchGetDevices", "BatchUpdateDevices") - batches == 6
+    wrong = [each | {"site": "Cellar"} for each in documents]
+    wrong[7] |= {"latitude": 91, "longitude": 0}
+    file.write_text(json.dumps(wrong))
+    done = outcomes(cf("apply", "-f", str(file), "--yes", "-o", "json", code=5))
+    assert [name for name, outcome in done.items() if outcome == "failed"] == ["devices/lot-7"]
+    assert cf("device", "list", "--filter", "site = Cellar", "--limit", "1000", "-o", "name").count("lot-") == 299
 
 
 def test_what_was_deleted_by_hand_is_not_brought_back_unseen(cf, fleet):

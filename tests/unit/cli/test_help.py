@@ -44,6 +44,19 @@ def test_every_option_says_what_it_is_for(path: str) -> None:
     assert [each.name for each in options if not each.help] == []
 
 
+# What says no more than that something goes on, or changes nothing that a registry holds.
+_NO_TRIAL = {"operation cancel", "operation delete"}
+_CHANGING = {"create", "update", "delete", "undelete", "purge", "decommission", "add", "remove", "revoke", "load", "apply"}
+_CHANGING |= {"rotate", "rotate-token"}
+_NOUNS = {"account", "apply", "device", "group", "metric", "operation", "operator", "savedquery", "site", "type", "ward"}
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path.split()[0] in _NOUNS and path.split()[-1] in _CHANGING])
+def test_what_changes_the_registry_can_be_tried(path: str) -> None:
+    flags = {flag for parameter in ALL[path].params for flag in parameter.opts}
+    assert ("--dry-run" in flags) is (path not in _NO_TRIAL and path != "account token create")
+
+
 def test_a_command_imports_only_what_it_needs() -> None:
     """A shell waits for it at every completion."""
     code = (

@@ -19,6 +19,7 @@ from cli.manifest_kinds import ACCOUNT, DEVICE, SITE, kind_of
         ({"group_id": "g"}, "group", "g"),
         ({"saved_query_id": "q", "filter": "*"}, "saved query", "q"),
         ({"account_id": "ann"}, "account", "ann"),
+        ({"operator": "desk", "publish_filters": []}, "operator", "desk"),
     ],
 )
 def test_an_id_says_what_a_document_is_about(document, word, resource_id):
