@@ -23,7 +23,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class LineTooLongError(Exception):
-    """It has been skipped."""
+    """It is skipped when its row is settled."""
 
 
 class UnclosedRowError(Exception):
@@ -39,6 +39,8 @@ class Lines:
         self._returned: deque[bytes] = deque()
         self._taken: list[bytes] = []
         self._settled: list[bytes] = []
+        # The beginning of a line that is too long; the rest is not read yet, and may be most of the file.
+        self._too_long = b""
         self._hash = hashlib.sha256()
         self._offset = 0
         # Of the row that is being taken: some line is not UTF-8.
@@ -59,7 +61,7 @@ class Lines:
         if not line:
             return None
         if len(line) > MAX_LINE_BYTES:
-            self._skip(line)
+            self._too_long = line
             raise LineTooLongError
         self._taken.append(line)
         if self._offset == 0 and len(self._taken) == 1 and not self._settled:
@@ -72,6 +74,9 @@ class Lines:
 
     def settle(self, *, only_first: bool = False) -> None:
         """The row ends here; `only_first`: after its first line, the others are given out again."""
+        if self._too_long:
+            self._skip(self._too_long)
+            self._too_long = b""
         if only_first and len(self._taken) > 1:
             self._returned.extendleft(reversed(self._taken[1:]))
             del self._taken[1:]

@@ -173,3 +173,13 @@ def test_a_file_of_any_size_is_read_in_little_memory(tmp_path):
         tracemalloc.stop()
     assert found == ["a", "ROW_TOO_LONG", "b"]
     assert peak_bytes < 16 << 20
+
+
+def test_ten_gigabytes_without_a_line_are_refused_unread(tmp_path):
+    path = tmp_path / "sparse.csv"
+    with path.open("wb") as file:
+        file.truncate(10 << 30)
+    with path.open("rb") as file:
+        with pytest.raises(CommandError, match="more than a million bytes"):
+            FileRows(file, "csv")
+        assert file.tell() < 4 << 20
