@@ -116,7 +116,8 @@ def note_use(connection: Connection, last_use_time_ms: dict[str, int]) -> None:
 
 
 def revoke_token(connection: Connection, token_id: str) -> None:
-    """The row stays, so that the same token cannot come back."""
+    """The row stays, so that the same token cannot come back. It takes a revision: by it all registries hear of it."""
+    sequence.take(connection, revisions=1)
     connection.execute(
         update(access_tokens).where(access_tokens.c.token_id == token_id).values(expire_time_ms=REVOKED_MS)
     )
