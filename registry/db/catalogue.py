@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from registry.db import sequence
+from registry.db.bulk import among
 from registry.db.schema import device_type_metrics, device_type_revisions, device_types, devices, metrics
 from registry.devices.decoder import Decoder, TestVector
 from registry.devices.model import CommandSchema, DeviceType, Metric, State, TypeMetric, TypeSpec
@@ -128,6 +129,14 @@ def find_type(connection: Connection, type_id: str, *, is_deleted: bool = False)
     return next(iter(_types(connection, rows)), None)
 
 
+def find_types(connection: Connection, type_ids: Collection[str]) -> dict[str, DeviceType]:
+    """Those of the given types that are there, by id; without deleted ones. At most some thousands at once."""
+    wanted = among(connection, device_types.c.type_id, type_ids)
+    query = select(device_types).where(wanted, device_types.c.is_deleted.is_(False))
+    found = _types(connection, connection.execute(query).mappings().all())
+    return {kind.spec.type_id: kind for kind in found}
+
+
 def list_types(connection: Connection, after_num: int = 0, limit: int = 65_535) -> list[DeviceType]:
     """Types with a number above `after_num`, in the order of their numbers; without deleted ones."""
     query = select(device_types).where(device_types.c.type_num > after_num, device_types.c.is_deleted.is_(False))
@@ -235,8 +244,7 @@ def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) 
 def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceType]:
     entries: dict[int, list[TypeMetric]] = defaultdict(list)
     query = select(device_type_metrics, metrics.c.metric_id).join(metrics).order_by(device_type_metrics.c.position)
-    if len(rows) == 1:
-        query = query.where(device_type_metrics.c.type_num == rows[0]["type_num"])
+    query = query.where(among(connection, device_type_metrics.c.type_num, [row["type_num"] for row in rows]))
     for entry in connection.execute(query) if rows else ():
         entries[entry.type_num].append(
             TypeMetric(

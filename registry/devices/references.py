@@ -36,9 +36,8 @@ def gather(connection: Connection, specs: Iterable[DeviceSpec]) -> World:
     gateways = _names(spec.gateway for spec in specs)
     sites = _names(spec.site_id for spec in specs)
     external_ids = _names(spec.external_id for spec in specs)
-    found = ((name, db_catalogue.find_type(connection, name)) for name in _names(spec.device_type for spec in specs))
     return World(
-        types={name: kind for name, kind in found if kind is not None},
+        types=db_catalogue.find_types(connection, _names(spec.device_type for spec in specs)),
         gateways=db.find_gateways(connection, gateways) if gateways else {},
         sites=db_sites.find_sites(connection, sites) if sites else {},
         holders=known_holders(connection, external_ids),
