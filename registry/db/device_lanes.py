@@ -82,6 +82,7 @@ class Lane(msgspec.Struct, frozen=True):
         values: column of the values; None: those of an ENUM.
         base: what they are in.
         number: the number of the device beside the value; None: they are in a table of their own, without devices.
+        owned: of such a table: its own number, and the column of devices that has it; None: each value has very many.
         absent: the condition of devices that have no value; None: all have one.
         absent_value: what they have in a key; below all others.
     """
@@ -89,6 +90,7 @@ class Lane(msgspec.Struct, frozen=True):
     values: ColumnElement[Any] | None
     base: Select[Any] | None = None
     number: ColumnElement[Any] | None = None
+    owned: tuple[ColumnElement[Any], ColumnElement[Any]] | None = None
     absent: Condition | None = None
     absent_value: int | str = ""
 
@@ -121,21 +123,24 @@ def lane_of(key: OrderKey, dialect: str) -> Lane | None:
         # An empty value counts as none.
         base = select().where(device_labels.c.key == key.key, device_labels.c.value != "")
         none = Test(field, key.key, Relation.GREATER, "", negated=True)
-        return Lane(value, base, device_labels.c.device_num, none)
+        return Lane(value, base, device_labels.c.device_num, absent=none)
     if name in _STATE_TIMES:
         time = _STATE_TIMES[name]
-        return Lane(time, select().where(time.is_not(None)), device_state.c.device_num, missing, -1)
+        base = select().where(time.is_not(None))
+        return Lane(time, base, device_state.c.device_num, absent=missing, absent_value=-1)
     if name == "reported.firmware_version":
         version = device_state.c.firmware_version
-        return Lane(by_code_point(version, dialect), select().where(version != ""), device_state.c.device_num, missing)
+        base = select().where(version != "")
+        return Lane(by_code_point(version, dialect), base, device_state.c.device_num, absent=missing)
     if name == "external_id":
         external: Any = devices.c.external_id
         base = select().where(external.is_not(None))
-        return Lane(by_code_point(external, dialect), base, devices.c.device_num, missing)
+        return Lane(by_code_point(external, dialect), base, devices.c.device_num, absent=missing)
     if name == "device_type":
         return Lane(by_code_point(device_types.c.type_id, dialect), select())
     if name == "site_id":
-        return Lane(by_code_point(sites.c.site_id, dialect), select(), None, missing)
+        owned = (sites.c.site_num, devices.c.site_num)
+        return Lane(by_code_point(sites.c.site_id, dialect), select(), owned=owned, absent=missing)
     if name in _DEVICE_COLUMNS:
         column: Any = _DEVICE_COLUMNS[name]
         return Lane(by_code_point(column, dialect) if key.kind is str else column, select(), devices.c.device_num)
@@ -163,12 +168,22 @@ def stretch_between(lane: Lane, key: OrderKey, first: int | str, end: int | str 
     """Numbers of the devices with values from `first` to before `end`, in the lane's direction; None: to its end."""
     assert lane.values is not None
     assert lane.base is not None
-    assert lane.number is not None
-    rows = lane.base.with_only_columns(lane.number.label("device_num"))
     clauses: list[Clause] = [lane.values <= first if key.descending else lane.values >= first]
     if end is not None:
         clauses.append(lane.values > end if key.descending else lane.values < end)
+    if lane.owned is not None:
+        number, column = lane.owned
+        meant = lane.base.with_only_columns(number).where(*clauses)
+        return select(devices.c.device_num).where(column.in_(meant)).subquery("stretch")
+    assert lane.number is not None
+    rows = lane.base.with_only_columns(lane.number.label("device_num"))
     return rows.where(*clauses).subquery("stretch")
+
+
+def has_more(connection: Connection, stretch: Subquery, count: int) -> bool:
+    """Whether there are more than `count` devices in it."""
+    beyond = select(stretch.c.device_num).offset(count).limit(1)
+    return connection.execute(beyond).first() is not None
 
 
 def last_number(connection: Connection) -> int:

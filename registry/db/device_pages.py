@@ -17,6 +17,7 @@ from registry.db.device_lanes import (
     Key,
     Lane,
     Walk,
+    has_more,
     lane_of,
     lane_walk,
     last_number,
@@ -42,6 +43,8 @@ _SORTED = 10_000
 _LEAST, _MOST = 200, 50_000
 # Rows whose values are taken together when a list is ordered by several fields.
 _TOGETHER = 400
+# The same of values of which each has some devices, such as sites.
+_FEW_OWNERS, _MOST_OWNERS = 4, 64
 
 # Here every part of a query is small, or stops at its limit; read whole, and joined by a hash, a table is never the
 # quicker way, but the planner thinks so as long as it does not know the tables yet.
@@ -109,6 +112,7 @@ class _Search:
         self._deadline_s = deadline_s
         self._view = View(connection, now_ms, for_few=True)
         self._last_number = last_number(connection)
+        self._owners = _FEW_OWNERS
 
     def run(self, condition: Condition, order: tuple[OrderKey, ...], after: Key | None, wanted: int) -> Part:
         by_number = len(order) == 1
@@ -219,16 +223,22 @@ class _Search:
     ) -> tuple[Part, int | str]:
         """The devices with `value`, or those with several values if they are few; and the last of these values."""
         key = order[0]
-        if lane.number is not None and (lane.absent is None or value != lane.absent_value):
-            known = None if lane.absent is not None and position == lane.absent_value else position
-            end = next_value(self._connection, lane, key, known, _TOGETHER)
-            if end != value:
-                found = self._matching(condition, order, None, wanted, stretch_between(lane, key, value, end))
+        many = _TOGETHER if lane.number is not None else self._owners
+        if (lane.number is None and lane.owned is None) or (lane.absent is not None and value == lane.absent_value):
+            return self._group(lane, condition, order, value, None, wanted), value
+        known = None if lane.absent is not None and position == lane.absent_value else position
+        end = next_value(self._connection, lane, key, known, many)
+        if end != value:
+            stretch = stretch_between(lane, key, value, end)
+            if lane.owned is None or not has_more(self._connection, stretch, _SORTED):
+                self._owners = min(2 * self._owners, _MOST_OWNERS)
+                found = self._matching(condition, order, None, wanted, stretch)
                 last = next_value(
                     self._connection, lane, msgspec.structs.replace(key, descending=not key.descending), end
                 )
                 assert last is not None
                 return Part(found, found[-1].key if len(found) == wanted else None), last
+            self._owners = max(1, self._owners // 4)
         return self._group(lane, condition, order, value, None, wanted), value
 
     def _group(

@@ -108,10 +108,10 @@ def _fill(connection) -> None:
     connection.execute(insert(group_members), [{"group_num": 1, "device_num": num} for num in NUMBERS[::3]])
 
 
-@pytest.fixture
-def in_pieces(monkeypatch):
-    """As if each of these devices were thousands, and the clock had run out."""
-    for name, value in {"_SEARCH_S": 0.0, "_FEW": 0, "_SORTED": 0, "_LEAST": 3, "_TOGETHER": 4}.items():
+def break_up(monkeypatch, sorted_at_once=0):
+    """As if each of these devices were thousands, or some of them, and the clock had run out."""
+    bounds = {"_SEARCH_S": 0.0, "_FEW": 0, "_SORTED": sorted_at_once, "_LEAST": 3, "_TOGETHER": 4, "_FEW_OWNERS": 2}
+    for name, value in bounds.items():
         monkeypatch.setattr(device_pages, name, value)
 
 
@@ -174,7 +174,8 @@ def _pages(connection, filter_text, order_by, limit) -> Iterator[list[int]]:
         after = page.end
 
 
-async def test_pieces_together_are_the_whole(database, request):
+@pytest.mark.parametrize("sorted_at_once", [0, 9])
+async def test_pieces_together_are_the_whole(database, monkeypatch, sorted_at_once):
     def whole(connection):
         return {
             (text, order): [num for page in _pages(connection, text, order, 1000) for num in page]
@@ -184,7 +185,7 @@ async def test_pieces_together_are_the_whole(database, request):
 
     expected = await database.read(whole)
     assert len(expected["", ""]) == len(NUMBERS) - sum(num % 13 == 0 for num in NUMBERS)
-    request.getfixturevalue("in_pieces")
+    break_up(monkeypatch, sorted_at_once)
 
     def compare(connection):
         sizes = set()
@@ -197,7 +198,9 @@ async def test_pieces_together_are_the_whole(database, request):
     await database.read(compare)
 
 
-async def test_an_order_without_an_index_needs_a_filter(database, in_pieces):
+async def test_an_order_without_an_index_needs_a_filter(database, monkeypatch):
+    break_up(monkeypatch)
+
     def refused(connection, order_by):
         with pytest.raises(InvalidError) as error:
             list(_pages(connection, "", order_by, 10))
