@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +143,7 @@ async def _serve(
             tasks.create_task(sync.run(), name="dimensions"),
             tasks.create_task(_purge(database, settings.audit_days), name="purge"),
             tasks.create_task(database.listen(), name="listen"),
+            tasks.create_task(_keep_known(database), name="known"),
             tasks.create_task(serving.run(), name="serving"),
             tasks.create_task(runner.run(), name="operations"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
@@ -150,6 +152,8 @@ async def _serve(
         addresses = {"grpc": f"{host}:{port}", "metrics": f"http://{settings.http.host}:{endpoint.port}/metrics"}
         log.info("registry_listening", **addresses)
         on_listening(addresses)
+        # What is there by now stays to the end. Left out, it no longer holds up calls whenever the collector looks.
+        gc.freeze()
         await stop.wait()
         for keeper in keepers:
             keeper.cancel()
@@ -167,6 +171,14 @@ async def _keep_gauges(database: Database) -> None:
             for state, count in (await database.read(db_devices.count_by_state)).items():
                 metrics.devices.labels(state).set(count)
         await asyncio.sleep(GAUGE_PERIOD_S)
+
+
+async def _keep_known(database: Database) -> None:
+    while True:
+        try:
+            await database.keep_known()
+        except SQLAlchemyError as exc:  # slower, and no worse
+            log.warning("vacuum_failed", error=str(exc).strip()[:300])
 
 
 async def _purge(database: Database, audit_days: int) -> None:

@@ -130,6 +130,10 @@ class Call:
 
         return await self._in_transaction(run, is_dry_run=False)
 
+    def grew(self, devices: int) -> None:
+        """Note that the call has created so many."""
+        self._database.grew(devices)
+
     async def _in_transaction(self, work: Callable[[Connection], R], *, is_dry_run: bool) -> R:
         def run(connection: Connection) -> R:
             with acting_within(self.scope):

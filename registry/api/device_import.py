@@ -42,7 +42,10 @@ async def serve(
                 mode = _mode_of(batch.request)
             run = call.write if mode.dry_run is None else call.read
             results = await run(import_rows, batch.rows, mode)
-            for outcome, count in Counter(result.outcome for result in results).items():
+            counts = Counter(result.outcome for result in results)
+            if mode.dry_run is None:
+                call.grew(counts["created"])
+            for outcome, count in counts.items():
                 metrics.import_rows.labels(f"dry_run_{outcome}" if mode.dry_run else outcome).inc(count)
             yield await asyncio.to_thread(_response, results)
     finally:

@@ -10,17 +10,18 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import text
 
-from cityfleet.registry.v1 import device_index_pb2, device_pb2
-from cityfleet.registry.v1.access_pb2_grpc import AuditServiceStub
+from cityfleet.registry.v1 import access_pb2, device_index_pb2, device_pb2
+from cityfleet.registry.v1.access_pb2_grpc import AccessServiceStub, AuditServiceStub
 from cityfleet.registry.v1.device_index_pb2_grpc import DeviceIndexServiceStub
 from cityfleet.registry.v1.device_pb2_grpc import DeviceServiceStub
-from registry.db import sequence
+from registry.db import engine, sequence
 from registry.db.engine import Database
 from registry.devices import catalogue
+from runtime.bearer import bearer_channel
 from tests.integration.registry.test_audit import events, verified
 from tests.support.postgresql import create_database
 from tests.support.provision import Provisioner
-from tests.support.registry import running_registry
+from tests.support.registry import running_registry, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,48 @@ def test_writers_at_once_make_one_chain_and_answer_a_request_id_once(pair):
         audit = AuditServiceStub(channel)
         assert verified(audit).first_broken == 0
         assert len(events(audit, 'resource = "devices/chain-*"')) == 15
+
+
+def test_a_token_that_one_revokes_ends_at_the_other(pair):
+    one, other = pair
+    with one.channel() as channel:
+        access = AccessServiceStub(channel)
+        access.CreateAccount(access_pb2.CreateAccountRequest(account_id="leaver", account=access_pb2.Account()))
+        made = access.CreateAccessToken(access_pb2.CreateAccessTokenRequest(parent="accounts/leaver"))
+        with bearer_channel(other.address, made.token) as own:
+            leaver = AccessServiceStub(own)
+            leaver.WhoAmI(access_pb2.WhoAmIRequest())
+            access.RevokeAccessToken(access_pb2.RevokeAccessTokenRequest(name=made.access_token.name))
+            for _ in wait_until("the token is refused", 20):
+                try:
+                    leaver.WhoAmI(access_pb2.WhoAmIRequest())
+                except grpc.RpcError as exc:
+                    assert exc.code() is grpc.StatusCode.UNAUTHENTICATED
+                    return
+
+
+async def test_tables_are_known_after_very_many_devices(databases, monkeypatch):
+    """Without waiting for PostgreSQL's own idea of when to look at them."""
+    monkeypatch.setattr(engine, "MANY_ROWS", 10)
+    monkeypatch.setattr(engine, "CALM_S", 0.01)
+    one, _ = databases
+
+    def looked_at(connection):
+        names = "('devices', 'device_labels', 'device_tokens')"
+        query = f"SELECT count(last_vacuum), count(last_analyze) FROM pg_stat_user_tables WHERE relname IN {names}"
+        return tuple(connection.execute(text(query)).one())
+
+    keeping = asyncio.create_task(one.keep_known())
+    try:
+        one.grew(9)
+        await asyncio.sleep(0)
+        assert await one.read(looked_at) == (0, 0)
+        one.grew(1)
+        async with asyncio.timeout(20):
+            while await one.read(looked_at) != (3, 3):
+                await asyncio.sleep(0.05)
+    finally:
+        keeping.cancel()
 
 
 async def test_a_commit_rings_the_bell_of_the_other(databases):
