@@ -1,15 +1,17 @@
 """Resources as rows: a message's fields under their own names, in words and numbers that every output format has."""
 
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def row_of(message: Message, id_key: str) -> dict[str, Any]:
     """A resource; `name` becomes its last part under `id_key`, times are RFC 3339 texts, empty if unset."""
     row = {id_key: last_part(getattr(message, "name", ""))}
-    row |= {field.name: _value(message, field) for field in message.DESCRIPTOR.fields if field.name != "name"}
+    row |= {name: read(message) for name, read in _readers(message.DESCRIPTOR) if name != "name"}
     return row
 
 
@@ -27,25 +29,31 @@ def enum_word(field: Any, number: int) -> str:
     return str(known.name.removeprefix(prefix)).lower()
 
 
-def _value(message: Message, field: Any) -> Any:
-    value = getattr(message, field.name)
-    kind = field.message_type
+@functools.cache
+def _readers(descriptor: Any) -> tuple[tuple[str, Callable[[Message], Any]], ...]:
+    """How each field of a message is read: what depends on the field alone is asked once, not for each row."""
+    return tuple((field.name, _reader(field)) for field in descriptor.fields)
+
+
+def _reader(field: Any) -> Callable[[Message], Any]:
+    get, kind, plain = operator.attrgetter(field.name), field.message_type, _plain(field)
     if kind is not None and kind.GetOptions().map_entry:
-        return {key: value[key] for key in sorted(value)}
+        return lambda message: dict(sorted(get(message).items()))
     if field.is_repeated:
-        return [_plain(entry, field) for entry in value]
+        return lambda message: [plain(entry) for entry in get(message)]
+    absent = "" if kind is not None and kind.full_name == "google.protobuf.Timestamp" else None
+    if field.has_presence:
+        return lambda message: plain(get(message)) if message.HasField(field.name) else absent
+    return lambda message: plain(get(message))
+
+
+def _plain(field: Any) -> Callable[[Any], Any]:
+    """One value of a field, as every output format has it."""
+    kind = field.message_type
     if kind is not None and kind.full_name == "google.protobuf.Timestamp":
-        return value.ToJsonString() if message.HasField(field.name) else ""
-    if field.has_presence and not message.HasField(field.name):
-        return None
-    return _plain(value, field)
-
-
-def _plain(value: Any, field: Any) -> Any:
-    if isinstance(value, Timestamp):
-        return value.ToJsonString()
-    if isinstance(value, Message):
-        return {inner.name: _value(value, inner) for inner in value.DESCRIPTOR.fields}
+        return lambda value: value.ToJsonString()
+    if kind is not None:
+        return lambda value: {name: read(value) for name, read in _readers(value.DESCRIPTOR)}
     if field.enum_type is not None:
-        return enum_word(field, value)
-    return value
+        return functools.cache(functools.partial(enum_word, field))
+    return lambda value: value
