@@ -1,8 +1,10 @@
-"""Lists of many devices by the command line: as long as they are, they take no more memory."""
+"""Lists and imports of many devices by the command line: as long as they are, they take no more memory."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -60,3 +62,33 @@ def test_a_list_of_all_takes_the_memory_of_one_page(many, tmp_path, output):
     every, most_mb = listed(many, tmp_path / "all", "-o", output)
     assert every >= DEVICES > few
     assert most_mb < least_mb + MORE_MB
+
+
+def dry_run(registry, rows):
+    """Rows that a dry run took from a pipe, and the most memory that the command took, MB."""
+    environ = os.environ | {
+        "CITYFLEET_DATA_DIR": str(registry.data_dir),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}",
+    }
+    command = [sys.executable, "-m", "cli.main", "import", "devices", "-", "--dry-run", "-o", "json"]
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=out)
+        assert process.stdin is not None
+        with process.stdin as pipe:
+            pipe.write(b"device_id,device_type,display_name\n")
+            for row in range(rows):
+                pipe.write(b"piped-%06d,gauge,%s\n" % (row, b"x" * 200))
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        out.seek(0)
+        (summary,) = json.load(out)
+    return summary["created"], used.ru_maxrss / 1024
+
+
+def test_an_import_of_any_length_takes_the_memory_of_some_requests(many):
+    """What goes through grows with the file, what is held does not: each request has a bound, and few are under way."""
+    few, least_mb = dry_run(many, 15_000)
+    every, most_mb = dry_run(many, 45_000)
+    assert (few, every) == (15_000, 45_000)
+    assert most_mb < least_mb + 10
