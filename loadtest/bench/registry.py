@@ -14,7 +14,9 @@ from typing import Any
 
 from loadtest.bench import registry_queries as queries
 from loadtest.bench.registry_city import import_devices, put_sites, put_types
+from loadtest.bench.registry_long import list_all, watch_all
 from loadtest.bench.registry_stage import DATABASES, RegistryStage, running_stage
+from loadtest.bench.registry_states import put_states
 from loadtest.bench.registry_watch import Node
 from loadtest.bench.result import say
 from loadtest.fleet.registered import RegisteredCity
@@ -43,13 +45,17 @@ def measure(database: str, city: RegisteredCity, file: Path, folder: Path) -> Me
             sites_per_s = runner.run(put_sites(stage, city))
             imported = import_devices(stage, file, city.devices)
             found = runner.run(_ask(stage, city))
+            listed = list_all(stage, city, folder)
+            watched = runner.run(watch_all(stage, city, _CHANGES))
         found["registry_import_per_s"] = imported["per_s"]
         found["registry_rss_mb"] = stage.rss_bytes(peak=True) / 1e6
         found["detail"] |= {"import": imported, "sites_per_s": sites_per_s, "rss_now_mb": stage.rss_bytes() / 1e6}
+        found["detail"] |= {"list_all": listed, "watch_all": watched}
         return found
 
 
 async def _ask(stage: RegistryStage, city: RegisteredCity) -> Measured:
+    reports_per_s = await put_states(stage, city.devices)
     gets = await queries.time_gets(stage, city, _GETS)
     pages = await queries.time_pages(stage, city, _ROUNDS)
     by_question = {name: queries.p99(seconds) * 1e3 for name, seconds in pages.items()}
@@ -70,6 +76,7 @@ async def _ask(stage: RegistryStage, city: RegisteredCity) -> Measured:
             "list_p99_ms": dict(sorted(by_question.items(), key=lambda item: -item[1])),
             "count_max_ms": max(counts) * 1e3,
             "change_median_s": statistics.median(changes),
+            "reports_per_s": reports_per_s,
         },
     }
 
@@ -104,6 +111,8 @@ def _show(found: dict[str, Measured]) -> None:
             print(f"{id_:28}{measured[id_]:>12,.3f} {unit}")
         slow = list(measured["detail"]["list_p99_ms"].items())[:8]
         print("slowest lists, ms:", ", ".join(f"{name} {ms:.1f}" for name, ms in slow))
+        for name in ("import", "list_all", "watch_all"):
+            print(f"{name}:", ", ".join(f"{key} {value:,.3g}" for key, value in measured["detail"][name].items()))
 
 
 def main() -> None:

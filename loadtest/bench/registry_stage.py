@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import grpc
 
@@ -54,12 +55,15 @@ class RegistryStage:
                 return int(line.split()[1]) * 1024
         raise RuntimeError("the registry has ended")
 
-    def start_cli(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start_cli(
+        self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL, stdout: IO[bytes] | int = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
         """Start `cityfleet ARGUMENTS` on the registry's data folder."""
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", *arguments],
             env={**self._environment, "CITYFLEET_DATA_DIR": str(self.data_dir)},
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -1,0 +1,80 @@
+"""What goes over all devices: a list of all by the command line, a watch of all."""
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from cityfleet.registry.v1 import device_pb2 as pb
+from cityfleet.registry.v1 import device_pb2_grpc
+from loadtest.bench.registry_stage import RegistryStage
+from loadtest.fleet.registered import RegisteredCity
+
+_LIMIT_S = 60.0
+_Watch: TypeAlias = "grpc.aio.UnaryStreamCall[pb.WatchDevicesRequest, pb.WatchDevicesResponse]"
+
+
+def list_all(stage: RegistryStage, city: RegisteredCity, folder: Path) -> dict[str, float]:
+    """`cityfleet device list -o csv` of all: seconds, and the most memory that the command took."""
+    found = folder / "list.csv"
+    before_s, started = stage.cpu_s(), time.monotonic()
+    with found.open("wb") as out:
+        process = stage.start_cli("device", "list", "-o", "csv", stdout=out)
+        _, status, used = os.wait4(process.pid, 0)
+    took_s = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with found.open("rb") as lines:
+        rows = sum(1 for _ in lines) - 1
+    if process.returncode or rows != city.devices:
+        raise RuntimeError(f"the list ended with {process.returncode} after {rows} of {city.devices} devices")
+    return {
+        "seconds": took_s,
+        "cli_rss_mb": used.ru_maxrss / 1024,
+        "cli_cpu_us": (used.ru_utime + used.ru_stime) / rows * 1e6,
+        "registry_cpu_us": (stage.cpu_s() - before_s) / rows * 1e6,
+    }
+
+
+async def watch_all(stage: RegistryStage, city: RegisteredCity, changes: int) -> dict[str, float]:
+    """A watch of all devices: its snapshot, then single changes, until he who watches has heard of them."""
+    before_mb, started = stage.rss_bytes() / 1e6, time.monotonic()
+    async with stage.channel() as channel:
+        devices = device_pb2_grpc.DeviceServiceStub(channel)
+        watch = devices.WatchDevices(pb.WatchDevicesRequest(), metadata=stage.metadata)
+        heard = 0
+        while (response := await _next(watch)).kind != pb.WatchDevicesResponse.KIND_SNAPSHOT_COMPLETE:
+            heard += len(response.devices)
+        snapshot_s = time.monotonic() - started
+        if heard != city.devices:
+            raise RuntimeError(f"the watch began with {heard} of {city.devices} devices")
+        delays = []
+        for number in range(changes):
+            name = f"devices/{city.device_id(number * 997 % city.devices)}"
+            changed = pb.Device(name=name, display_name=f"Watched {time.time_ns()}")
+            started = time.monotonic()
+            await devices.UpdateDevice(pb.UpdateDeviceRequest(device=changed), metadata=stage.metadata)
+            while not any(device.display_name == changed.display_name for device in (await _next(watch)).devices):
+                pass
+            delays.append(time.monotonic() - started)
+        watch.cancel()
+        with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
+            await watch.read()
+    return {
+        "snapshot_s": snapshot_s,
+        "change_median_s": sorted(delays)[len(delays) // 2],
+        "change_max_s": max(delays),
+        "registry_rss_more_mb": stage.rss_bytes() / 1e6 - before_mb,
+    }
+
+
+async def _next(
+    watch: "grpc.aio.UnaryStreamCall[pb.WatchDevicesRequest, pb.WatchDevicesResponse]",
+) -> pb.WatchDevicesResponse:
+    response = await asyncio.wait_for(watch.read(), _LIMIT_S)
+    if not isinstance(response, pb.WatchDevicesResponse):
+        raise RuntimeError("the registry ended the watch")
+    return response
