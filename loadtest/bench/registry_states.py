@@ -1,4 +1,4 @@
-"""What the devices of the city are like, as ingest would report it after some weeks: most well, some late, some gone."""
+"""What the devices of the city are like, as ingest would tell it after some weeks: most well, some late, some gone."""
 
 import json
 import time
