@@ -38,6 +38,7 @@ COMMANDS = {
     "export": "cli.export:app",
     "operation": "cli.operation:app",
     "quarantine": "cli.quarantine:app",
+    "alarm": "cli.alarm:app",
     "demo": "cli.demo:demo",
 }
 

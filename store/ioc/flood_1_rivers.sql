@@ -1,0 +1,247 @@
+-- Questions 1 to 3: levels of rivers, wards under alarm, when the next level comes. All of it is public.
+
+CREATE OR REPLACE VIEW ioc.river_levels_now {on_cluster}
+(
+    gauge_id String COMMENT 'Device that measures',
+    name String COMMENT 'Name of the station, else of the device',
+    river String COMMENT 'River of the station; empty: no known station',
+    level_m Nullable(Float64) COMMENT 'Newest good level, m; NULL: none within 2 days',
+    ts Nullable(DateTime64(3, 'UTC')) COMMENT 'When it was measured, UTC',
+    age_s Nullable(Int64) COMMENT 'Seconds since then',
+    bd_level UInt8 COMMENT 'Alarm level (báo động) that this level is at: 0 none, 1, 2, 3; see method for what is not known',
+    next_threshold_m Nullable(Float64) COMMENT 'Next known threshold above the level, m',
+    gap_to_next_m Nullable(Float64) COMMENT 'Metres up to it',
+    rate_m_per_h Nullable(Float64) COMMENT 'Slope of the last 3 hours, least squares, m/h; NULL: fewer than 3 points',
+    qc_flag UInt8 COMMENT 'QARTOD flag of the newest ten minutes with readings, the worst of them; 9: no readings',
+    ward_code String COMMENT 'Ward the gauge stands in; the wards that it warns are in ioc.ward_alarms_now',
+    ward_name String COMMENT 'Name of that ward',
+    as_of Nullable(DateTime64(3, 'UTC')) COMMENT 'Event time of the newest reading used, UTC',
+    n UInt64 COMMENT 'Good readings of the last 3 hours',
+    coverage Nullable(Float64) COMMENT 'Readings of the last 3 hours / expected ones, 0 to 1; NULL: no expectation',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) COMMENT 'Readings of the last 3 hours by quality',
+    method LowCardinality(String) COMMENT 'Rule and its version',
+    station_id String COMMENT 'Station, see cityfleet.stations; empty: no alarm levels',
+    threshold_m Nullable(Float64) COMMENT 'Threshold of bd_level, m; NULL at 0',
+    above_threshold_m Nullable(Float64) COMMENT 'Metres above it',
+    threshold_source String COMMENT 'Legal source of the station''s thresholds',
+    rate_low_m_per_h Nullable(Float64) COMMENT 'Lower end of the slope, 95 %',
+    rate_high_m_per_h Nullable(Float64) COMMENT 'Upper end of the slope, 95 %',
+    points_n UInt64 COMMENT 'Points of the slope: the newest good level of each ten minutes',
+    latitude Nullable(Float64) COMMENT 'WGS 84, degrees',
+    longitude Nullable(Float64) COMMENT 'WGS 84, degrees',
+    device_num UInt32 COMMENT 'Number of the device'
+)
+SQL SECURITY INVOKER
+AS SELECT
+    g.gauge_id AS gauge_id, g.name AS name, g.river AS river, l.level_m AS level_m, l.level_ts AS ts,
+    dateDiff('second', l.level_ts, now64(3, 'UTC')) AS age_s,
+    toUInt8(ifNull(arrayMax(arrayMap(x -> if(x.2 <= l.level_m, x.1, 0), t.thresholds)), 0)) AS bd_level,
+    if(arrayExists(x -> ifNull(x.2 > l.level_m, 0), t.thresholds),
+        arrayMin(arrayMap(x -> if(x.2 > l.level_m, x.2, inf), t.thresholds)), NULL) AS next_threshold_m,
+    next_threshold_m - l.level_m AS gap_to_next_m, l.slope AS rate_m_per_h,
+    if(l.newest_flag = 0, 9, l.newest_flag) AS qc_flag, g.ward_code AS ward_code, w.name AS ward_name, l.level_ts AS as_of,
+    l.good_n AS n, if(g.expected_interval_s > 0, least(1, l.all_n * g.expected_interval_s / 10800), NULL) AS coverage,
+    tuple(l.good_n, l.suspect_n, l.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    if(empty(t.thresholds), 'no alarm levels known', 'bao_dong/QD05-2020 v1') AS method, g.station_id AS station_id,
+    if(bd_level > 0, arrayFirst(x -> x.1 = bd_level, t.thresholds).2, NULL) AS threshold_m,
+    l.level_m - threshold_m AS above_threshold_m, t.source AS threshold_source,
+    l.slope - l.half AS rate_low_m_per_h, l.slope + l.half AS rate_high_m_per_h, l.points_n AS points_n,
+    g.latitude AS latitude, g.longitude AS longitude, g.device_num AS device_num
+FROM (SELECT * FROM cityfleet.alarm_gauges FINAL) AS g
+LEFT JOIN
+(
+    SELECT
+        *,
+        points_n * sxx - sx * sx AS spread,
+        if(points_n >= 3 AND spread > 1e-9, (points_n * sxy - sx * sy) / spread, NULL) AS slope,
+        -- Student's t, 97.5 %, for 1 to 18 degrees of freedom: three hours have no more than 19 ten minutes.
+        [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12,
+         2.11, 2.101][least(points_n - 2, 18)]
+            * sqrt(greatest(0, (syy - sy * sy / points_n) - slope * (sxy - sx * sy / points_n)) / (points_n - 2)
+                / (spread / points_n)) AS half
+    FROM
+    (
+        SELECT
+            device_num, argMaxIf(last, last_ts, good_n_10 > 0)::Nullable(Float64) AS found_m, maxIf(last_ts, good_n_10 > 0) AS found_ts,
+            if(found_ts = 0, NULL, found_m) AS level_m, if(found_ts = 0, NULL, found_ts) AS level_ts,
+            argMax(multiIf(fail_n_10 > 0, 4, suspect_n_10 > 0, 3, good_n_10 > 0, 1, n_10 > 0, 2, 9), ten_min) AS newest_flag,
+            sumIf(n_10, recent) AS all_n, sumIf(good_n_10, recent) AS good_n, sumIf(suspect_n_10, recent) AS suspect_n,
+            sumIf(fail_n_10, recent) AS fail_n, countIf(is_point) AS points_n, sumIf(x, is_point) AS sx, sumIf(y, is_point) AS sy,
+            sumIf(x * x, is_point) AS sxx, sumIf(x * y, is_point) AS sxy, sumIf(y * y, is_point) AS syy
+        FROM
+        (
+            SELECT
+                r.device_num AS device_num, r.ts AS ten_min, r.n AS n_10, r.good_n AS good_n_10, r.suspect_n AS suspect_n_10,
+                r.fail_n AS fail_n_10, r.last AS last, r.last_ts AS last_ts,
+                r.ts > now() - INTERVAL 190 MINUTE AS recent,
+                r.good_n > 0 AND r.last_ts > now64(3, 'UTC') - INTERVAL 3 HOUR AS is_point,
+                dateDiff('millisecond', now64(3, 'UTC'), r.last_ts) / 3600000 AS x, r.last AS y
+            FROM cityfleet.alarm_levels_10min AS r FINAL
+            WHERE r.ts >= now() - INTERVAL 2 DAY AND r.ts <= now()
+        )
+        GROUP BY device_num
+    )
+) AS l ON l.device_num = g.device_num
+LEFT JOIN
+(
+    SELECT object, groupArray((level, assumeNotNull(low))) AS thresholds, any(source) AS source
+    FROM cityfleet.thresholds FINAL
+    WHERE scheme = 'bao_dong' AND low IS NOT NULL AND valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh')
+        AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
+    GROUP BY object
+) AS t ON t.object = g.station_id AND g.station_id != ''
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward_code
+COMMENT 'Question 1: the latest level at every river gauge with its alarm level and trend.
+Rule: the level is at báo động k from the station''s threshold k on, as measured; a level whose threshold is not known is passed over. Ten-minute windows, a minute behind. Public in every ward.
+Source: Decision 05/2020/QĐ-TTg (31 Jan 2020) and the city''s regulation, row by row in threshold_source.
+Example: SELECT name, river, level_m, bd_level, gap_to_next_m, rate_m_per_h, age_s FROM ioc.river_levels_now WHERE station_id != '''' ORDER BY gap_to_next_m';
+
+CREATE OR REPLACE VIEW ioc.ward_alarms_now {on_cluster}
+(
+    ward_code String COMMENT 'Ward under alarm, official code of five digits',
+    ward_name String COMMENT 'Name of that ward',
+    river String COMMENT 'River of the alarm',
+    gauge_id String COMMENT 'Gauge at the highest measured level of that river; empty: the order alone',
+    bd_level UInt8 COMMENT 'Level in force: the declared one where there is an order, else the measured one',
+    since_ts DateTime64(3, 'UTC') COMMENT 'Order issued at, else first reading at the threshold, UTC',
+    declared Bool COMMENT 'There is an order for this ward',
+    order_ref String COMMENT 'Number of the order; empty: none',
+    as_of Nullable(DateTime64(3, 'UTC')) COMMENT 'Event time of the newest reading of the gauge, UTC; NULL: the order alone',
+    n UInt64 COMMENT 'Good readings since the measured level was reached',
+    coverage Nullable(Float64) COMMENT 'Readings of the period / expected ones, 0 to 1; NULL: no expectation or no gauge',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) COMMENT 'Readings of the period; only good ones are counted',
+    method LowCardinality(String) COMMENT 'Rule and its version',
+    measured_level UInt8 COMMENT 'Level that the gauge is at, with hysteresis: 0 none',
+    measured_since_ts Nullable(DateTime64(3, 'UTC')) COMMENT 'First reading at that threshold, UTC',
+    measured_m Nullable(Float64) COMMENT 'Newest level of the gauge, m',
+    threshold_m Nullable(Float64) COMMENT 'Threshold of the measured level, m',
+    declared_level UInt8 COMMENT 'Level of the order: 0 none',
+    source String COMMENT 'Source of the order, else of the list of wards'
+)
+SQL SECURITY INVOKER
+AS SELECT
+    a.ward_code AS ward_code, w.name AS ward_name, a.river AS river, a.gauge_id AS gauge_id,
+    if(a.declared_level > 0, a.declared_level, a.measured_level) AS bd_level,
+    if(a.declared_level > 0, a.issued_at, a.began) AS since_ts, a.declared_level > 0 AS declared, a.order_ref AS order_ref,
+    if(a.measured_level > 0, a.last_ts, NULL) AS as_of, a.readings_n AS n,
+    if(a.measured_level > 0 AND a.interval_s > 0,
+        least(1, a.readings_n / (1 + dateDiff('second', a.began, a.last_ts) / a.interval_s)), NULL) AS coverage,
+    tuple(a.readings_n, 0, 0)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'bao_dong/QD05-2020 v1, off 0.10 m below' AS method, a.measured_level AS measured_level,
+    if(a.measured_level > 0, a.began, NULL) AS measured_since_ts, if(a.measured_level > 0, a.last_m, NULL) AS measured_m,
+    if(a.measured_level > 0, a.limit_m, NULL) AS threshold_m, a.declared_level AS declared_level,
+    if(a.order_source != '', a.order_source, a.list_source) AS source
+FROM
+(
+    SELECT
+        ward_code, river, max(m_level) AS measured_level, argMax(gauge, (m_level, level_m - limit)) AS gauge_id,
+        argMax(since, (m_level, level_m - limit)) AS began, argMax(level_m, (m_level, level_m - limit)) AS last_m,
+        argMax(at, (m_level, level_m - limit)) AS last_ts, argMax(limit, (m_level, level_m - limit)) AS limit_m,
+        argMax(good, (m_level, level_m - limit)) AS readings_n, argMax(interval, (m_level, level_m - limit)) AS interval_s,
+        max(d_level) AS declared_level, argMax(ref, (d_level, issued)) AS order_ref, argMax(issued, (d_level, issued)) AS issued_at,
+        argMax(o_source, (d_level, issued)) AS order_source, max(l_source) AS list_source
+    FROM
+    (
+        SELECT
+            r.ward_code AS ward_code, p.river AS river, p.level AS m_level, p.gauge_id AS gauge, p.since_ts AS since,
+            p.last_m AS level_m, p.last_ts AS at, p.threshold_m AS limit, toUInt64(p.good_n) AS good, p.interval_s AS interval,
+            toUInt8(0) AS d_level, '' AS ref, toDateTime64(0, 3, 'UTC') AS issued, '' AS o_source, r.source AS l_source
+        FROM
+        (
+            SELECT
+                g.river AS river, g.station_id AS station_id, g.gauge_id AS gauge_id, g.expected_interval_s AS interval_s,
+                o.level AS level, o.since_ts AS since_ts, o.last_m AS last_m, o.last_ts AS last_ts,
+                o.threshold_m AS threshold_m, o.good_n AS good_n
+            FROM
+            (
+                SELECT
+                    device_num, max(level) AS level, argMax(since_ts, level) AS since_ts, argMax(last_m, level) AS last_m,
+                    argMax(last_ts, level) AS last_ts, argMax(threshold_m, level) AS threshold_m, argMax(good_n, level) AS good_n
+                FROM (SELECT * FROM cityfleet.alarm_periods FINAL)
+                WHERE until_ts IS NULL
+                GROUP BY device_num
+            ) AS o
+            INNER JOIN (SELECT * FROM cityfleet.alarm_gauges FINAL) AS g ON g.device_num = o.device_num
+        ) AS p
+        INNER JOIN
+        (
+            SELECT river, station_id, ward_code, source
+            FROM cityfleet.river_wards FINAL
+            WHERE valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh') AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
+        ) AS r ON r.river = p.river
+        WHERE r.station_id IN ('', p.station_id)
+        UNION ALL
+        SELECT
+            if(o.ward_code != '', o.ward_code, r.ward_code) AS ward_code, o.river AS river, toUInt8(0) AS m_level, '' AS gauge,
+            toDateTime64(0, 3, 'UTC') AS since, 0. AS level_m, toDateTime64(0, 3, 'UTC') AS at, 0. AS limit,
+            toUInt64(0) AS good, toUInt32(0) AS interval, o.level AS d_level, o.order_ref AS ref, o.issued_at AS issued,
+            o.source AS o_source, r.source AS l_source
+        FROM
+        (
+            SELECT * FROM cityfleet.alarm_orders FINAL
+            WHERE issued_at <= now64(3, 'UTC') AND (withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3, 'UTC'))
+        ) AS o
+        LEFT JOIN
+        (
+            SELECT river, ward_code, any(source) AS source
+            FROM cityfleet.river_wards FINAL
+            WHERE valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh') AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
+            GROUP BY river, ward_code
+        ) AS r ON r.river = o.river
+    )
+    WHERE ward_code != ''
+    GROUP BY ward_code, river
+) AS a
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = a.ward_code
+COMMENT 'Question 2: which wards are under which river alarm now, by which gauge, since when?
+Rule: measured: a gauge of the river is at a level (from its first reading at the threshold until it is 0.10 m below it), for the wards that orders on that river name. Declared: an order in force (`cityfleet alarm order declare`). Both are shown, and never mixed: an alarm is raised at a crossing and withdrawn by order.
+Source: Decision 05/2020/QĐ-TTg; lists of wards from the orders themselves, see source.
+Example: SELECT ward_name, river, bd_level, declared, order_ref, measured_level, since_ts FROM ioc.ward_alarms_now ORDER BY bd_level DESC, ward_code';
+
+CREATE OR REPLACE VIEW ioc.river_forecast {on_cluster}
+(
+    gauge_id String COMMENT 'Device that measures',
+    level_m Nullable(Float64) COMMENT 'Newest good level, m',
+    slope_m_per_h Nullable(Float64) COMMENT 'Slope of the last 3 hours, least squares, m/h',
+    next_level Nullable(UInt8) COMMENT 'Next known alarm level above the present one; NULL: none',
+    eta_ts Nullable(DateTime64(3, 'UTC')) COMMENT 'When the level gets there at this slope, UTC; NULL: not rising, or later than in 10 days',
+    eta_low Nullable(DateTime64(3, 'UTC')) COMMENT 'Earliest, at the upper end of the slope''s 95 % interval',
+    eta_high Nullable(DateTime64(3, 'UTC')) COMMENT 'Latest, at the lower end; NULL: it may never get there',
+    n_points UInt64 COMMENT 'Points of the slope: the newest good level of each ten minutes',
+    ward_code String COMMENT 'Ward the gauge stands in',
+    ward_name String COMMENT 'Name of that ward',
+    as_of Nullable(DateTime64(3, 'UTC')) COMMENT 'Event time of the newest reading used, UTC',
+    n UInt64 COMMENT 'Good readings of the last 3 hours',
+    coverage Nullable(Float64) COMMENT 'Readings of the last 3 hours / expected ones, 0 to 1; NULL: no expectation',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) COMMENT 'Readings of the last 3 hours by quality',
+    method LowCardinality(String) COMMENT 'Rule and its version',
+    name String COMMENT 'Name of the station, else of the device',
+    river String COMMENT 'River of the station',
+    next_threshold_m Nullable(Float64) COMMENT 'Threshold of next_level, m',
+    threshold_source String COMMENT 'Legal source of the thresholds'
+)
+SQL SECURITY INVOKER
+AS SELECT
+    r.gauge_id AS gauge_id, r.level_m AS level_m, r.rate_m_per_h AS slope_m_per_h,
+    if(r.next_threshold_m IS NULL, NULL, t.level) AS next_level,
+    if(r.rate_m_per_h > 0 AND r.gap_to_next_m / r.rate_m_per_h <= 240,
+        addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_m_per_h)), NULL) AS eta_ts,
+    if(eta_ts IS NULL, NULL, addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_high_m_per_h))) AS eta_low,
+    if(eta_ts IS NOT NULL AND r.rate_low_m_per_h > 0 AND r.gap_to_next_m / r.rate_low_m_per_h <= 2400,
+        addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_low_m_per_h)), NULL) AS eta_high,
+    r.points_n AS n_points, r.ward_code AS ward_code, r.ward_name AS ward_name, r.as_of AS as_of, r.n AS n, r.coverage AS coverage,
+    r.quality AS quality, 'linear 3 h, 95 % of the slope v1' AS method, r.name AS name, r.river AS river,
+    r.next_threshold_m AS next_threshold_m, r.threshold_source AS threshold_source
+FROM ioc.river_levels_now AS r
+LEFT JOIN
+(
+    SELECT object, level, assumeNotNull(low) AS threshold_m
+    FROM cityfleet.thresholds FINAL
+    WHERE scheme = 'bao_dong' AND low IS NOT NULL AND valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh')
+        AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
+) AS t ON t.object = r.station_id AND t.threshold_m = ifNull(r.next_threshold_m, -1e9)
+WHERE r.station_id != ''
+COMMENT 'Question 3: when, at the present 3-hour slope, will each gauge reach the next level?
+Rule: a straight line through the newest good level of each ten minutes of the last 3 hours, from the newest level on, with the slope''s 95 % interval (Student). It knows nothing of rain or tides to come.
+Source: thresholds of Decision 05/2020/QĐ-TTg, see threshold_source.
+Example: SELECT name, level_m, slope_m_per_h, next_level, eta_ts, eta_low, eta_high FROM ioc.river_forecast WHERE eta_ts IS NOT NULL ORDER BY eta_ts';
