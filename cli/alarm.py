@@ -34,9 +34,7 @@ def declare(
     river: Annotated[str, typer.Option("--river", help="River, by its name: Cầu, Bùi ...")],
     level: Annotated[int, typer.Option("--level", min=1, max=3, help="Alarm level (báo động).")],
     ward: WardOption = None,
-    issued: Annotated[
-        str, typer.Option("--issued", metavar="TIME", help="2025-10-07T06:30+07:00. Default: now.")
-    ] = "",
+    issued: Annotated[str, typer.Option("--issued", metavar="TIME", help="2025-10-07T06:30+07:00. Default: now.")] = "",
     source: Annotated[str, typer.Option("--source", help="Where the order can be read.")] = "",
     output: OutputOption = OutputFormat.TABLE,
     config: ConfigOption = None,
@@ -152,7 +150,9 @@ def _with_orders(settings: Settings, account: AccountName, act: Callable[[AlarmO
         raise CommandError(str(exc).strip().splitlines()[0]) from exc
     except OSError as exc:
         url = store_url(settings.store, settings.data_path)
-        raise CommandError(f"the store at {url} does not answer: {exc}", remedy="start it with `cityfleet store`") from exc
+        raise CommandError(
+            f"the store at {url} does not answer: {exc}", remedy="start it with `cityfleet store`"
+        ) from exc
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Orders of alarm as they were declared: for which wards of a river which level is in force, since when, by which order."""
+"""Orders of alarm as they were declared: which level is in force for which wards, since when, by which order."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+_TABLE = "cityfleet.alarm_orders"
 _COLUMNS = (
     "order_ref, river, ward_code, level, toUnixTimestamp64Milli(issued_at), "
     "if(withdrawn_at IS NULL, NULL, toUnixTimestamp64Milli(assumeNotNull(withdrawn_at))), source"
@@ -14,7 +15,7 @@ _COLUMNS = (
 
 
 class AlarmOrder(msgspec.Struct, frozen=True):
-    """One order for one ward, or for all wards of its river (`ward_code` empty). Times in milliseconds since 1970, UTC."""
+    """One order for one ward, or for all of its river (`ward_code` empty). Times in milliseconds since 1970, UTC."""
 
     order_ref: str
     river: str
@@ -52,7 +53,7 @@ class AlarmOrders:
         await self._check(river, wards)
         for ward in wards or ("",):
             await self._client.command(
-                "INSERT INTO cityfleet.alarm_orders (order_ref, river, ward_code, level, issued_at, withdrawn_at, source, "
+                f"INSERT INTO {_TABLE} (order_ref, river, ward_code, level, issued_at, withdrawn_at, source, "
                 "origin, version, is_deleted) SELECT {ref:String}, {river:String}, {ward:String}, {level:UInt8}, "
                 "fromUnixTimestamp64Milli({issued:Int64}, 'UTC'), NULL, {source:String}, 'operator', "
                 "toUnixTimestamp64Milli(now64(3)), 0",
@@ -74,16 +75,19 @@ class AlarmOrders:
             terms.append("ward_code IN {wards:Array(String)}")
             values["wards"] = list(wards)
         where = " AND ".join(terms)
-        found = await self._client.query(f"SELECT count() FROM cityfleet.alarm_orders FINAL WHERE {where}", values)
+        found = await self._client.query(
+            f"SELECT count() FROM {_TABLE} FINAL WHERE {where}",  # noqa: S608 (terms of ours)
+            values,
+        )
         ended = int(found.result_rows[0][0])
         if ended:
             # Above the version that it replaces, also where clocks differ.
             await self._client.command(
-                "INSERT INTO cityfleet.alarm_orders (order_ref, river, ward_code, level, issued_at, withdrawn_at, source, "
+                f"INSERT INTO {_TABLE} (order_ref, river, ward_code, level, issued_at, withdrawn_at, source, "  # noqa: S608 (terms of ours)
                 "origin, version, is_deleted) SELECT order_ref, river, ward_code, level, issued_at, "
                 "fromUnixTimestamp64Milli({at:Int64}, 'UTC'), source, 'operator', "
                 "greatest(toUInt64(toUnixTimestamp64Milli(now64(3))), version + 1), 0 "
-                f"FROM cityfleet.alarm_orders FINAL WHERE {where}",
+                f"FROM {_TABLE} FINAL WHERE {where}",
                 values,
             )
         return ended
@@ -97,7 +101,7 @@ class AlarmOrders:
         if in_force_only:
             terms.append("(withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3))")
         found = await self._client.query(
-            f"SELECT {_COLUMNS} FROM cityfleet.alarm_orders FINAL WHERE {' AND '.join(terms)} "
+            f"SELECT {_COLUMNS} FROM {_TABLE} FINAL WHERE {' AND '.join(terms)} "  # noqa: S608 (terms of ours)
             "ORDER BY issued_at DESC, order_ref, river, ward_code",
             values,
         )
@@ -119,7 +123,8 @@ class AlarmOrders:
                 raise UnknownPlaceError(f"no wards are listed for {river}: name those of the order")
             return
         found = await self._client.query(
-            "SELECT ward_code FROM cityfleet.wards FINAL WHERE ward_code IN {wards:Array(String)}", {"wards": list(wards)}
+            "SELECT ward_code FROM cityfleet.wards FINAL WHERE ward_code IN {wards:Array(String)}",
+            {"wards": list(wards)},
         )
         missing = sorted(set(wards) - {str(row[0]) for row in found.result_rows})
         if missing:

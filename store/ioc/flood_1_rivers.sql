@@ -155,11 +155,12 @@ FROM
             FROM
             (
                 SELECT
-                    device_num, max(level) AS level, argMax(since_ts, level) AS since_ts, argMax(last_m, level) AS last_m,
-                    argMax(last_ts, level) AS last_ts, argMax(threshold_m, level) AS threshold_m, argMax(good_n, level) AS good_n
-                FROM (SELECT * FROM cityfleet.alarm_periods FINAL)
-                WHERE until_ts IS NULL
-                GROUP BY device_num
+                    q.device_num AS device_num, max(q.level) AS level, argMax(q.since_ts, q.level) AS since_ts,
+                    argMax(q.last_m, q.level) AS last_m, argMax(q.last_ts, q.level) AS last_ts,
+                    argMax(q.threshold_m, q.level) AS threshold_m, argMax(q.good_n, q.level) AS good_n
+                FROM cityfleet.alarm_periods AS q FINAL
+                WHERE q.until_ts IS NULL
+                GROUP BY q.device_num
             ) AS o
             INNER JOIN (SELECT * FROM cityfleet.alarm_gauges FINAL) AS g ON g.device_num = o.device_num
         ) AS p

@@ -12,10 +12,6 @@ from tests.support.store import StoreHandle
 Reading = tuple[int, int, int, float, int, str]
 
 
-def ask_of(store: StoreHandle) -> "Ask":
-    return Ask(store)
-
-
 class Ask:
     """What migrations and steps call, over HTTP as admin."""
 
@@ -30,7 +26,7 @@ class Ask:
 def compute(store: StoreHandle, names: Sequence[str], start_ms: int, end_ms: int) -> None:
     """These steps in the order in which they run, on one window."""
     steps = step.load()
-    runner = Runner(ask_of(store), steps)
+    runner = Runner(Ask(store), steps)
     for one in steps:
         if one.name in names:
             runner.compute(one, start_ms // 1000, end_ms // 1000 + 1)
@@ -40,9 +36,9 @@ def add_type(store: StoreHandle, num: int, name: str, metric_nums: Sequence[int]
     nothing = "[" + ", ".join(["NULL"] * len(metric_nums)) + "]"
     zeros = "[" + ", ".join(["0"] * len(metric_nums)) + "]"
     store.query(
-        "INSERT INTO cityfleet.device_types (type_num, device_type, expected_interval_s, metric_nums, metric_intervals_s, "
-        f"metric_min_values, metric_max_values, metric_resolutions, version) VALUES ({num}, '{name}', {interval_s}, "
-        f"{list(metric_nums)}, {zeros}, {nothing}, {nothing}, {zeros}, 1)",
+        "INSERT INTO cityfleet.device_types (type_num, device_type, expected_interval_s, metric_nums, "
+        "metric_intervals_s, metric_min_values, metric_max_values, metric_resolutions, version) "
+        f"VALUES ({num}, '{name}', {interval_s}, {list(metric_nums)}, {zeros}, {nothing}, {nothing}, {zeros}, 1)",
         "admin",
     )
 
@@ -56,7 +52,8 @@ def add_devices(store: StoreHandle, devices: Iterable[Mapping[str, object]]) -> 
     """Args: devices: columns of cityfleet.devices; what is missing is empty."""
     lines = "\n".join(json.dumps({"state": "active", "version": 1, **device}) for device in devices)
     columns = (
-        "device_num, device_id, device_type, display_name, ward_code, site_id, latitude, longitude, labels, state, version"
+        "device_num, device_id, device_type, display_name, ward_code, site_id, latitude, longitude, labels, "
+        "state, version"
     )
     store.query(f"INSERT INTO cityfleet.devices ({columns}) FORMAT JSONEachRow", "admin", data=lines.encode())
 

@@ -28,7 +28,9 @@ def order(store: StoreHandle, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_an_order_for_a_river_is_for_its_wards_until_it_is_withdrawn(store: StoreHandle) -> None:
-    code, out, err = order(store, "declare", "15/LĐ-BCH", "--river", "Cầu", "--level", "2", "--source", "bản tin", "-o", "json")
+    code, out, err = order(
+        store, "declare", "15/LĐ-BCH", "--river", "Cầu", "--level", "2", "--source", "bản tin", "-o", "json"
+    )
     assert code == 0, err
     assert json.loads(out)[0]["ward_code"] == ""
     assert store.rows(ALARMS) == [
@@ -46,7 +48,20 @@ def test_an_order_for_a_river_is_for_its_wards_until_it_is_withdrawn(store: Stor
 
 def test_an_order_for_wards_is_for_these_only(store: StoreHandle) -> None:
     issued = "2025-10-07T06:30+07:00"
-    arguments = ("declare", "16", "--river", "Bùi", "--level", "3", "--ward", "10045", "--ward", "00070", "--issued", issued)
+    arguments = (
+        "declare",
+        "16",
+        "--river",
+        "Bùi",
+        "--level",
+        "3",
+        "--ward",
+        "10045",
+        "--ward",
+        "00070",
+        "--issued",
+        issued,
+    )
     assert order(store, *arguments)[0] == 0
     found = [row for row in store.rows(ALARMS) if row[1] == "Bùi"]
     assert [row[0] for row in found] == ["00070", "10045"]

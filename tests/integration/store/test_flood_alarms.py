@@ -1,4 +1,4 @@
-"""Levels of rivers: the bulletins' cases, periods with hysteresis in any order of arrival, wards by order, the forecast."""
+"""Levels of rivers: the bulletins' cases, periods with hysteresis in any order of arrival, wards, the forecast."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.city_rollups import (
-    Reading, add_devices, add_metrics, add_readings, add_type, add_wards, compute, from_text, ms,
+    Reading,
+    add_devices,
+    add_metrics,
+    add_readings,
+    add_type,
+    add_wards,
+    compute,
+    from_text,
+    ms,
 )  # fmt: skip
 from tests.support.store import StoreHandle, running_store
 
@@ -58,9 +66,7 @@ def rivers(tmp_path_factory: pytest.TempPathFactory, now: datetime) -> Iterator[
             ),
         )  # fmt: skip
         at = ms(now - timedelta(minutes=5))
-        readings: list[Reading] = [
-            (num + 1, LEVEL, at, case[1], 1, "00070") for num, case in enumerate(BULLETINS)
-        ]
+        readings: list[Reading] = [(num + 1, LEVEL, at, case[1], 1, "00070") for num, case in enumerate(BULLETINS)]
         # A metre in ten hours, read every ten minutes, 0.32 m below the first level of Sơn Tây now.
         readings += [
             (RISING, LEVEL, ms(now - timedelta(minutes=10 * back)), 12.08 - back / 60, 1, "00070") for back in range(24)

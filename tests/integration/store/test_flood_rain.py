@@ -1,4 +1,4 @@
-"""Rain by ward: Beijing's storm of July 2016 at twelve stations, sums of 1 to 48 hours, days of the bulletins, the mark."""
+"""Rain by ward: Beijing's storm of July 2016 at twelve stations, sums of 1 to 48 hours, days of the bulletins."""
 
 import csv
 import os
@@ -69,8 +69,9 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="recorded data is not 
 def test_sums_of_the_storm_are_those_of_the_file(wet: StoreHandle, beijing: dict[str, Series], hour: int) -> None:
     at = datetime(2016, 7, 20, hour, tzinfo=HANOI) + timedelta(days=1 if hour == 0 else 0)
     rows = wet.rows(
-        "SELECT ward_code, r1_mm, r2_mm, r3_mm, r12_mm, r24_mm, r48_mm, since_07_mm, since_19_mm, class_24h, exceeds_50mm_2h, "
-        f"gauges_n, gauges_reporting FROM ioc.ward_rain_at(at = '{at.astimezone(UTC):%F %T}') WHERE ward_code LIKE '9%'"
+        "SELECT ward_code, r1_mm, r2_mm, r3_mm, r12_mm, r24_mm, r48_mm, since_07_mm, since_19_mm, class_24h, "
+        "exceeds_50mm_2h, gauges_n, gauges_reporting "
+        f"FROM ioc.ward_rain_at(at = '{at.astimezone(UTC):%F %T}') WHERE ward_code LIKE '9%'"
     )
     assert len(rows) == 12
     for row in rows:
@@ -79,7 +80,15 @@ def test_sums_of_the_storm_are_those_of_the_file(wet: StoreHandle, beijing: dict
         expected += [total(series, at, (hour - 7) % 24), total(series, at, (hour - 19) % 24)]
         assert [float(value) for value in row[1:9]] == pytest.approx([float(value) for value in expected])
         of_day = float(expected[4])
-        name = "Mưa rất to" if of_day > 100 else "Mưa to" if round(of_day) >= 51 else "Mưa vừa" if round(of_day) >= 16 else ""
+        name = (
+            "Mưa rất to"
+            if of_day > 100
+            else "Mưa to"
+            if round(of_day) >= 51
+            else "Mưa vừa"
+            if round(of_day) >= 16
+            else ""
+        )
         assert row[9] == name or (not name and row[9] in ("", "Mưa nhỏ"))
         assert row[10:] == ["true" if expected[1] >= 50 else "false", "1", "1"]
 
@@ -122,8 +131,8 @@ def test_the_last_hours_come_from_ten_minutes_and_silence_is_not_dry(wet: StoreH
     add_readings(wet, [(201, RAIN, ms(at - timedelta(minutes=3)), 99.0, 3, "00070")])
     compute(wet, STEPS, ms(first), ms(at))
     row = wet.rows(
-        "SELECT r1_mm, r1_mean_mm, r2_mm, r3_mean_mm, r12_mm, r24_mm, r48_mm, gauges_n, gauges_reporting, quality.suspect, "
-        f"as_of, exceeds_50mm_2h FROM ioc.ward_rain_at(at = '{at:%F %T}') WHERE ward_code = '00070'"
+        "SELECT r1_mm, r1_mean_mm, r2_mm, r3_mean_mm, r12_mm, r24_mm, r48_mm, gauges_n, gauges_reporting, "
+        f"quality.suspect, as_of, exceeds_50mm_2h FROM ioc.ward_rain_at(at = '{at:%F %T}') WHERE ward_code = '00070'"
     )[0]
     # 08:30 is the running ten minutes: 7, 13, 19 ... of them are in a window.
     assert row[:2] == ["28", "28"]

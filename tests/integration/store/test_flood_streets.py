@@ -1,16 +1,24 @@
-"""Street-flood events: those of New York on 2023-09-29 as they were published, in any order of arrival; rain before them."""
+"""Street-flood events: those of New York on 2023-09-29 as published, in any order of arrival; the rain before them."""
 
 import csv
 import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.support.city_rollups import (
-    Reading, add_devices, add_metrics, add_readings, add_type, add_wards, compute, from_text, ms,
+    Reading,
+    add_devices,
+    add_metrics,
+    add_readings,
+    add_type,
+    add_wards,
+    compute,
+    ms,
 )  # fmt: skip
 from tests.support.store import StoreHandle, running_store
 
@@ -110,11 +118,11 @@ def test_published_events_of_new_york_are_found_in_any_order_of_arrival(streets:
     found = stored(streets, range(100, 200))
     assert found == [event for sensor, num in nums.items() for event in expected_events(num, sensors[sensor])]
 
-    # Whose file is one published profile, from the dry reading before to the first dry one after: the same to the second.
+    # Where the file is one published profile, from the dry reading before to the first dry one after: to the second.
     singles = 0
     for sensor, depths in sensors.items():
         is_one_profile = depths[0][1] == depths[-1][1] == 0 and all(depth > 0 for _, depth in depths[1:-1])
-        if not is_one_profile or max(b[0] - a[0] for a, b in zip(depths, depths[1:], strict=False)) > 1_800_000:
+        if not is_one_profile or max(b[0] - a[0] for a, b in pairwise(depths)) > 1_800_000:
             continue
         peak = max(depth for _, depth in depths)
         peak_at = next(at for at, depth in depths if depth == peak)
@@ -126,7 +134,12 @@ def test_published_events_of_new_york_are_found_in_any_order_of_arrival(streets:
         assert len(rows) == 1
         assert int(rows[0][0]) == depths[0][0]
         assert [float(value) for value in rows[0][1:5]] == pytest.approx(
-            [peak, (peak_at - depths[0][0]) / 60e3, (depths[-1][0] - peak_at) / 60e3, (depths[-1][0] - depths[0][0]) / 60e3]
+            [
+                peak,
+                (peak_at - depths[0][0]) / 60e3,
+                (depths[-1][0] - peak_at) / 60e3,
+                (depths[-1][0] - depths[0][0]) / 60e3,
+            ]
         )
         assert rows[0][5:] == ["dry", str(len(depths))]
         singles += 1
@@ -139,7 +152,7 @@ def test_minutes_above_a_depth_are_those_of_the_profile(streets: StoreHandle) ->
     sensors = profiles()
     depths = sorted(sensors["BK-carroll-st-4th-av-0ery00"])
     for limit in (100, 300):
-        expected = sum(b[0] - a[0] for a, b in zip(depths, depths[1:], strict=False) if a[1] >= limit) / 60e3
+        expected = sum(b[0] - a[0] for a, b in pairwise(depths) if a[1] >= limit) / 60e3
         found = streets.rows(
             f"SELECT minutes_above_{limit}mm FROM ioc.street_flood_events(from = '2023-09-28 00:00:00', "
             "to = '2023-10-02 00:00:00') WHERE device_id = 'bk-carroll-st-4th-av-0ery00'"
@@ -153,12 +166,16 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     depths = {0: 0, 5: 40, 10: 60, 15: 0, 55: 0, 60: 50, 65: 70, 70: 0}
     add_readings(streets, [(300, DEPTH, start + at * minute, mm, 1, "00070") for at, mm in depths.items()])
     compute(streets, STEPS, start, start + 7_200_000)
-    assert stored(streets, range(300, 301)) == expected_events(300, [(start + at * minute, mm) for at, mm in depths.items()])
+    assert stored(streets, range(300, 301)) == expected_events(
+        300, [(start + at * minute, mm) for at, mm in depths.items()]
+    )
     assert len(stored(streets, range(300, 301))) == 2
     depths[35] = 20
     add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 1, "00070")])
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
-    assert stored(streets, range(300, 301)) == expected_events(300, [(start + at * minute, mm) for at, mm in depths.items()])
+    assert stored(streets, range(300, 301)) == expected_events(
+        300, [(start + at * minute, mm) for at, mm in depths.items()]
+    )
     assert len(stored(streets, range(300, 301))) == 1
     # The same reading again, of quality 4: the events part again.
     add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 4, "00070")], received_ms=1_900_000_001_000)
@@ -170,23 +187,31 @@ def test_an_open_event_is_shown_until_the_street_is_dry(streets: StoreHandle) ->
     now = ms(datetime.now(UTC))
     add_devices(
         streets,
-        [{"device_num": 310, "device_id": "st-310", "device_type": "gauge-street", "ward_code": "00025", "site_id": "bts-9"}],
+        [
+            {
+                "device_num": 310,
+                "device_id": "st-310",
+                "device_type": "gauge-street",
+                "ward_code": "00025",
+                "site_id": "bts-9",
+            }
+        ],
     )
     depths = [0, 12, 120, 340, 330, 150]
-    add_readings(
-        streets, [(310, DEPTH, now - (30 - 5 * at) * 60_000, mm, 1, "00025") for at, mm in enumerate(depths)]
-    )
+    add_readings(streets, [(310, DEPTH, now - (30 - 5 * at) * 60_000, mm, 1, "00025") for at, mm in enumerate(depths)])
     compute(streets, STEPS, now - 3_600_000, now)
     found = streets.rows(
-        "SELECT site_id, ward_name, depth_mm, max_depth_mm, round(minutes_open), minutes_above_100mm, minutes_above_300mm, n "
-        "FROM ioc.street_floods_open"
+        "SELECT site_id, ward_name, depth_mm, max_depth_mm, round(minutes_open), minutes_above_100mm, "
+        "minutes_above_300mm, n FROM ioc.street_floods_open"
     )
     assert found == [["bts-9", "Giảng Võ", "150", "340", "30", "15", "10", "6"]]
     add_readings(streets, [(310, DEPTH, now - 60_000, 2, 1, "00025")])
     compute(streets, STEPS, now - 3_600_000, now)
     assert streets.rows("SELECT count() FROM ioc.street_floods_open") == [["0"]]
     day = f"from = '{datetime.now(UTC) - timedelta(days=1):%F %T}', to = '{datetime.now(UTC):%F %T}'"
-    found = streets.rows(f"SELECT ended_by, peak_depth_mm FROM ioc.street_flood_events({day}) WHERE device_id = 'st-310'")
+    found = streets.rows(
+        f"SELECT ended_by, peak_depth_mm FROM ioc.street_flood_events({day}) WHERE device_id = 'st-310'"
+    )
     assert found == [["dry", "340"]]
 
 
@@ -213,8 +238,8 @@ def test_rain_of_two_hours_before_is_of_the_nearest_gauge_and_makes_the_sites_th
     compute(streets, STEPS, ms(datetime(2025, 8, 1, tzinfo=UTC)), ms(datetime(2025, 8, 5, tzinfo=UTC)))
     month = "from = '2025-08-01 00:00:00', to = '2025-09-01 00:00:00'"
     found = streets.rows(
-        f"SELECT rain_2h_before_mm, rain_gauge_id, round(rain_gauge_distance_m, -2) FROM ioc.street_flood_events({month}) "
-        "ORDER BY onset_ts"
+        "SELECT rain_2h_before_mm, rain_gauge_id, round(rain_gauge_distance_m, -2) "
+        f"FROM ioc.street_flood_events({month}) ORDER BY onset_ts"
     )
     assert found == [[str(12 * mm), "rain-near", "2100"] for mm in (3, 4, 8)]
     found = streets.rows(
