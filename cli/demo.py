@@ -247,6 +247,7 @@ def _provision(platform: Platform, members: list[CityDevice], folder: Path) -> d
                 gateway=device.gateway,
                 latitude=device.lat,
                 longitude=device.lon,
+                station=device.gauge.slug if device.gauge else "",
             )
             for device in members
         ]

@@ -16,7 +16,7 @@ ROWS_PER_REQUEST = 500
 
 
 class Registration(NamedTuple):
-    """A device to be. Degrees: both or none."""
+    """A device to be. Degrees: both or none. `station` is its label: the official station that a river gauge stands at."""
 
     device_id: str
     device_type: str
@@ -25,6 +25,7 @@ class Registration(NamedTuple):
     gateway: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    station: str = ""
 
 
 def ensure_types(client: RegistryClient, wanted: Mapping[str, Iterable[str]]) -> None:
@@ -88,6 +89,8 @@ def _device(new: Registration) -> device_pb2.Device:
     )
     if new.latitude is not None and new.longitude is not None:
         device.latitude, device.longitude = new.latitude, new.longitude
+    if new.station:
+        device.labels["station"] = new.station
     return device
 
 
