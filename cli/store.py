@@ -1,22 +1,23 @@
 """`cityfleet store`: the store role, its schema and its state."""
 
-import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.errors import CommandError
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.role import run_role
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
+from cli.store_reference import app as reference_app
+from cli.store_remote import RemoteStore, settings_of
+from cli.store_rollup import app as rollup_app
 from store import migrate as migrations
 from store import views
-from store.client import open_client, store_url
 
 app = typer.Typer(help="Run the store, see its state, bring its schema up to date.")
+app.add_typer(rollup_app, name="rollup")
+app.add_typer(reference_app, name="reference")
 
 
 @app.callback(invoke_without_command=True)
@@ -42,7 +43,7 @@ def run(context: typer.Context, config: ConfigOption = None, data: DataOption = 
     Example:
         cityfleet store run --config /etc/cityfleet.toml
     """
-    _run(_settings(context, config, data))
+    _run(settings_of(context, config, data))
 
 
 @app.command()
@@ -60,9 +61,9 @@ def migrate(
         cityfleet store migrate --dry-run
         cityfleet store migrate --status
     """
-    settings = _settings(context, config, data)
+    settings = settings_of(context, config, data)
     profile = settings.store.profile
-    store = _Remote(settings)
+    store = RemoteStore(settings)
     try:
         found = migrations.status(store.ask)
         current, changed = views.status(store.ask)
@@ -110,8 +111,8 @@ def status(
 
     Example: cityfleet store status -o json
     """
-    settings = _settings(context, config, data)
-    store = _Remote(settings)
+    settings = settings_of(context, config, data)
+    store = RemoteStore(settings)
     try:
         version = store.ask("SELECT version()")
         try:
@@ -142,46 +143,6 @@ _TABLES = (
     "LEFT JOIN (SELECT * FROM system.parts WHERE active) AS p ON p.database = t.database AND p.table = t.name "
     "WHERE t.database = 'cityfleet' AND t.engine LIKE '%MergeTree' GROUP BY t.name ORDER BY t.name"
 )
-
-
-class _Remote:
-    """The store over HTTP, as admin, for statements one after the other."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.url = store_url(settings.store, settings.data_path)
-        self._runner = asyncio.Runner()
-        try:
-            self._client = self._runner.run(open_client(settings.store, settings.data_path, "admin"))
-        except (ClickHouseError, OSError) as exc:
-            self._runner.close()
-            raise self._away(exc) from exc
-
-    def ask(self, sql: str, params: Mapping[str, str] | None = None) -> str:
-        try:
-            answer = self._runner.run(self._client.raw_query(sql, dict(params or {}), fmt="TabSeparated"))
-        except ClickHouseError as exc:
-            raise CommandError(str(exc).strip()) from exc
-        except OSError as exc:
-            raise self._away(exc) from exc
-        assert isinstance(answer, bytes)
-        return answer.decode().rstrip("\n")
-
-    def close(self) -> None:
-        self._runner.run(self._client.close())
-        self._runner.close()
-
-    def _away(self, exc: Exception) -> CommandError:
-        reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-        return CommandError(
-            f"the store at {self.url} does not answer: {reason}",
-            remedy="start it with `cityfleet store` or `cityfleet up`",
-        )
-
-
-def _settings(context: typer.Context, config: Path | None, data: Path | None) -> Settings:
-    """Options may stand before or after the subcommand."""
-    before_config, before_data = context.obj or (None, None)
-    return load_settings(config or before_config, data or before_data)
 
 
 def _run(settings: Settings) -> None:

@@ -389,9 +389,13 @@ class _Ingest:
     async def _limit_quarantine(self) -> None:
         """A server has no store role of ours beside it; the embedded store looks after its own."""
         if self._store.url and not self._place.number:
-            from store.quarantine_limit import keep_server_within_limits  # its metrics are ours only here
+            # Their metrics are ours only here.
+            from store.quarantine_limit import keep_server_within_limits
+            from store.rollup.schedule import keep_server_computed
 
-            await keep_server_within_limits(self._store, self._place.data_dir)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(keep_server_within_limits(self._store, self._place.data_dir))
+                tasks.create_task(keep_server_computed(self._store, self._place.data_dir))
 
     async def _deliver(self, device_id: bytes, topic: bytes, payload: bytes, qos: int) -> int:
         if self._fellows is not None:

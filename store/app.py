@@ -1,14 +1,14 @@
 """The store role: the embedded engine, its HTTP interface, its metrics."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from runtime.endpoint import Endpoint
-from store import metrics, migrate, views
+from store import metrics, migrate, reference_data, views
 from store.accounts import ACCOUNTS, AccountName, credentials
 from store.embedded import sandbox
 from store.embedded.accounts import Account, Accounts
@@ -17,6 +17,7 @@ from store.embedded.errors import StoreError
 from store.embedded.http import Interface
 from store.embedded.slots import Slots
 from store.quarantine_limit import QuarantineLimit, keep_within_limits
+from store.rollup.schedule import Passes
 from store.settings import EmbeddedSettings, StoreSettings
 
 log = structlog.get_logger()
@@ -24,6 +25,7 @@ _PARTS = (
     "SELECT max(n), sum(b) FROM (SELECT count() AS n, sum(bytes_on_disk) AS b FROM system.parts WHERE active "
     "AND database = 'cityfleet' GROUP BY table, partition)"
 )
+_ROLLUPS = "rollups"
 _MEASURE_EVERY_S = 5.0
 
 
@@ -51,11 +53,12 @@ async def run(
     if owns_process and embedded.sandbox != "off":
         _confine(data_dir, is_required=embedded.sandbox == "require")
     engine = await asyncio.to_thread(
-        Engine, data_dir / "store", sum(limits.values()) + 2, max_memory_bytes=embedded.max_memory_bytes
+        Engine, data_dir / "store", sum(limits.values()) + 3, max_memory_bytes=embedded.max_memory_bytes
     )
     try:
         await asyncio.to_thread(migrate.apply, engine.ask, "single")
         await asyncio.to_thread(views.apply, engine.ask, "single")
+        await asyncio.to_thread(reference_data.load_own, engine.ask)
         await _serve(settings, engine, Accounts(known), stop, on_listening)
     finally:
         await asyncio.to_thread(engine.close)
@@ -112,16 +115,38 @@ async def _serve(
             on_listening({"http": url, "metrics": f"http://{settings.http.host}:{endpoint.port}"})
             measuring = asyncio.create_task(_measure(engine), name="measure")
             limit = QuarantineLimit(lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine)
+            passes = Passes(_Passing(engine), settings, is_alone=True)
+            computing = asyncio.create_task(engine.run(passes.forever), name="rollups")
             limiting = asyncio.create_task(keep_within_limits(limit), name="quarantine_limit")
             await stop.wait()
             log.info("store_closing")
             measuring.cancel()
             limiting.cancel()
+            passes.stop()
             await site.stop()
             interface.closing = True
             await interface.drain(settings.embedded.drain_s)
+            # What a pass was at is computed again after the next start.
+            await engine.kill(_ROLLUPS)
+            await asyncio.wait([computing], timeout=settings.embedded.drain_s)
     finally:
         await runner.cleanup()
+
+
+class _Passing:
+    """Statements of the passes, each on a session of its own, that can be stopped by their tag. Blocks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        session = self._engine.session()
+        try:
+            session.set({"log_comment": _ROLLUPS})
+            answer: str = session.query(sql, "TabSeparated", params).bytes().decode().rstrip("\n")
+        finally:
+            session.close()
+        return answer
 
 
 def _ask_alone(engine: Engine, sql: str) -> str:

@@ -1,10 +1,12 @@
 """How every role reaches the store: one client, the same for the embedded engine and for a ClickHouse server."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.client import Client
 
 from runtime import runfile
 from runtime.settings import SettingsError
@@ -43,21 +45,30 @@ def store_url(settings: StoreSettings, data_dir: Path) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.listen.port}"
 
 
+def open_blocking_client(settings: StoreSettings, data_dir: Path, account: AccountName) -> Client:
+    """The same for a thread of its own; raises the same."""
+    return clickhouse_connect.get_client(**_options(settings, data_dir, account))
+
+
 async def open_client(settings: StoreSettings, data_dir: Path, account: AccountName) -> AsyncClient:
     """A client of this account; the caller closes it.
 
     Raises: clickhouse_connect's ClickHouseError or OSError while the store is away; SettingsError for a bad URL.
     """
+    return await clickhouse_connect.get_async_client(**_options(settings, data_dir, account))
+
+
+def _options(settings: StoreSettings, data_dir: Path, account: AccountName) -> dict[str, Any]:
     url = store_url(settings, data_dir)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"store.url must be an http or https address, not {url!r}")
     user, password = credentials(settings, data_dir, account)
-    return await clickhouse_connect.get_async_client(
-        host=parts.hostname,
-        port=parts.port or (8443 if parts.scheme == "https" else 8123),
-        interface=parts.scheme,
-        username=user,
-        password=password,
-        autogenerate_session_id=False,
-    )
+    return {
+        "host": parts.hostname,
+        "port": parts.port or (8443 if parts.scheme == "https" else 8123),
+        "interface": parts.scheme,
+        "username": user,
+        "password": password,
+        "autogenerate_session_id": False,
+    }

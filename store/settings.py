@@ -53,6 +53,50 @@ class QuarantineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             raise ValueError(f"max_age_days must be 0 (no limit) to 36500, not {self.max_age_days:g}")
 
 
+class RollupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rollups and what follows from them, computed from closed windows (docs/rollups.md)."""
+
+    enabled: bool = True
+    # Between two looks at what is due.
+    every_s: float = 15.0
+    # A window is closed so long after its end; what comes later has it computed again.
+    grace_s: float = 45.0
+    # Of one query; the rest of the machine is for ingest and questions.
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.every_s <= 3600:
+            raise ValueError(f"every_s must be 0.1 to 3600, not {self.every_s:g}")
+        if not 0 <= self.grace_s <= 3600:
+            raise ValueError(f"grace_s must be 0 to 3600, not {self.grace_s:g}")
+        if self.threads < 1:
+            raise ValueError("threads must be at least 1")
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long data is kept, by event time, in days; 0: for ever.
+
+    Whole partitions go: months; weeks of readings_10min, years of readings_1d.
+    """
+
+    readings_days: int = 0
+    readings_text_days: int = 0
+    readings_10min_days: int = 0
+    readings_1h_days: int = 0
+    readings_1d_days: int = 0
+    # Parts of readings older than this are compressed harder when they are merged; 0: never.
+    recompress_days: int = 35
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 0 <= getattr(self, name) <= 36_500:
+                raise ValueError(f"{name} must be 0 (for ever) to 36500")
+        if 0 < self.readings_days < 7:
+            raise ValueError(
+                "readings_days must be 0 (for ever) or at least 7: rollups are made from readings, late ones too"
+            )
+
+
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With `url` empty the store is the embedded engine at `listen`; with a URL it is that ClickHouse server."""
 
@@ -69,3 +113,5 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["single", "cluster"] = "single"
     embedded: EmbeddedSettings = EmbeddedSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
+    rollup: RollupSettings = RollupSettings()
+    retention: RetentionSettings = RetentionSettings()

@@ -1,11 +1,11 @@
 """What is due and what is done: cityfleet.rollup_changes against cityfleet.rollup_done."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from store.migrate import Ask
-from store.rollup.step import READINGS_BUCKET_S, Step, floor, floor_sql
+from store.rollup.step import BLOCK_DEVICES, READINGS, READINGS_BUCKET_S, Step, floor, floor_sql
 from store.rollup.window import Cell
 
 # Cells a look brings at most, the newest first; the rest comes with the next.
@@ -82,6 +82,17 @@ def progress(ask: Ask, step: Step) -> Progress:
     return Progress(*map(int, answer.split("\t")))
 
 
+def is_due(ask: Ask, step: Step, start_s: int, end_s: int) -> bool:
+    """Whether a window that has ended is due in this time."""
+    answer = ask(
+        f"SELECT count() FROM ({_changes(step, None, None)}) AS c LEFT JOIN ({_done(step, None)}) AS d "
+        f"USING (bucket, block) WHERE {_IS_DUE} AND c.bucket >= {{start:Int64}} AND c.bucket < {{end:Int64}} "
+        f"AND c.bucket + {step.bucket_s} <= toUnixTimestamp(now())",
+        {"settle": "0", "start": str(step.floor(start_s)), "end": str(end_s)},
+    )
+    return answer != "0"
+
+
 def note_changes(ask: Ask, step: Step, cells: Iterable[tuple[int, int]]) -> None:
     """Make these cells (bucket, block) of a step due."""
     _insert(
@@ -100,6 +111,35 @@ def note_done(ask: Ask, step: Step, cells: Iterable[Cell], computed_ms: int) -> 
         "FROM ",
         [f"({cell.bucket}, {cell.block}, {cell.rows})" for cell in cells],
     )
+
+
+def note_span(ask: Ask, step: Step, start_s: int, end_s: int, steps: Sequence[Step]) -> int:
+    """Make all cells of a step from the bucket of `start_s` to that before `end_s` due; returns how many.
+
+    They are those of which its sources, or its own target, have rows.
+    """
+    tables = [(READINGS, "ts", True)] if step.reads_readings else []
+    tables += [(other.target, other.time, other.by_devices) for other in steps if other.target in step.sources]
+    if not step.deletes_itself:
+        tables.append((step.target, step.time, step.by_devices))
+    parts = []
+    for table, time_column, by_devices in tables:
+        at = floor_sql(f"toInt64(toUnixTimestamp(`{time_column}`))", step.bucket_s)
+        block = f"intDiv(device_num, {BLOCK_DEVICES})" if by_devices and step.by_devices else "0"
+        parts.append(
+            f"SELECT DISTINCT {at} AS at, toUInt32({block}) AS block FROM {table} WHERE `{time_column}` >= "
+            f"fromUnixTimestamp({{start:Int64}}) AND `{time_column}` < fromUnixTimestamp({{end:Int64}})"
+        )
+    span = {"start": str(step.floor(start_s)), "end": str(step.floor(end_s - 1) + step.bucket_s)}
+    cells = " UNION DISTINCT ".join(parts)
+    count = int(ask(f"SELECT count() FROM ({cells})", span))
+    ask(
+        "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) SELECT "
+        f"'{step.name}', toDateTime(at, 'UTC'), block, 1, now64(3, 'UTC') FROM ({cells}) "
+        "SETTINGS insert_deduplicate = 0",
+        span,
+    )
+    return count
 
 
 def cells_of(step: Step, at_s: int, length_s: int) -> range:
