@@ -24,13 +24,11 @@ class Clock(msgspec.Struct, frozen=True):
     Attributes:
         grace_s: a window is closed so long after its end.
         settle_s: a change younger than this may not be seen by every query yet: its window waits, at most ten minutes.
-        oldest_s: buckets of before are left as they are.
     """
 
     now_ms: int
     grace_s: float
     settle_s: float
-    oldest_s: int = 0
 
 
 def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
@@ -45,7 +43,7 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
     sql = (
         f"SELECT c.bucket, c.block, c.rows, d.computed > 0 FROM ({_changes(step, of_source, of_step)}) AS c "
         f"LEFT JOIN ({_done(step, of_step)}) AS d USING (bucket, block) WHERE {_IS_DUE} "
-        "AND c.bucket BETWEEN {oldest:Int64} AND {closed:Int64} "
+        "AND c.bucket <= {closed:Int64} "
         "AND (c.changed <= {settled:Int64} OR c.bucket <= {waited:Int64}) "
         f"ORDER BY c.bucket DESC, c.block LIMIT {CELLS}"
     )
@@ -56,7 +54,6 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
             "waited": str(closed - 600),
             "settle": str(int(clock.settle_s * 1000)),
             "settled": str(int(clock.now_ms - clock.settle_s * 1000)),
-            "oldest": str(clock.oldest_s),
         },
     )
     rows = [line.split("\t") for line in answer.splitlines()]

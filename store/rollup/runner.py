@@ -117,13 +117,16 @@ class Runner:
     def _run_due(self, step: Step, numbers: list[int], ran: Ran, *, is_full: bool) -> bool:
         """True if there may be more."""
         now_ms = self._now_ms()
-        oldest_s = 0
+        since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
+        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s), since_ms)
+        metrics.due.labels(step.name).set(len(cells))
+        kept = cells
         if self._readings_kept_s and step.reads_readings:
             oldest_s = now_ms // 1000 - self._readings_kept_s
-        since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
-        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s, oldest_s), since_ms)
-        metrics.due.labels(step.name).set(len(cells))
-        for window in windows(cells, step.bucket_s, _ROWS):
+            kept = [cell for cell in cells if cell.bucket >= oldest_s]
+            if kept != cells:
+                ledger.note_done(self._ask, step, (cell for cell in cells if cell.bucket < oldest_s), now_ms)
+        for window in windows(kept, step.bucket_s, _ROWS):
             if self._is_stopping():
                 return False
             began_s = time.monotonic()

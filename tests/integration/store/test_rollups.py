@@ -1,0 +1,190 @@
+"""Rollups say what the readings say: whatever the order, the delay and the copies, and after kill -9 in a run."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from store.migrate import Ask
+from store.rollup import step
+from store.rollup.runner import Runner
+from store.rollup.schedule import Lease
+from tests.support.cli import cityfleet
+from tests.support.store import StoreHandle, running_store
+
+_OFF = {"CITYFLEET_STORE__ROLLUP__ENABLED": "false"}
+_BEGIN_MS = 1_764_500_000_000  # 2025-11-30T10:53:20Z: what follows crosses days, a week, a month
+_TABLES = ("readings_10min", "readings_1h", "readings_1d")
+_OWN = [one for one in step.load() if one.name in _TABLES]
+Reading = tuple[int, int, int, float, int, str]
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
+    """A store that computes nothing by itself."""
+    with running_store(tmp_path_factory.mktemp("rollups"), **_OFF) as running:
+        yield running
+
+
+def asker(store: StoreHandle) -> Ask:
+    def ask(sql: str, params: Mapping[str, str] | None = None) -> str:
+        named = {f"param_{name}": value for name, value in (params or {}).items()}
+        return store.query(sql, "admin", **named).rstrip("\n")
+
+    return ask
+
+
+def runner(store: StoreHandle) -> Runner:
+    return Runner(asker(store), _OWN, grace_s=0, settle_s=0)
+
+
+def readings(first_device: int, count: int) -> list[Reading]:
+    """Of ten devices and two metrics over two days, of every quality; values whose sums are exact."""
+    found = []
+    chance = random.Random(7)
+    for _ in range(count):
+        at_ms = _BEGIN_MS + chance.randrange(0, 2 * 86_400_000, 250)
+        quality = chance.choice((1, 1, 1, 2, 3, 4))
+        device, metric, value = chance.randrange(10), chance.randrange(1, 3), chance.randrange(-100, 100) / 4
+        found.append((first_device + device, metric, at_ms, value, quality, "00004"))
+    return list({row[:3]: row for row in found}.values())
+
+
+def insert(store: StoreHandle, rows: list[Reading], received: str = "2025-12-03 00:00:00") -> None:
+    values = ", ".join(
+        f"({device}, {metric}, {at_ms / 1000:.3f}, {value}, {quality}, 0, '{ward}', '{received}')"
+        for device, metric, at_ms, value, quality, ward in rows
+    )
+    store.query(f"INSERT INTO cityfleet.readings VALUES {values}", "admin")
+
+
+def rollups(store: StoreHandle, table: str, first_device: int) -> list[list[str]]:
+    return store.rows(
+        f"SELECT metric_num, device_num - {first_device}, ts, ward_code, n, good_n, suspect_n, fail_n, sum, min, max, "
+        f"last, last_ts FROM cityfleet.{table} FINAL WHERE device_num BETWEEN {first_device} AND {first_device + 9} "
+        "ORDER BY ALL"
+    )
+
+
+def from_readings(store: StoreHandle, bucket: str, first_device: int) -> list[list[str]]:
+    """What the rollup must say, by other means."""
+    return store.rows(
+        f"SELECT metric_num, device_num - {first_device}, {bucket} AS b, ward_code, count(), countIf(quality = 1), "
+        "countIf(quality = 3), countIf(quality = 4), sumIf(value, quality = 1), "
+        "if(countIf(quality = 1) = 0, nan, minIf(value, quality = 1)), "
+        "if(countIf(quality = 1) = 0, nan, maxIf(value, quality = 1)), "
+        "if(countIf(quality = 1) = 0, nan, argMaxIf(value, r.ts, quality = 1)), maxIf(r.ts, quality = 1) FROM "
+        "(SELECT * FROM cityfleet.readings ORDER BY received_at DESC LIMIT 1 BY device_num, metric_num, ts) AS r "
+        f"WHERE device_num BETWEEN {first_device} AND {first_device + 9} "
+        "GROUP BY metric_num, device_num, b, ward_code ORDER BY ALL"
+    )
+
+
+_BUCKETS = {
+    "readings_10min": "toStartOfTenMinutes(toDateTime(r.ts, 'UTC'))",
+    "readings_1h": "toStartOfHour(toDateTime(r.ts, 'UTC'))",
+    "readings_1d": "toDateTime(toStartOfDay(r.ts, 'Asia/Ho_Chi_Minh'), 'UTC')",
+}
+
+
+def test_the_same_readings_in_any_order_and_late_give_the_same_rollups(still: StoreHandle) -> None:
+    computed = runner(still)
+    rows = readings(100, 2000)
+    insert(still, sorted(rows, key=lambda row: row[2]))
+    computed.run()
+    # Others of the same, shuffled, in parts with a run after each, and a third of them twice.
+    again = [(row[0] + 5000, *row[1:]) for row in rows]
+    random.Random(8).shuffle(again)
+    for at in range(0, len(again), 500):
+        insert(still, again[at : at + 500] + again[: at // 3])
+        computed.run()
+    for table, bucket in _BUCKETS.items():
+        found = rollups(still, table, 100)
+        assert found
+        assert found == rollups(still, table, 5100)
+        assert found == from_readings(still, bucket, 100)
+    assert computed.run().cells == 0
+
+
+def test_a_later_copy_in_another_ward_takes_the_row_of_the_first_away(still: StoreHandle) -> None:
+    computed = runner(still)
+    insert(still, [(9000, 1, _BEGIN_MS, 5, 1, "00004"), (9000, 1, _BEGIN_MS + 7_200_000, 6, 1, "00004")])
+    computed.run()
+    insert(still, [(9000, 1, _BEGIN_MS, 5, 1, "00008")], received="2025-12-04 00:00:00")
+    computed.run()
+    for table, bucket in _BUCKETS.items():
+        assert rollups(still, table, 9000) == from_readings(still, bucket, 9000)
+
+
+def test_an_open_window_waits_and_live_metrics_do_not(still: StoreHandle) -> None:
+    still.query(
+        "INSERT INTO cityfleet.metrics (metric_num, metric, version) VALUES (77, 'rain_mm', 1), (78, 'battery_pct', 1)",
+        "admin",
+    )
+    still.query(
+        "INSERT INTO cityfleet.device_types (type_num, device_type, metric_nums, version) "
+        "VALUES (7, 'gauge', [77, 78], 1)",
+        "admin",
+    )
+    still.query("INSERT INTO cityfleet.devices (device_num, device_type, version) VALUES (9500, 'gauge', 1)", "admin")
+    still.query(
+        "INSERT INTO cityfleet.readings SELECT 9500, arrayJoin([77, 78]), now64(3), 1, 1, 0, '00004', now64(3)", "admin"
+    )
+    computed = Runner(asker(still), _OWN, grace_s=0, settle_s=0)
+    computed.run()
+    seen = still.rows("SELECT metric_num, n FROM cityfleet.readings_10min FINAL WHERE device_num = 9500")
+    assert seen == [["77", "1"]] or not seen  # the ten minutes ended between the two
+
+
+def test_windows_of_before_the_retention_are_left_as_they_are(still: StoreHandle) -> None:
+    insert(still, [(9600, 1, 1_700_000_000_000, 5, 1, "00004")])
+    Runner(asker(still), _OWN, grace_s=0, settle_s=0, readings_kept_s=400 * 86_400).run()
+    assert rollups(still, "readings_10min", 9600) == []
+    runner(still).run()
+    assert len(rollups(still, "readings_10min", 9600)) == 1
+
+
+def test_only_one_of_several_has_the_lease(still: StoreHandle) -> None:
+    first, second = Lease(asker(still)), Lease(asker(still))
+    assert first.hold()
+    assert not second.hold()
+    assert first.hold()
+
+
+def test_a_rebuild_by_command_puts_right_what_was_wrong(tmp_path: Path) -> None:
+    with running_store(tmp_path, CITYFLEET_STORE__ROLLUP__EVERY_S="0.2") as store:
+        port = {"CITYFLEET_STORE__LISTEN__PORT": str(store.port)}
+        rows = readings(100, 300)
+        insert(store, rows)
+        until(lambda: rollups(store, "readings_1d", 100) == from_readings(store, _BUCKETS["readings_1d"], 100))
+        store.query("TRUNCATE TABLE cityfleet.readings_10min", "admin")
+        store.query("TRUNCATE TABLE cityfleet.readings_1h", "admin")
+        said = cityfleet(
+            store.data_dir, "store", "rollup", "rebuild", "--from", "2025-11-30", "--to", "2025-12-03", **port
+        )
+        assert "Done" in said.stdout, said.stderr
+        until(lambda: rollups(store, "readings_1h", 100) == from_readings(store, _BUCKETS["readings_1h"], 100))
+        status = cityfleet(store.data_dir, "store", "rollup", "status", "-o", "json", **port).stdout
+        assert '"readings_1d"' in status
+
+
+def test_rollups_are_right_after_kill_9_in_a_run(tmp_path: Path) -> None:
+    with running_store(tmp_path, CITYFLEET_STORE__ROLLUP__EVERY_S="0.1") as store:
+        rows = readings(100, 3000)
+        chance = random.Random(9)
+        for at in range(0, len(rows), 1000):
+            insert(store, rows[at : at + 1000])
+            time.sleep(chance.uniform(0.1, 1.0))
+            store.kill()
+            store.start(120)
+        for table, bucket in _BUCKETS.items():
+            until(lambda table=table, bucket=bucket: rollups(store, table, 100) == from_readings(store, bucket, 100))
+
+
+def until(is_so: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -1,0 +1,76 @@
+"""Files of steps are read strictly; windows hold every due cell in few rectangles."""
+
+from pathlib import Path
+
+import pytest
+
+from store.rollup import ledger, step
+from store.rollup.step import StepError
+from store.rollup.window import Cell, windows
+
+_HEAD = "-- target: cityfleet.x\n-- source: cityfleet.readings_1h\n-- bucket: 1 hour\n"
+_BODY = "SELECT 1 WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}\n"
+
+
+def test_a_file_says_when_it_is_due_and_where_its_rows_go() -> None:
+    found = step.parse("x", _HEAD + "-- reach: 12 hours\n-- reach back: 10 minutes\n-- Why: a reason.\n" + _BODY)
+    assert (found.target, found.sources, found.bucket_s) == ("cityfleet.x", ("cityfleet.readings_1h",), 3600)
+    assert (found.reach_s, found.reach_back_s, found.is_live, found.by_devices) == (43_200, 600, False, False)
+    assert "--" not in found.sql
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _BODY,
+        _HEAD.replace("1 hour", "an hour") + _BODY,
+        _HEAD + "-- reech: 1 hour\n" + _BODY,
+        _HEAD + "SELECT 1\n",
+        _HEAD + "-- by devices: yes\n" + _BODY,
+        _HEAD + "-- metrics: rain_mm\n" + _BODY,
+        _HEAD.replace("readings_1h", "readings") + _BODY,
+    ],
+)
+def test_a_slip_in_a_file_is_refused(text: str) -> None:
+    with pytest.raises(StepError, match="x"):
+        step.parse("x", text)
+
+
+def test_a_step_on_a_table_that_no_step_before_it_fills_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "10_x.sql").write_text(_HEAD + _BODY)
+    with pytest.raises(StepError, match="no step before it fills"):
+        step.load(tmp_path)
+
+
+def test_the_steps_that_come_with_cityfleet_are_well_formed() -> None:
+    names = [one.name for one in step.load()]
+    assert [name for name in names if name.startswith("readings_")] == ["readings_10min", "readings_1h", "readings_1d"]
+
+
+def test_days_begin_at_midnight_of_plus_seven() -> None:
+    midnight = 1_767_200_400  # 2025-12-31T17:00:00Z
+    assert step.floor(midnight, 86_400) == midnight
+    assert step.floor(midnight - 1, 86_400) == midnight - 86_400
+    assert step.floor(midnight + 3599, 3600) == midnight
+
+
+def test_a_change_alters_the_buckets_that_it_reaches() -> None:
+    hourly = step.parse("x", _HEAD + "-- reach: 2 hours\n-- reach back: 10 minutes\n" + _BODY)
+    assert list(ledger.cells_of(hourly, 7200, 600)) == [3600, 7200, 10_800, 14_400]
+    assert list(ledger.cells_of(hourly, 7800, 600)) == [7200, 10_800, 14_400]
+
+
+def test_windows_hold_every_cell_once_and_the_newest_come_first() -> None:
+    cells = [Cell(bucket * 600, block, 1000) for bucket in (0, 1, 5, 4000) for block in (0, 3, 255, 256, 700)]
+    found = windows(cells, 600, max_rows=1_000_000)
+    assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
+    assert [window.start for window in found] == [2_400_000] * 3 + [0] * 3
+    for window in found:
+        assert all(window.start <= cell.bucket < window.end for cell in window.cells)
+        assert all(window.block_start <= cell.block < window.block_end for cell in window.cells)
+
+
+def test_windows_are_cut_where_they_would_hold_too_many_rows() -> None:
+    found = windows([Cell(bucket * 600, 0, 400) for bucket in range(10)], 600, max_rows=1000)
+    assert [len(window.cells) for window in found] == [2] * 5
+    assert len(windows([Cell(0, 0, 5000)], 600, max_rows=1000)) == 1
