@@ -43,7 +43,7 @@ AS WITH
     toStartOfDay({at:DateTime('UTC')}) AS d07,
     toStartOfDay({at:DateTime('UTC')} - INTERVAL 12 HOUR) + INTERVAL 12 HOUR AS d19,
     (
-        SELECT groupArray((toUInt8(level), level_name, assumeNotNull(low), high IS NULL))
+        SELECT groupArray((toUInt8(level), level_name, assumeNotNull(low)))
         FROM (SELECT * FROM cityfleet.thresholds FINAL ORDER BY level)
         WHERE scheme = 'rain_class' AND averaging = '24h' AND low IS NOT NULL
     ) AS classes,
@@ -54,8 +54,8 @@ AS WITH
     ) AS mark
 SELECT
     g.ward_code AS ward_code, w.name AS ward_name, g.r1 AS r1_mm, g.r2 AS r2_mm, g.r3 AS r3_mm, g.r12 AS r12_mm, g.r24 AS r24_mm,
-    -- The classes are of whole millimetres; the highest is open: more than its bound.
-    arrayLast(c -> ifNull(round(g.r24) >= c.3 AND (NOT c.4 OR g.r24 > c.3), 0), classes).2 AS class_24h,
+    -- "16 to 50", "51 to 100", "more than 100": 50 and 100 are of the lower class.
+    arrayLast(c -> ifNull(g.r24 >= c.3 AND (c.1 < 3 OR g.r24 > c.3), 0), classes).2 AS class_24h,
     (g.r2 >= mark_2h_mm)::Nullable(Bool) AS exceeds_50mm_2h, g.gauges AS gauges_n, g.reporting AS gauges_reporting,
     if(g.newest = 0, NULL, g.newest) AS as_of, g.good AS n, if(g.expected > 0, least(1, g.everything / g.expected), NULL) AS coverage,
     tuple(g.good, g.suspect, g.fail)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
@@ -245,7 +245,7 @@ FROM
     FROM
     (
         SELECT
-            device_num AS gauge, toString(ward_code) AS ward, ts AS hour, sum(rain_mm) OVER two_days AS r48,
+            device_num AS gauge, toString(ward_code) AS ward, ts AS hour, round(sum(rain_mm) OVER two_days, 3) AS r48,
             sum(good_n) OVER two_days AS good, sum(suspect_n) OVER two_days AS suspect, sum(fail_n) OVER two_days AS fail,
             countIf(good_n > 0) OVER two_days AS hours, max(last_ts) OVER two_days AS newest
         FROM cityfleet.rain_1h FINAL

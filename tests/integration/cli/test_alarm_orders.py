@@ -23,7 +23,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
 
 
 def order(store: StoreHandle, *arguments: str) -> tuple[int, str, str]:
-    done = cityfleet(store.data_dir, "alarm", "order", *arguments, CITYFLEET_STORE__URL="")
+    done = cityfleet(store.data_dir, "alarm", "order", *arguments, CITYFLEET_STORE__LISTEN__PORT="0")
     return done.returncode, done.stdout, done.stderr
 
 
@@ -48,21 +48,8 @@ def test_an_order_for_a_river_is_for_its_wards_until_it_is_withdrawn(store: Stor
 
 def test_an_order_for_wards_is_for_these_only(store: StoreHandle) -> None:
     issued = "2025-10-07T06:30+07:00"
-    arguments = (
-        "declare",
-        "16",
-        "--river",
-        "Bùi",
-        "--level",
-        "3",
-        "--ward",
-        "10045",
-        "--ward",
-        "00070",
-        "--issued",
-        issued,
-    )
-    assert order(store, *arguments)[0] == 0
+    wards = ("--ward", "10045", "--ward", "00070")
+    assert order(store, "declare", "16", "--river", "Bùi", "--level", "3", *wards, "--issued", issued)[0] == 0
     found = [row for row in store.rows(ALARMS) if row[1] == "Bùi"]
     assert [row[0] for row in found] == ["00070", "10045"]
     since = store.rows("SELECT DISTINCT since_ts FROM ioc.ward_alarms_now WHERE order_ref = '16'")

@@ -80,16 +80,8 @@ def test_sums_of_the_storm_are_those_of_the_file(wet: StoreHandle, beijing: dict
         expected += [total(series, at, (hour - 7) % 24), total(series, at, (hour - 19) % 24)]
         assert [float(value) for value in row[1:9]] == pytest.approx([float(value) for value in expected])
         of_day = float(expected[4])
-        name = (
-            "Mưa rất to"
-            if of_day > 100
-            else "Mưa to"
-            if round(of_day) >= 51
-            else "Mưa vừa"
-            if round(of_day) >= 16
-            else ""
-        )
-        assert row[9] == name or (not name and row[9] in ("", "Mưa nhỏ"))
+        bounds = ((100, "mưa rất to"), (50, "mưa to"), (15.999, "mưa vừa"), (0.099, "mưa nhỏ"), (-1, ""))
+        assert row[9] == next(name for bound, name in bounds if of_day > bound)
         assert row[10:] == ["true" if expected[1] >= 50 else "false", "1", "1"]
 
 
