@@ -11,7 +11,9 @@ from cityfleet.registry.v1 import device_type_pb2 as pb
 from cli.document_file import read_documents
 from cli.errors import CommandError, ExitCode
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
+from registry.api.quality import tests_message, tests_of
 from registry.devices.decoder import Decoder, ExpectedReading, TestVector
+from registry.devices.quality import QualityTests
 
 _METRIC_OPTIONS = ("source", "source_unit", "resolution", "expected_interval_s")
 
@@ -27,6 +29,7 @@ class TypeFileMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_unit: str = ""
     resolution: float = 0.0
     expected_interval_s: Interval = 0
+    tests: QualityTests = QualityTests()
 
 
 class TypeFileCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +143,7 @@ class TypeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     source_unit=entry.source_unit,
                     resolution=entry.resolution,
                     expected_interval_s=entry.expected_interval_s,
+                    tests=tests_message(entry.tests),
                 )
                 for entry in entries
             ],
@@ -178,6 +182,8 @@ def type_document(kind: pb.DeviceType) -> dict[str, Any]:
         metric: dict[str, Any] = {"metric": entry.metric}
         metric |= {name: getattr(entry, name) for name in ("min_value", "max_value") if entry.HasField(name)}
         metric |= {name: getattr(entry, name) for name in _METRIC_OPTIONS if getattr(entry, name)}
+        if entry.HasField("tests"):
+            metric["tests"] = msgspec.to_builtins(tests_of(entry.tests))
         metrics.append(metric)
     document = {
         "device_type": kind.name.removeprefix("deviceTypes/").partition("@")[0],

@@ -15,6 +15,7 @@ from cityfleet.registry.v1 import device_index_pb2_grpc
 from registry import metrics
 from registry.api.call import Call, called
 from registry.api.decoder import decoder_message
+from registry.api.quality import tests_message
 from registry.db import catalogue, index, operators, sequence
 from registry.db.engine import Database
 from registry.db.index import IndexRow
@@ -168,6 +169,7 @@ def _type(kind: DeviceType, numbers: dict[str, int]) -> pb.IndexType:
                 max_value=entry.max_value,
                 source=entry.source,
                 source_unit=entry.source_unit,
+                tests=tests_message(entry.tests),
             )
             for entry in kind.spec.metrics
         ],

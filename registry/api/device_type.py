@@ -6,6 +6,7 @@ from registry.api.call import Call, called
 from registry.api.decoder import decoder_message, decoder_of, vector_message, vector_of
 from registry.api.names import id_of, timestamp, versioned
 from registry.api.paging import page_of
+from registry.api.quality import tests_message, tests_of
 from registry.db import catalogue as db
 from registry.devices import catalogue
 from registry.devices.catalogue import etag
@@ -104,6 +105,7 @@ def spec_of(given: pb.DeviceType) -> TypeSpec:
                 entry.source_unit,
                 entry.resolution,
                 entry.expected_interval_s,
+                tests_of(entry.tests),
             )
             for entry in given.metrics
         ),
@@ -140,6 +142,7 @@ def message(kind: DeviceType) -> pb.DeviceType:
                 source_unit=entry.source_unit,
                 resolution=entry.resolution,
                 expected_interval_s=entry.expected_interval_s,
+                tests=tests_message(entry.tests),
             )
             for entry in spec.metrics
         ],

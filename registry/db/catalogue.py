@@ -12,6 +12,7 @@ from registry.db.bulk import among
 from registry.db.schema import device_type_metrics, device_type_revisions, device_types, devices, metrics
 from registry.devices.decoder import Decoder, TestVector
 from registry.devices.model import CommandSchema, DeviceType, Metric, State, TypeMetric, TypeSpec
+from registry.devices.quality import QualityTests
 
 Value = TypeVar("Value")
 _spec_decoder = msgspec.json.Decoder(TypeSpec)
@@ -235,6 +236,7 @@ def _insert_type_metrics(connection: Connection, type_num: int, spec: TypeSpec) 
                 "source_unit": entry.source_unit,
                 "resolution": entry.resolution,
                 "expected_interval_s": entry.expected_interval_s,
+                "tests": _json_or_empty(entry.tests, QualityTests()),
             }
             for position, entry in enumerate(spec.metrics)
         ],
@@ -255,6 +257,7 @@ def _types(connection: Connection, rows: Sequence[RowMapping]) -> list[DeviceTyp
                 entry.source_unit,
                 entry.resolution,
                 entry.expected_interval_s,
+                _json_of(entry.tests, QualityTests, QualityTests()),
             )
         )
     return [

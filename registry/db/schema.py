@@ -105,6 +105,8 @@ device_type_metrics = Table(
     Column("source_unit", String(63), nullable=False),
     Column("resolution", Float(53), nullable=False),
     Column("expected_interval_s", Integer, nullable=False),
+    # JSON of its quality tests; empty: none.
+    Column("tests", Text, nullable=False),
 )
 
 # What a type was before its last change, so never the present version.

@@ -5,6 +5,7 @@ import enum
 import msgspec
 
 from registry.devices.decoder import Decoder, TestVector
+from registry.devices.quality import QualityTests
 
 
 class State(enum.IntEnum):
@@ -36,6 +37,7 @@ class TypeMetric(msgspec.Struct, frozen=True, omit_defaults=True):
     source_unit: str = ""
     resolution: float = 0.0
     expected_interval_s: int = 0
+    tests: QualityTests = QualityTests()
 
 
 class CommandSchema(msgspec.Struct, frozen=True, omit_defaults=True):

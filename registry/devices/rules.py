@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from registry.devices.decoder_rules import FOREIGN, PAYLOADS
 from registry.devices.model import DeviceSpec, TypeSpec
+from registry.devices.quality import Span, check_tests
 from registry.devices.wards import wards
 from registry.errors import Violation
 
@@ -78,6 +79,8 @@ def check_type(spec: TypeSpec, metrics: Mapping[str, object]) -> list[Violation]
             text = "the sensor's smallest step in the metric's unit, or 0 if it is not known"
             found.append(Violation(f"{field}.resolution", "RESOLUTION_INVALID", text))
         found += _check_interval(f"{field}.expected_interval_s", entry.expected_interval_s)
+        interval_s = entry.expected_interval_s or spec.expected_interval_s
+        found += check_tests(entry.tests, Span(entry.min_value, entry.max_value), interval_s, f"{field}.tests")
     return found
 
 

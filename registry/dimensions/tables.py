@@ -12,6 +12,7 @@ from registry.devices.model import DeviceType, Metric
 from registry.devices.wards import PROVINCE_CODE, Ward
 
 _TIME = "DateTime64(3, 'UTC')"
+_json = msgspec.json.Encoder()
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ def _type(given: tuple[DeviceType, Mapping[str, int]]) -> Sequence[object]:
         [entry.min_value for entry in entries],
         [entry.max_value for entry in entries],
         [entry.resolution for entry in entries],
+        [_json.encode(entry.tests).decode() for entry in entries],
         kind.revision,
     )
 
@@ -147,6 +149,7 @@ TYPES = Table(
         ("metric_min_values", "Array(Nullable(Float64))"),
         ("metric_max_values", "Array(Nullable(Float64))"),
         ("metric_resolutions", "Array(Float64)"),
+        ("metric_tests", "Array(String)"),
         ("version", "UInt64"),
     ),
     _type,
