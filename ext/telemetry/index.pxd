@@ -4,12 +4,14 @@
 # Also for those who read the index.
 from ext.telemetry.device_table cimport DEVICE_ACTIVE, DEVICE_GATEWAY, Device, DeviceTable, Ward
 
-# A metric as one device type has it; the bounds are in the canonical unit, infinite where the type gives none.
+from ext.telemetry.quality cimport Expected, Span
+
+# A metric as one device type has it; spans are in the canonical unit.
 cdef struct TypeMetric:
-    double min_value
-    double max_value
+    Span good                       # without `months`, and if `always.is_given`: what is in it is good
+    Expected always
+    Expected* months                # 12, January first, in the same memory; NULL: no climatology
     unsigned short metric_num
-    unsigned char has_range
 
 # canonical value = value * factor / divisor + offset; factor or divisor is 1
 cdef struct Unit:

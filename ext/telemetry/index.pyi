@@ -27,6 +27,9 @@ class Operator(NamedTuple):
     subscribe_filters: tuple[bytes, ...]
     publish_filters: tuple[bytes, ...]
 
+# Low and high bound, both within; None: open.
+Span = tuple[float | None, float | None]
+
 class DeviceIndex:
     awaits_snapshot: bool
     def __init__(self, conversions: Callable[[str], Iterable[tuple[str, float, float]]] | None = None) -> None: ...
@@ -52,6 +55,7 @@ class DeviceIndex:
         default_encoding: str,
         metrics: list[tuple[int, float | None, float | None]],
         decoder: TypeDecoder | None = None,
+        spans: dict[int, tuple[Span, dict[int, tuple[Span, Span]]]] | None = None,
     ) -> None: ...
     def put_device(
         self,

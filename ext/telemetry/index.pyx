@@ -22,6 +22,7 @@ from ext.telemetry.device_table cimport (
     id_of,
 )
 from ext.telemetry.frames cimport ENCODING_UNKNOWN
+from ext.telemetry.quality cimport Expected, Span, anything
 
 from ext.telemetry.device_table import PUT_PROBLEMS
 from ext.telemetry.frames import ENCODING_NAMES
@@ -69,6 +70,65 @@ cdef HashEntry* with_room(HashEntry* table, unsigned int* mask, int count) excep
     free(table)
     mask[0] = wide
     return wider
+
+
+cdef Span span_of(tuple bounds):
+    """Of (low, high), each a number or None. Raises ValueError for NaN."""
+    cdef Span span
+    low, high = bounds
+    span.low = -INFINITY if low is None else low
+    span.high = INFINITY if high is None else high
+    if span.low != span.low or span.high != span.high:
+        raise ValueError("a bound is not a number")
+    return span
+
+
+cdef Expected expected_of(tuple fail, tuple suspect):
+    cdef Expected expected
+    expected.fail = span_of(fail)
+    expected.suspect = span_of(suspect)
+    expected.is_given = fail != (None, None) or suspect != (None, None)
+    return expected
+
+
+cdef TypeMetric* table_of(list metrics, dict spans, unsigned int mask) except NULL:
+    """mask + 1 metrics, open addressing, and behind them the months of those that have a climatology; for free()."""
+    cdef TypeMetric* table
+    cdef TypeMetric* entry
+    cdef Expected* months
+    cdef unsigned int at
+    cdef int month
+    cdef list given = [(metric_num, (low, high), *spans.get(metric_num, ((None, None), {})))
+                       for metric_num, low, high in metrics]
+    seasonal = sum(bool(climatology) for _, _, _, climatology in given)
+    table = <TypeMetric*>calloc(1, (<size_t>mask + 1) * sizeof(TypeMetric) + <size_t>seasonal * 12 * sizeof(Expected))
+    if table == NULL:
+        raise MemoryError
+    months = <Expected*>(table + mask + 1)
+    try:
+        for metric_num, fail, suspect, climatology in given:
+            at = metric_num & mask
+            while table[at].metric_num not in (0, metric_num):
+                at = (at + 1) & mask
+            entry = &table[at]
+            entry.metric_num = metric_num
+            entry.always = expected_of(fail, suspect)
+            entry.good.low = max(entry.always.fail.low, entry.always.suspect.low)
+            entry.good.high = min(entry.always.fail.high, entry.always.suspect.high)
+            entry.months = NULL
+            if climatology:
+                entry.months = months
+                months += 12
+                for month in range(12):
+                    entry.months[month] = anything()
+                for month, (month_fail, month_suspect) in climatology.items():
+                    if not 1 <= month <= 12:
+                        raise ValueError(f"month {month} is not in 1..12")
+                    entry.months[month - 1] = expected_of(month_fail, month_suspect)
+    except BaseException:
+        free(table)
+        raise
+    return table
 
 
 cdef bytes as_bytes(object text):
@@ -311,22 +371,22 @@ cdef class DeviceIndex(DeviceTable):
         self.add_unit(metric_num, unit.encode(), factor, offset)
 
     def put_type(self, int type_num, str device_type not None, bint is_gateway, str default_encoding not None,
-                 list metrics not None, decoder=None) -> None:
+                 list metrics not None, decoder=None, dict spans=None) -> None:
         """Add a device type with its metrics.
 
         Args:
             default_encoding: a name of ENCODING_NAMES; another name makes telemetry without an encoding go to
                 quarantine.
-            metrics: (metric_num, min or None, max or None), bounds in the canonical unit.
+            metrics: (metric_num, min or None, max or None), bounds in the canonical unit: what is outside fails.
+            spans: by metric_num, (suspect, climatology): a span, and by month (1 to 12) a pair of spans, fail and
+                suspect; a span is (low or None, high or None).
             decoder: its ext.telemetry.type_decoder.TypeDecoder; None: what comes in the sender's own names and layouts
                 goes to quarantine.
-        Raises: ValueError if a number is not in 1..65535 or a bound is NaN.
+        Raises: ValueError if a number is not in 1..65535, a month not in 1..12, or a bound is NaN.
         """
         cdef TypeMetric* table
-        cdef TypeMetric* entry
         cdef DeviceType* type_
         cdef unsigned int mask = 1
-        cdef unsigned int at
         cdef bint is_same
         cdef int slot
         cdef int room, encoding
@@ -335,8 +395,8 @@ cdef class DeviceIndex(DeviceTable):
             raise ValueError(f"type_num {type_num} is not in 1..65535")
         if any(not 1 <= metric_num <= 65535 for metric_num, _, _ in metrics):
             raise ValueError(f"type {device_type} has a metric_num outside 1..65535")
-        if any(low != low or high != high for _, low, high in metrics):
-            raise ValueError(f"type {device_type} has a bound that is not a number")
+        while mask < <unsigned int>len(metrics) * 2:
+            mask = mask * 2 + 1
         if type_num >= self.type_count:
             room = type_num + 1
             grown = realloc(self.types, room * sizeof(DeviceType))
@@ -346,20 +406,10 @@ cdef class DeviceIndex(DeviceTable):
             memset(self.types + self.type_count, 0, (room - self.type_count) * sizeof(DeviceType))
             self.decoders += [None] * (room - self.type_count)
             self.type_count = room
-        while mask < <unsigned int>len(metrics) * 2:
-            mask = mask * 2 + 1
-        table = <TypeMetric*>calloc(mask + 1, sizeof(TypeMetric))
-        if table == NULL:
-            raise MemoryError
-        for metric_num, low, high in metrics:
-            at = metric_num & mask
-            while table[at].metric_num not in (0, metric_num):
-                at = (at + 1) & mask
-            entry = &table[at]
-            entry.metric_num = metric_num
-            entry.min_value = -INFINITY if low is None else low
-            entry.max_value = INFINITY if high is None else high
-            entry.has_range = low is not None or high is not None
+        try:
+            table = table_of(metrics, spans or {}, mask)
+        except ValueError as exc:
+            raise ValueError(f"type {device_type}: {exc}") from exc
         type_ = &self.types[type_num]
         free(type_.metrics)
         encoding = ENCODING_NAMES.get(default_encoding, ENCODING_UNKNOWN)

@@ -24,6 +24,20 @@ from ext.telemetry.frames cimport (
 from ext.telemetry.device_states cimport DeviceStates, mark_reading, mark_seen
 from ext.telemetry.device_table cimport id_of
 from ext.telemetry.index cimport DEVICE_ACTIVE, Device, DeviceIndex, TypeMetric, Unit, Ward
+from ext.telemetry.quality cimport (
+    QUALITY_FAIL,
+    QUALITY_GOOD,
+    QUALITY_NOT_EVALUATED,
+    QUALITY_SUSPECT,
+    REASON_CLIMATOLOGY_FAIL,
+    REASON_CLIMATOLOGY_SUSPECT,
+    REASON_GROSS_RANGE_FAIL,
+    REASON_GROSS_RANGE_SUSPECT,
+    REASONS_OF_FAIL,
+    Expected,
+    against,
+    month_of,
+)
 from ext.telemetry.topic cimport TOPIC_FOREIGN, Topic, parse_topic
 from ext.telemetry.type_decoder cimport Source, TypeDecoder
 from ext.telemetry.readings cimport (
@@ -43,13 +57,7 @@ from ext.telemetry.readings cimport (
 cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* at) noexcept nogil
 
-cdef enum Quality:                  # QARTOD
-    QUALITY_GOOD = 1
-    QUALITY_NOT_EVALUATED = 2
-    QUALITY_FAIL = 4
-
 cdef enum:
-    QUALITY_REASON_GROSS_RANGE = 1
     MAX_NAME_BYTES = 80             # of a name quoted in a detail
     GROUP = 16                      # device names looked up side by side
     AHEAD = 8                       # spans between asking for a sender and using it
@@ -288,6 +296,25 @@ cdef inline TypeMetric* metric_in_type(Readings readings, Device* device, Metric
     return look_up_in_type(readings, device, metric, index)
 
 
+cdef void judge(TypeMetric* in_type, Row* row) noexcept:
+    """Quality of the row's value at its time, by the tests that need no other reading."""
+    cdef bint is_evaluated = in_type.always.is_given
+    cdef unsigned short reasons = against(&in_type.always, row.value, REASON_GROSS_RANGE_FAIL,
+                                          REASON_GROSS_RANGE_SUSPECT)
+    cdef Expected* month
+    if in_type.months != NULL:
+        month = &in_type.months[month_of(row.ts_ms)]
+        is_evaluated = is_evaluated or month.is_given
+        reasons |= against(month, row.value, REASON_CLIMATOLOGY_FAIL, REASON_CLIMATOLOGY_SUSPECT)
+    row.quality_reasons = reasons
+    if reasons & REASONS_OF_FAIL:
+        row.quality = QUALITY_FAIL
+    elif reasons:
+        row.quality = QUALITY_SUSPECT
+    else:
+        row.quality = QUALITY_GOOD if is_evaluated else QUALITY_NOT_EVALUATED
+
+
 cdef inline unsigned char resolve_reading(Readings readings, RawReading* reading, Device* device, MetricName* metric,
                                           DeviceIndex index, long long earliest_ms, long long latest_ms,
                                           Row* row) noexcept:
@@ -309,14 +336,11 @@ cdef inline unsigned char resolve_reading(Readings readings, RawReading* reading
     row.metric_num = metric.metric_num
     row.ts_ms = reading.time_ms
     row.value = value
-    row.quality_reasons = 0
-    if not in_type.has_range:
-        row.quality = QUALITY_NOT_EVALUATED
-    elif in_type.min_value <= value <= in_type.max_value:
-        row.quality = QUALITY_GOOD
+    if in_type.good.low <= value <= in_type.good.high and in_type.months == NULL:
+        row.quality = QUALITY_GOOD if in_type.always.is_given else QUALITY_NOT_EVALUATED
+        row.quality_reasons = 0
     else:
-        row.quality = QUALITY_FAIL
-        row.quality_reasons = QUALITY_REASON_GROSS_RANGE
+        judge(in_type, row)
     return REASON_NONE
 
 

@@ -17,6 +17,7 @@ from ext.telemetry.index_image import parts_of, restore
 from ext.telemetry.type_decoder import TypeDecoder
 from ingest.metrics import INDEX_ENTRIES_REFUSED, INDEX_FILE_IGNORED, INDEX_SAVE_FAILURES
 from ingest.resolve.index_file import IndexFile, IndexFileError
+from ingest.resolve.spans import spans_of
 
 log = structlog.get_logger()
 
@@ -203,8 +204,10 @@ class IndexFeed:
             )
             for entry in kind.metrics
         ]
+        spans = {entry.metric_num: spans_of(entry.tests) for entry in kind.metrics if entry.HasField("tests")}
+        encoding = kind.default_encoding
         self._index.put_type(
-            kind.type_num, kind.device_type, kind.is_gateway, kind.default_encoding, metrics, self._decoder(kind)
+            kind.type_num, kind.device_type, kind.is_gateway, encoding, metrics, self._decoder(kind), spans
         )
 
     def _decoder(self, kind: pb.IndexType) -> TypeDecoder | None:

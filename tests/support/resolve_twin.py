@@ -1,6 +1,7 @@
 """Resolving with dicts: the plain twin of ext/telemetry/resolve.pyx, and the city that tests resolve against."""
 
 import math
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ext.telemetry.index import DeviceIndex
@@ -26,12 +27,18 @@ METRICS = {
     2: ("temperature_cel", "Cel"),
     3: ("vehicle_count", "{count}"),
     4: ("rain_mm", "mm"),
+    5: ("humidity_pct", "%"),
 }
 # type_num: name, is gateway, encoding, metrics with their ranges
 TYPES: dict[int, tuple[str, bool, str, list[tuple[int, float | None, float | None]]]] = {
-    1: ("gauge", False, "senml-json", [(1, -2.0, 12.5), (2, None, None), (4, 0.0, None)]),
+    1: ("gauge", False, "senml-json", [(1, -2.0, 12.5), (2, None, None), (4, 0.0, None), (5, 0.0, 100.0)]),
     2: ("counter", False, "batch", [(3, None, 100.0)]),
     3: ("gateway", True, "batch", [(2, -40.0, 85.0)]),
+}
+Span = tuple[float | None, float | None]
+# type_num: metric_num: what is suspect, and by month what fails and what is suspect
+SPANS: dict[int, dict[int, tuple[Span, dict[int, tuple[Span, Span]]]]] = {
+    1: {5: ((5.0, 99.0), {2: ((20.0, None), (40.0, 95.0)), 11: ((None, None), (30.0, 90.0)), 12: ((10.0, 98.0), (None, None))})},
 }
 DEVICES = {
     "wl-1": TwinDevice(11, 1, "00070", 31, True),
@@ -48,7 +55,7 @@ def make_index() -> DeviceIndex:
     for num, (metric, unit) in METRICS.items():
         index.put_metric(num, metric, unit)
     for num, (name, is_gateway, encoding, metrics) in TYPES.items():
-        index.put_type(num, name, is_gateway, encoding, metrics)
+        index.put_type(num, name, is_gateway, encoding, metrics, None, SPANS.get(num))
     for device_id, device in DEVICES.items():
         tokens = [bytes(32)] if device.is_active else []
         index.put_device(
@@ -68,6 +75,11 @@ def converted(value: float, unit: str, canonical: str) -> float | None:
                 return value / divisor + offset
             return value * factor + offset
     return None
+
+
+def is_outside(value: float, span: Span) -> bool:
+    low, high = span
+    return (low is not None and value < low) or (high is not None and value > high)
 
 
 def resolve_one(sender: str | None, scope: str, reading: Reading, received_ms: int) -> dict[str, Any] | str:
@@ -110,18 +122,24 @@ def resolve_one(sender: str | None, scope: str, reading: Reading, received_ms: i
         return "time_out_of_range"
     if not math.isfinite(result):
         return "value_not_finite"
-    low, high = ranges[metric_num]
-    quality = 2
-    if low is not None or high is not None:
-        inside = (low is None or low <= result) and (high is None or result <= high)
-        quality = 1 if inside else 4
+    month = (datetime(1970, 1, 1, 7, tzinfo=UTC) + timedelta(milliseconds=when)).month
+    suspect, climatology = SPANS.get(device.type_num, {}).get(metric_num, ((None, None), {}))
+    tests = (ranges[metric_num], suspect), climatology.get(month, ((None, None), (None, None)))
+    reasons = sum(bit for bit, spans in zip((1, 4), tests, strict=True) if is_outside(result, spans[0]))
+    reasons += sum(
+        bit
+        for bit, spans in zip((2, 8), tests, strict=True)
+        if is_outside(result, spans[1]) and not is_outside(result, spans[0])
+    )
+    is_evaluated = any(bound is not None for spans in tests for span in spans for bound in span)
+    quality = 4 if reasons & 5 else 3 if reasons else 1 if is_evaluated else 2
     return {
         "device_num": device.num,
         "metric_num": metric_num,
         "ts": when,
         "value": result,
         "quality": quality,
-        "quality_reasons": 1 if quality == 4 else 0,
+        "quality_reasons": reasons,
         "ward_code": device.ward,
         "received_at": received_ms,
     }

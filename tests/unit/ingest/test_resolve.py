@@ -176,6 +176,52 @@ def test_quality_is_good_inside_the_range_and_fail_outside_with_its_reason(pipel
     assert [row["quality"] for row in rows] == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("when", "value", "quality", "reasons"),
+    [
+        ("2026-11-15T00:00:00Z", 50, 1, 0),
+        ("2026-11-15T00:00:00Z", 30, 1, 0),
+        ("2026-11-15T00:00:00Z", 29, 3, 8),
+        ("2026-11-15T00:00:00Z", 4, 3, 10),
+        ("2026-11-15T00:00:00Z", -1, 4, 9),
+        ("2026-11-30T16:59:59.999Z", 20, 3, 8),  # the last millisecond of November in Hanoi
+        ("2026-11-30T17:00:00Z", 20, 1, 0),
+        ("2026-11-30T17:00:00Z", 9, 4, 4),
+        ("2026-02-28T16:59:59.999Z", 19, 4, 4),
+        ("2026-02-28T17:00:00Z", 19, 1, 0),
+        ("2024-02-29T16:00:00Z", 39, 3, 8),
+        ("2024-02-29T17:00:00Z", 39, 1, 0),
+        ("2026-06-15T00:00:00Z", 99.5, 3, 2),
+    ],
+)
+def test_suspect_span_and_climatology_give_flags_and_reasons(
+    pipeline: Pipeline, when: str, value: float, quality: int, reasons: int
+) -> None:
+    now_ms = int(datetime.fromisoformat(when).timestamp() * 1000)
+    message = Message(pack({"n": "humidity_pct", "v": value}), received_ms=now_ms)
+    ((row,), _) = pipeline.run([message])
+    assert (row["quality"], row["quality_reasons"]) == (quality, reasons)
+
+
+def test_month_is_that_of_the_calendar_for_every_day_of_four_centuries() -> None:
+    index = DeviceIndex()
+    index.put_metric(1, "m", "1")
+    spans = {1: ((None, None), {month: ((month, month), (None, None)) for month in range(1, 13)})}
+    index.put_type(1, "t", False, "batch", [(1, None, None)], None, spans)
+    index.put_device(1, "d", 1, "", 0, [], True)
+    days = [datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(146_097)]
+    times_ms = [int(day.timestamp() * 1000) - 7 * 3_600_000 for day in days]
+    payload = telemetry_pb2.ReadingBatch(
+        metrics=["m"], time_ms=times_ms, value=[day.month for day in days]
+    ).SerializeToString()
+    pipeline = Pipeline(index)
+    pipeline.resolver = Resolver(index, TimeWindow(0, 1 << 60))
+    pipeline.fill([Message(payload, "d", encoding="batch")])
+    pipeline.resolver.resolve(pipeline.readings, pipeline.batch)
+    (rows,) = [read_blocks(block) for block in pipeline.batch.seal().blocks]
+    assert {row["quality"] for row in rows} == {1}
+
+
 def test_index_may_change_between_chunks(pipeline: Pipeline) -> None:
     moved = pack({"n": "wl-2:rain_mm", "v": 1})
     assert pipeline.run([Message(moved, "gw-1", "gateway")])[0] == []
