@@ -13,7 +13,7 @@ from cli.store_reference import app as reference_app
 from cli.store_remote import RemoteStore, settings_of
 from cli.store_rollup import app as rollup_app
 from store import migrate as migrations
-from store import views
+from store import reference_data, views
 
 app = typer.Typer(help="Run the store, see its state, bring its schema up to date.")
 app.add_typer(rollup_app, name="rollup")
@@ -88,6 +88,8 @@ def migrate(
                 on_applied=lambda migration: print(f"applied {migration.number:04} {migration.name}"),
             )
             changed = views.apply(store.ask, profile, on_applied=lambda view: print(f"applied {_file(view)}"))
+            for table in reference_data.load_own(store.ask):
+                print(f"loaded {table}")
     except migrations.MigrationError as exc:
         raise CommandError(str(exc)) from exc
     finally:

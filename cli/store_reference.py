@@ -58,7 +58,9 @@ def show_table(
     _known(table)
     store = RemoteStore(settings_of(context, config, data))
     try:
-        columns = [name for name in reference_data.types_of(store.ask, table) if name not in ("version", "is_deleted")]
+        # A file is to be applied again: as the operator's.
+        left_out = {"version", "is_deleted"} | ({"origin"} if output is OutputFormat.CSV else set())
+        columns = [name for name in reference_data.types_of(store.ask, table) if name not in left_out]
         answer = store.ask(
             f"SELECT {', '.join(columns)} FROM cityfleet.{table} FINAL ORDER BY {', '.join(TABLES[table])}"  # noqa: S608
         )

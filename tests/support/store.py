@@ -67,7 +67,7 @@ class StoreHandle:
     def port(self) -> int:
         return parse.urlsplit(self.url).port or 0
 
-    def start(self, timeout_s: float = 30.0) -> None:
+    def start(self, timeout_s: float = 120.0) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log = (self.data_dir / "store.log").open("ab")
         ports = {"CITYFLEET_STORE__LISTEN__PORT": "0", "CITYFLEET_STORE__HTTP__PORT": "0"}

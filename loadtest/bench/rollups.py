@@ -1,0 +1,152 @@
+"""CPU that rollups cost, by that of the insert: `python -m loadtest.bench.rollups`.
+
+100,000 devices report once a minute; an hour is inserted as ingest does (500,000 rows in order at once), and after each
+ten minutes the steps run as the store role runs them: ten minutes each time, the hour and the day when it ends. The
+insert alone is measured first, on a table of the same without the view that notes what is due. Merges are stopped
+meanwhile; what one costs a row is measured after, and counted as often as a row is merged under load
+(docs/decisions/readings-layout.md), for readings and for rollups.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from loadtest.bench.layout import BLOCK_ROWS, FLEET, INSERTS, VARIANTS, fleet, native
+from loadtest.bench.result import figure, say
+
+# Times that a row is merged in the course of 240 inserts.
+_MERGES = 2.3
+_HOUR_MS = 3_600_000
+_OWN = ("readings_10min", "readings_1h", "readings_1d")
+_LAYOUT_BEGIN_MS = 1_700_000_000_000
+
+
+class Bench:
+    """One engine of the store, in this process: by name, since load tests know the store from outside only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._engine = importlib.import_module("store.embedded.engine").Engine(folder, 2)
+        migrate = importlib.import_module("store.migrate")
+        migrate.apply(self._engine.ask, "single")
+        self.ask = self._engine.ask
+        self.now_ms = 0
+        step = importlib.import_module("store.rollup.step")
+        runner = importlib.import_module("store.rollup.runner").Runner
+        self.runner: Any = runner(self._ask_at, [one for one in step.load() if one.name in _OWN])
+
+    def _ask_at(self, sql: str, params: Any = None) -> str:
+        """Time passes as the readings say."""
+        if sql == "SELECT toUnixTimestamp64Milli(now64(3))":
+            return str(self.now_ms)
+        answer: str = self.ask(sql, params)
+        return answer
+
+    def insert(self, body: bytes, number: int) -> float:
+        """CPU-s of it."""
+        upload = importlib.import_module("store.embedded.engine").Upload(self._engine.uploads)
+        for at in range(0, len(body), 1 << 20):
+            upload.append([body[at : at + (1 << 20)]])
+        session = self._engine.session()
+        settings = {name: str(value) for name, value in INSERTS.items()} | {
+            "insert_deduplication_token": str(number),
+            "deduplicate_blocks_in_dependent_materialized_views": "1",
+        }
+        began = cpu_s()
+        session.set(settings)
+        session.insert("INSERT INTO cityfleet.readings", upload, "FORMAT Native", {})
+        used = cpu_s() - began
+        session.close()
+        upload.close()
+        return used
+
+    def merge_us(self, table: str) -> float:
+        """CPU-us that one merge costs a row."""
+        rows = int(self.ask(f"SELECT sum(rows) FROM system.parts WHERE active AND table = '{table}'"))
+        began = cpu_s()
+        self.ask(f"OPTIMIZE TABLE cityfleet.{table} FINAL")
+        return (cpu_s() - began) / rows * 1e6
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(windows: int) -> dict[str, float]:
+    """CPU-us a reading: `insert`, `noted` (the view), `computed` (the steps), `merge`, `merge_rollups`."""
+    blocks_each = 10 * FLEET // BLOCK_ROWS
+    begin_ms = (int(time.time() * 1000) // _HOUR_MS + 1) * _HOUR_MS
+    readings = windows * blocks_each * BLOCK_ROWS
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        bench = Bench(Path(folder))
+        bench.ask("SYSTEM STOP MERGES")
+        view = bench.ask("SELECT create_table_query FROM system.tables WHERE name = 'rollup_due' FORMAT TSVRaw")
+        bench.ask("DROP VIEW cityfleet.rollup_due")
+        alone = sum(
+            bench.insert(_body(number, begin_ms - 10 * _HOUR_MS), number) for number in range(windows * blocks_each)
+        )
+        bench.ask(view)
+        beside = computed = 0.0
+        bench.now_ms = begin_ms
+        bench.runner.run()
+        for window in range(windows):
+            for number in range(window * blocks_each, (window + 1) * blocks_each):
+                beside += bench.insert(_body(number, begin_ms), 1000 + number)
+            bench.now_ms = begin_ms + (window + 1) * 600_000 + 60_000
+            began = cpu_s()
+            ran = bench.runner.run()
+            used = cpu_s() - began
+            computed += used
+            print(f"{ran.windows} windows, {ran.cells} cells, {used:.2f} CPU-s", file=sys.stderr)
+        counts = {table: int(bench.ask(f"SELECT count() FROM cityfleet.{table}")) for table in _OWN}
+        merge = bench.merge_us("readings")
+        merge_rollups = sum(bench.merge_us(table) * rows for table, rows in counts.items() if rows) / readings
+        bench.close()
+    return {
+        "insert": alone / readings * 1e6,
+        "noted": (beside - alone) / readings * 1e6,
+        "computed": computed / readings * 1e6,
+        "merge": merge,
+        "merge_rollups": merge_rollups,
+    }
+
+
+def _body(number: int, begin_ms: int) -> bytes:
+    columns = fleet(number)
+    shift = begin_ms - _LAYOUT_BEGIN_MS
+    columns["ts"] = columns["ts"] + shift
+    columns["received_at"] = columns["received_at"] + shift
+    return native(columns, VARIANTS[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, default=6, help="of ten minutes, a million readings each")
+    options = parser.parse_args()
+    os.environ["TZ"] = "UTC"
+    found = measure(options.windows)
+    stored = found["insert"] + _MERGES * found["merge"]
+    extra = found["noted"] + found["computed"] + _MERGES * found["merge_rollups"]
+    print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+    print(f"CPU-us a reading: insert and merges {stored:.3f}, rollups {extra:.3f}")
+    say(
+        figure(
+            "ioc_rollup_cpu_ratio", [extra / stored], "", None, less_is_better=True, of_the_insert_without_merges=(
+                found["noted"] + found["computed"]) / found["insert"], cpu_us=found
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
