@@ -100,6 +100,28 @@ def note_changes(ask: Ask, step: Step, cells: Iterable[tuple[int, int]]) -> None
     )
 
 
+def adopt(ask: Ask, step: Step, steps: Sequence[Step]) -> None:
+    """Of a step that nothing was ever noted for: make due what follows from all that its sources have done."""
+    if step.reads_readings:
+        return
+    known = ask(f"SELECT count() FROM cityfleet.rollup_changes WHERE source = '{step.name}'")
+    if known != "0":
+        return
+    for source in steps:
+        if source.target not in step.sources:
+            continue
+        first = floor_sql(f"at - {step.reach_back_s}", step.bucket_s)
+        last = floor_sql(f"at + {source.bucket_s - 1 + step.reach_s}", step.bucket_s)
+        buckets = f"arrayJoin(range(toInt64({first}), toInt64({last}) + 1, {step.bucket_s}))"
+        ask(
+            "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) SELECT DISTINCT "
+            f"'{step.name}', toDateTime({buckets}, 'UTC'), "
+            f"{'block' if step.by_devices else '0'}, 1, now64(3, 'UTC') FROM "
+            "(SELECT toInt64(toUnixTimestamp(bucket)) AS at, block FROM cityfleet.rollup_done "
+            f"WHERE step = '{source.name}') SETTINGS insert_deduplicate = 0"
+        )
+
+
 def note_done(ask: Ask, step: Step, cells: Iterable[Cell], computed_ms: int) -> None:
     _insert(
         ask,

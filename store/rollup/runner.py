@@ -32,6 +32,8 @@ _SETTINGS = {
 _LOOK_BACK_MS = 900_000
 _FULL_EVERY_S = 3600.0
 _LIVE_EVERY_S = 60.0
+# So long one step has its turn in a pass.
+_TURN_S = 60.0
 _ALL_BLOCKS = 1 << 24
 
 
@@ -85,18 +87,26 @@ class Runner:
         began_s = time.monotonic()
         # Now and then all is looked at, should something have been noted late.
         is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
+        is_all_done = True
         for step in self._steps:
             numbers = self._metric_nums(step.metrics)
             if step.metrics and not numbers:
                 continue
-            while not self._is_stopping() and self._run_due(step, numbers, ran, is_full=is_full):
-                pass
-        if is_full and not self._is_stopping():
+            if is_full:
+                ledger.adopt(self._ask, step, self._steps)
+            is_all_done &= self._run_due(step, numbers, ran, is_full=is_full)
+        if is_full:
             self._looked_at_s = began_s
-        if began_s - self._live_at_s >= _LIVE_EVERY_S:
-            self.run_live()
-            self._live_at_s = began_s
+        if not is_all_done:
+            self._looked_at_s = float("-inf")
+        self._live_if_due()
         return ran
+
+    def _live_if_due(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._live_at_s >= _LIVE_EVERY_S:
+            self._live_at_s = now_s
+            self.run_live()
 
     def run_live(self) -> None:
         """The open buckets of the steps that want them."""
@@ -115,7 +125,7 @@ class Runner:
         self._compute(step, window, self._metric_nums(step.metrics), may_have_rows=True)
 
     def _run_due(self, step: Step, numbers: list[int], ran: Ran, *, is_full: bool) -> bool:
-        """True if there may be more."""
+        """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others."""
         now_ms = self._now_ms()
         since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
         cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s), since_ms)
@@ -126,10 +136,12 @@ class Runner:
             kept = [cell for cell in cells if cell.bucket >= oldest_s]
             if kept != cells:
                 ledger.note_done(self._ask, step, (cell for cell in cells if cell.bucket < oldest_s), now_ms)
+        turn_ends_s = time.monotonic() + _TURN_S
         for window in windows(kept, step.bucket_s, _ROWS):
-            if self._is_stopping():
-                return False
             began_s = time.monotonic()
+            if self._is_stopping() or began_s > turn_ends_s:
+                return False
+            self._live_if_due()
             self._run_window(step, window, numbers)
             seconds = time.monotonic() - began_s
             metrics.seconds.labels(step.name).inc(seconds)
@@ -141,7 +153,7 @@ class Runner:
             )
         if cells:
             metrics.newest_done.labels(step.name).set(cells[0].bucket + step.bucket_s)
-        return len(cells) >= ledger.CELLS
+        return len(cells) < ledger.CELLS
 
     def _run_window(self, step: Step, window: Window, numbers: list[int]) -> None:
         # A live run writes rows of a window that is not noted as done.

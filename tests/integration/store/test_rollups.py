@@ -97,8 +97,8 @@ def test_the_same_readings_in_any_order_and_late_give_the_same_rollups(still: St
     # Others of the same, shuffled, in parts with a run after each, and a third of them twice.
     again = [(row[0] + 5000, *row[1:]) for row in rows]
     random.Random(8).shuffle(again)
-    for at in range(0, len(again), 500):
-        insert(still, again[at : at + 500] + again[: at // 3])
+    for at in range(0, len(again), 1000):
+        insert(still, again[at : at + 1000] + again[: at // 3])
         computed.run()
     for table, bucket in _BUCKETS.items():
         found = rollups(still, table, 100)
