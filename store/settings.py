@@ -61,6 +61,8 @@ class RollupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_s: float = 15.0
     # A window is closed so long after its end; what comes later has it computed again.
     grace_s: float = 45.0
+    # Of a window that was computed, until it may be again: late readings come one after the other.
+    late_s: float = 300.0
     # Of one query; the rest of the machine is for ingest and questions.
     threads: int = 1
 
@@ -69,6 +71,8 @@ class RollupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"every_s must be 0.1 to 3600, not {self.every_s:g}")
         if not 0 <= self.grace_s <= 3600:
             raise ValueError(f"grace_s must be 0 to 3600, not {self.grace_s:g}")
+        if not 0 <= self.late_s <= 86_400:
+            raise ValueError(f"late_s must be 0 to 86400, not {self.late_s:g}")
         if self.threads < 1:
             raise ValueError("threads must be at least 1")
 

@@ -24,11 +24,13 @@ class Clock(msgspec.Struct, frozen=True):
     Attributes:
         grace_s: a window is closed so long after its end.
         settle_s: a change younger than this may not be seen by every query yet: its window waits, at most ten minutes.
+        late_s: a window that was computed is not computed again before so long.
     """
 
     now_ms: int
     grace_s: float
     settle_s: float
+    late_s: float = 0.0
 
 
 def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
@@ -45,6 +47,7 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
         f"LEFT JOIN ({_done(step, of_step)}) AS d USING (bucket, block) WHERE {_IS_DUE} "
         "AND c.bucket <= {closed:Int64} "
         "AND (c.changed <= {settled:Int64} OR c.bucket <= {waited:Int64}) "
+        "AND (d.computed = 0 OR d.computed <= {again:Int64}) "
         f"ORDER BY c.bucket DESC, c.block LIMIT {CELLS}"
     )
     answer = ask(
@@ -54,6 +57,7 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
             "waited": str(closed - 600),
             "settle": str(int(clock.settle_s * 1000)),
             "settled": str(int(clock.now_ms - clock.settle_s * 1000)),
+            "again": str(int(clock.now_ms - clock.late_s * 1000)),
         },
     )
     rows = [line.split("\t") for line in answer.splitlines()]

@@ -49,7 +49,7 @@ class Runner:
 
     Args:
         ask: runs a statement as who may do everything.
-        grace_s, settle_s: see `Clock`.
+        grace_s, settle_s, late_s: see `Clock`.
         threads: of one query.
         readings_kept_s: readings older than this may be gone, so windows of before stay as they are. 0: all are kept.
         is_stopping: asked between two windows.
@@ -62,6 +62,7 @@ class Runner:
         *,
         grace_s: float = 45.0,
         settle_s: float = 20.0,
+        late_s: float = 0.0,
         threads: int = 1,
         readings_kept_s: int = 0,
         is_stopping: Callable[[], bool] = lambda: False,
@@ -70,6 +71,7 @@ class Runner:
         self._steps = steps
         self._grace_s = grace_s
         self._settle_s = settle_s
+        self._late_s = late_s
         self._readings_kept_s = readings_kept_s
         self._is_stopping = is_stopping
         self._settings = ", ".join(f"{name} = {value}" for name, value in {**_SETTINGS, "max_threads": threads}.items())
@@ -128,7 +130,7 @@ class Runner:
         """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others."""
         now_ms = self._now_ms()
         since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
-        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s), since_ms)
+        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s, self._late_s), since_ms)
         metrics.due.labels(step.name).set(len(cells))
         kept = cells
         if self._readings_kept_s and step.reads_readings:
@@ -157,14 +159,23 @@ class Runner:
 
     def _run_window(self, step: Step, window: Window, numbers: list[int]) -> None:
         # A live run writes rows of a window that is not noted as done.
-        version = self._compute(step, window, numbers, may_have_rows=window.is_redone or step.is_live)
+        live = [] if window.is_redone else self._metric_nums(step.live_metrics)
+        may_have_rows = window.is_redone or bool(live) or (step.is_live and not step.live_metrics)
+        version = self._compute(step, window, numbers, may_have_rows=may_have_rows, written=live)
         for dependant in self._steps:
             if step.target in dependant.sources:
                 ledger.note_changes(self._ask, dependant, self._altered(step, dependant, window, version))
         ledger.note_done(self._ask, step, window.cells, version)
 
-    def _compute(self, step: Step, window: Window, numbers: list[int], *, may_have_rows: bool) -> int:
-        """Insert the window's rows, take away those that are no more; returns their version."""
+    def _compute(
+        self, step: Step, window: Window, numbers: list[int], *, may_have_rows: bool, written: Sequence[int] = ()
+    ) -> int:
+        """Insert the window's rows, take away those that are no more; returns their version.
+
+        Args:
+            numbers: of the metrics that the step takes; none: it takes all.
+            written: of the metrics of which there may be rows already; none: of all.
+        """
         version = self._next_version()
         parameters = {
             "from": _text(window.start),
@@ -172,6 +183,7 @@ class Runner:
             "device_from": str(window.block_start * BLOCK_DEVICES),
             "device_to": str(min(window.block_end * BLOCK_DEVICES, 0xFFFFFFFF)),
             "metrics": str(numbers),
+            "written": str(list(written or numbers)),
         }
         columns = self._columns_of(step.target)
         names = ", ".join(f"`{name}`" for name in columns)
@@ -184,8 +196,8 @@ class Runner:
             where = f"`{step.time}` >= {{from:DateTime('UTC')}} AND `{step.time}` < {{to:DateTime('UTC')}}"
             if step.by_devices:
                 where += " AND device_num >= {device_from:UInt32} AND device_num < {device_to:UInt32}"
-            if numbers and "metric_num" in columns:
-                where += " AND has({metrics:Array(UInt16)}, metric_num)"
+            if (written or numbers) and "metric_num" in columns:
+                where += " AND metric_num IN {written:Array(UInt16)}"
             self._ask(
                 f"{into}, 1 FROM {step.target} FINAL WHERE {where} AND version < {version} SETTINGS {self._settings}",
                 parameters,

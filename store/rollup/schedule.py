@@ -42,6 +42,7 @@ class Passes:
             ask,
             step.load(),
             grace_s=settings.rollup.grace_s,
+            late_s=settings.rollup.late_s,
             threads=settings.rollup.threads,
             readings_kept_s=days * _DAY_S,
             is_stopping=self._is_stopping,

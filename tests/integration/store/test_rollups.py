@@ -15,6 +15,7 @@ from tests.support.cli import cityfleet
 from tests.support.store import StoreHandle, running_store
 
 _OFF = {"CITYFLEET_STORE__ROLLUP__ENABLED": "false"}
+_OFTEN = {"CITYFLEET_STORE__ROLLUP__EVERY_S": "0.1", "CITYFLEET_STORE__ROLLUP__LATE_S": "0"}
 _BEGIN_MS = 1_764_500_000_000  # 2025-11-30T10:53:20Z: what follows crosses days, a week, a month
 _TABLES = ("readings_10min", "readings_1h", "readings_1d")
 _OWN = [one for one in step.load() if one.name in _TABLES]
@@ -154,7 +155,7 @@ def test_only_one_of_several_has_the_lease(still: StoreHandle) -> None:
 
 
 def test_a_rebuild_by_command_puts_right_what_was_wrong(tmp_path: Path) -> None:
-    with running_store(tmp_path, CITYFLEET_STORE__ROLLUP__EVERY_S="0.2") as store:
+    with running_store(tmp_path, **_OFTEN) as store:
         port = {"CITYFLEET_STORE__LISTEN__PORT": str(store.port)}
         rows = readings(100, 300)
         insert(store, rows)
@@ -171,7 +172,7 @@ def test_a_rebuild_by_command_puts_right_what_was_wrong(tmp_path: Path) -> None:
 
 
 def test_rollups_are_right_after_kill_9_in_a_run(tmp_path: Path) -> None:
-    with running_store(tmp_path, CITYFLEET_STORE__ROLLUP__EVERY_S="0.1") as store:
+    with running_store(tmp_path, **_OFTEN) as store:
         rows = readings(100, 3000)
         chance = random.Random(9)
         for at in range(0, len(rows), 1000):
