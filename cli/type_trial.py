@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,11 +19,14 @@ from ext.telemetry.type_decoder import TypeDecoder
 from registry.api.device_type import spec_of
 from registry.devices.catalogue import check_source_units
 from registry.devices.decoder_rules import check_decoder
-from registry.devices.model import TypeMetric, TypeSpec
+from registry.devices.model import TypeSpec
+from registry.devices.quality import Span, flag
 from registry.devices.rules import check_type
 from registry.devices.vectors import converted, failure
 from runtime.units import conversions
 
+# In local time, by which readings have their months.
+_EPOCH = datetime(1970, 1, 1, 7, tzinfo=UTC)
 _DEVICE, _NETWORK_SERVER = "device", "network-server"
 
 
@@ -99,7 +102,9 @@ class Trial(msgspec.Struct, frozen=True):
         if isinstance(value, str):
             return row | {"value": value, "quality": "text"}
         stored = converted(value, unit, self.units[metric])
-        return row | {"value": stored, "unit": self.units[metric], "quality": _quality(entry, stored)}
+        sensor = Span(entry.min_value, entry.max_value)
+        month = (_EPOCH + timedelta(milliseconds=when)).month
+        return row | {"value": stored, "unit": self.units[metric], "quality": flag(entry.tests, sensor, stored, month)}
 
 
 def trial_of(kind: pb.DeviceType, units: dict[str, str]) -> Trial:
@@ -110,13 +115,6 @@ def trial_of(kind: pb.DeviceType, units: dict[str, str]) -> Trial:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise CommandError(f"{found[0].field}: {found[0].description}{more}", ExitCode.USAGE)
     return Trial(spec, units)
-
-
-def _quality(entry: TypeMetric, value: float) -> str:
-    if entry.min_value is None and entry.max_value is None:
-        return "not evaluated"
-    low = entry.min_value is None or entry.min_value <= value
-    return "good" if low and (entry.max_value is None or value <= entry.max_value) else "fail"
 
 
 def _document(text: bytes) -> Any:

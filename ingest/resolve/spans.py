@@ -7,9 +7,7 @@ Span = tuple[float | None, float | None]
 
 def spans_of(tests: pb.QualityTests) -> tuple[Span, dict[int, tuple[Span, Span]]]:
     """Returns: what is suspect all year, and by month (1 to 12) what fails and what is suspect."""
-    months = {
-        month: (_span(entry.fail), _span(entry.suspect)) for entry in tests.climatology for month in entry.months
-    }
+    months = {month: (_span(entry.fail), _span(entry.suspect)) for entry in tests.climatology for month in entry.months}
     return _span(tests.suspect), months
 
 

@@ -22,6 +22,9 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     def bounds(self) -> list[float]:
         return [bound for bound in (self.min, self.max) if bound is not None]
 
+    def has(self, value: float) -> bool:
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
     def is_within(self, other: "Span") -> bool:
         """An open end lies within a closed one: the closed one counts there."""
         low = self.min is None or other.min is None or self.min >= other.min
@@ -64,8 +67,19 @@ class QualityTests(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         return self.flat_line != FlatLine() or any(threshold != Threshold() for threshold in thresholds)
 
 
+def flag(tests: QualityTests, sensor: Span, value: float, month: int) -> str:
+    """What ingest finds: good, suspect, fail or not evaluated. Args: month: of local time, 1 to 12."""
+    spans = [(sensor, tests.suspect)]
+    spans += [(entry.fail, entry.suspect) for entry in tests.climatology if month in entry.months]
+    if not all(fail.has(value) for fail, _ in spans):
+        return "fail"
+    if not all(suspect.has(value) for _, suspect in spans):
+        return "suspect"
+    return "good" if any(span.bounds for pair in spans for span in pair) else "not evaluated"
+
+
 def check_tests(tests: QualityTests, sensor: Span, interval_s: int, field: str) -> list[Violation]:
-    """Args: sensor: min_value and max_value of the metric; interval_s: its own or the type's; field: where they stand."""
+    """Args: sensor: min_value, max_value of the metric; interval_s: its own or the type's; field: where they stand."""
     if tests == QualityTests():
         return []
     found = list(_check_spans(tests, sensor, field))

@@ -59,7 +59,8 @@ FROM
 )
 ARRAY JOIN
     metric_nums AS metric_num, metric_intervals_s AS interval_s, metric_min_values AS fail_min,
-    metric_max_values AS fail_max, metric_tests AS tests;
+    metric_max_values AS fail_max, metric_tests AS tests
+COMMENT 'What is asked of the readings of a device type, by metric. Source: the device types of the registry; tests after QARTOD. Example: SELECT * EXCEPT climatology FROM ioc.quality_tests WHERE device_type = ''gauge-river''';
 
 CREATE OR REPLACE VIEW ioc.quality_reasons {on_cluster}
 (
@@ -90,4 +91,5 @@ FROM
         (16384, 'source', 3, 'the source says: suspect'),
         (32768, 'source', 4, 'the source says: invalid')
     ]) AS reason
-);
+)
+COMMENT 'What the bits of quality_reasons mean. Example: SELECT test, count() FROM ioc.latest INNER JOIN ioc.quality_reasons ON bitAnd(quality_reasons, bit) != 0 GROUP BY test';

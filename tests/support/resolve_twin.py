@@ -38,7 +38,12 @@ TYPES: dict[int, tuple[str, bool, str, list[tuple[int, float | None, float | Non
 Span = tuple[float | None, float | None]
 # type_num: metric_num: what is suspect, and by month what fails and what is suspect
 SPANS: dict[int, dict[int, tuple[Span, dict[int, tuple[Span, Span]]]]] = {
-    1: {5: ((5.0, 99.0), {2: ((20.0, None), (40.0, 95.0)), 11: ((None, None), (30.0, 90.0)), 12: ((10.0, 98.0), (None, None))})},
+    1: {
+        5: (
+            (5.0, 99.0),
+            {2: ((20.0, None), (40.0, 95.0)), 11: ((None, None), (30.0, 90.0)), 12: ((10.0, 98.0), (None, None))},
+        )
+    },
 }
 DEVICES = {
     "wl-1": TwinDevice(11, 1, "00070", 31, True),

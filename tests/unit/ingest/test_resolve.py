@@ -2,13 +2,16 @@
 
 import json
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from cityfleet.telemetry.v1 import telemetry_pb2
 from ext.telemetry.frames import REASON_NAMES, FrameChunk
-from ingest.resolve import TimeWindow
+from ext.telemetry.index import DeviceIndex
+from ingest.resolve import Resolver, TimeWindow
+from tests.support.native_twin import read_blocks
 from tests.support.pipeline import Message, Pipeline
 from tests.support.resolve_twin import AHEAD_MS, EARLIEST_MS, NOW_MS, make_index
 
@@ -210,15 +213,18 @@ def test_month_is_that_of_the_calendar_for_every_day_of_four_centuries() -> None
     index.put_type(1, "t", False, "batch", [(1, None, None)], None, spans)
     index.put_device(1, "d", 1, "", 0, [], True)
     days = [datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(146_097)]
-    times_ms = [int(day.timestamp() * 1000) - 7 * 3_600_000 for day in days]
     payload = telemetry_pb2.ReadingBatch(
-        metrics=["m"], time_ms=times_ms, value=[day.month for day in days]
+        base_time_ms=int(days[0].timestamp() * 1000) - 7 * 3_600_000,
+        metrics=["m"],
+        time_delta_ms=[0, *[86_400_000] * (len(days) - 1)],
+        value=[day.month for day in days],
     ).SerializeToString()
     pipeline = Pipeline(index)
     pipeline.resolver = Resolver(index, TimeWindow(0, 1 << 60))
     pipeline.fill([Message(payload, "d", encoding="batch")])
     pipeline.resolver.resolve(pipeline.readings, pipeline.batch)
-    (rows,) = [read_blocks(block) for block in pipeline.batch.seal().blocks]
+    rows = read_blocks(pipeline.batch.seal().blocks[0])
+    assert len(rows) == len(days)
     assert {row["quality"] for row in rows} == {1}
 
 
