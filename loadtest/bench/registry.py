@@ -14,7 +14,7 @@ from typing import Any
 
 from loadtest.bench import registry_queries as queries
 from loadtest.bench.registry_city import import_devices, put_sites, put_types
-from loadtest.bench.registry_long import list_all, watch_all
+from loadtest.bench.registry_long import list_all, read_endless, watch_all
 from loadtest.bench.registry_stage import DATABASES, RegistryStage, running_stage
 from loadtest.bench.registry_states import put_states
 from loadtest.bench.registry_watch import Node
@@ -25,6 +25,7 @@ DEVICES = 1_000_000
 _GETS = 3_000
 _ROUNDS = 5
 _CHANGES = 50
+_ENDLESS_S = 20.0
 _UNITS = {
     "registry_import_per_s": ("devices/s", False),
     "registry_get_p99_ms": ("ms", True),
@@ -47,10 +48,11 @@ def measure(database: str, city: RegisteredCity, file: Path, folder: Path) -> Me
             found = runner.run(_ask(stage, city))
             listed = list_all(stage, city, folder)
             watched = runner.run(watch_all(stage, city, _CHANGES))
+            endless = read_endless(stage, _ENDLESS_S)
         found["registry_import_per_s"] = imported["per_s"]
         found["registry_rss_mb"] = stage.rss_bytes(peak=True) / 1e6
         found["detail"] |= {"import": imported, "sites_per_s": sites_per_s, "rss_now_mb": stage.rss_bytes() / 1e6}
-        found["detail"] |= {"list_all": listed, "watch_all": watched}
+        found["detail"] |= {"list_all": listed, "watch_all": watched, "read_endless": endless}
         return found
 
 
@@ -111,7 +113,7 @@ def _show(found: dict[str, Measured]) -> None:
             print(f"{id_:28}{measured[id_]:>12,.3f} {unit}")
         slow = list(measured["detail"]["list_p99_ms"].items())[:8]
         print("slowest lists, ms:", ", ".join(f"{name} {ms:.1f}" for name, ms in slow))
-        for name in ("import", "list_all", "watch_all"):
+        for name in ("import", "list_all", "watch_all", "read_endless"):
             print(f"{name}:", ", ".join(f"{key} {value:,.3g}" for key, value in measured["detail"][name].items()))
 
 

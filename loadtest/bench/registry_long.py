@@ -1,7 +1,8 @@
-"""What goes over all devices: a list of all by the command line, a watch of all."""
+"""What is long: a list of all devices by the command line, a watch of all, a file without an end."""
 
 import asyncio
 import os
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from loadtest.bench.registry_stage import RegistryStage
+from loadtest.fleet.devices import RAIN
 from loadtest.fleet.registered import RegisteredCity
 
 _LIMIT_S = 60.0
@@ -36,6 +38,30 @@ def list_all(stage: RegistryStage, city: RegisteredCity, folder: Path) -> dict[s
         "cli_rss_mb": used.ru_maxrss / 1024,
         "cli_cpu_us": (used.ru_utime + used.ru_stime) / rows * 1e6,
         "registry_cpu_us": (stage.cpu_s() - before_s) / rows * 1e6,
+    }
+
+
+def read_endless(stage: RegistryStage, for_s: float) -> dict[str, float]:
+    """A dry run over a pipe that brings rows of 280 bytes for so long, each of a device of its own: what both hold."""
+    before_mb, end = stage.rss_bytes() / 1e6, time.monotonic() + for_s
+    process = stage.start_cli("import", "devices", "-", "--dry-run", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    rows = size = 0
+    with process.stdin as pipe:
+        pipe.write("device_id,device_type,display_name\n")
+        while time.monotonic() < end:
+            text = "".join(f"endless-{row:012},{RAIN},{'x' * 250}\n" for row in range(rows, rows + 1000))
+            pipe.write(text)
+            rows, size = rows + 1000, size + len(text)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the dry run ended with {process.returncode}")
+    return {
+        "rows_per_s": rows / for_s,
+        "hours_for_10_gb": 10e9 / size * for_s / 3600,
+        "cli_rss_mb": used.ru_maxrss / 1024,
+        "registry_rss_more_mb": stage.rss_bytes() / 1e6 - before_mb,
     }
 
 

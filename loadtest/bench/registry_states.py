@@ -37,16 +37,16 @@ def _reports(first: int, devices: int, now_ms: int) -> Iterator[pb.DeviceStateRe
             continue  # never heard
         report = pb.DeviceStateReport(device_num=number)
         if kind < 0.03:  # offline
-            report.last_seen_ms = report.last_reading_ms = now_ms - _HOUR_MS - int(age * 30 * _DAY_MS)
+            report.last_seen_ms = report.last_reading_ms = now_ms - 6 * _HOUR_MS - int(age * 30 * _DAY_MS)
             report.connection = pb.DeviceStateReport.CONNECTION_CLOSED
             report.connection_ms, report.disconnect_reason = report.last_seen_ms, "keepalive_timeout"
         elif kind < 0.05:  # there, and measures nothing any more
             report.last_seen_ms = now_ms
-            report.last_reading_ms = now_ms - _HOUR_MS - int(age * _DAY_MS)
+            report.last_reading_ms = now_ms - 6 * _HOUR_MS - int(age * _DAY_MS)
         elif kind < 0.06:  # late
-            report.last_seen_ms = report.last_reading_ms = now_ms - 600_000 - int(age * 600_000)
+            report.last_seen_ms = report.last_reading_ms = now_ms - 2 * _HOUR_MS - int(age * _HOUR_MS)
         else:
-            report.last_seen_ms = report.last_reading_ms = now_ms - int(age * 200_000)
+            report.last_seen_ms = report.last_reading_ms = now_ms - int(age * 0.8 * _HOUR_MS)
         if kind >= 0.5:
             report.connection, report.connection_ms = pb.DeviceStateReport.CONNECTION_OPEN, report.last_seen_ms
         if number % _TOLD == 0:
