@@ -30,7 +30,11 @@ class RunningRegistry:
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
         self.http = ""
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()  # nobody else can
+            raise
 
     @property
     def internal_token(self) -> str:
