@@ -122,7 +122,7 @@ SQL SECURITY INVOKER
 AS SELECT
     a.ward_code AS ward_code, w.name AS ward_name, a.river AS river, a.gauge_id AS gauge_id,
     if(a.declared_level > 0, a.declared_level, a.measured_level) AS bd_level,
-    if(a.declared_level > 0, a.issued_at, a.began) AS since_ts, a.declared_level > 0 AS declared, a.order_ref AS order_ref,
+    if(a.declared_level > 0, a.issued_at, a.began) AS since_ts, (a.declared_level > 0)::Bool AS declared, a.order_ref AS order_ref,
     if(a.measured_level > 0, a.last_ts, NULL) AS as_of, a.readings_n AS n,
     if(a.measured_level > 0 AND a.interval_s > 0,
         least(1, a.readings_n / (1 + dateDiff('second', a.began, a.last_ts) / a.interval_s)), NULL) AS coverage,
