@@ -77,7 +77,14 @@ WITH
             GROUP BY x.device_num, x.ts
         ) AS r
         INNER JOIN bounds AS b ON b.device_num = r.device_num
-        WHERE r.ts >= b.lo AND r.ts < b.hi AND r.quality = 1
+        LEFT JOIN
+        (
+            SELECT device_num, ts, quality
+            FROM cityfleet.quality_flags FINAL
+            WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
+                AND ts >= (SELECT min(lo) FROM bounds) AND ts < (SELECT max(hi) FROM bounds)
+        ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
+        WHERE r.ts >= b.lo AND r.ts < b.hi AND if(f.quality > 0, f.quality, r.quality) = 1
     ),
     -- For each level of each gauge whether a reading turns it on, off, or leaves it.
     marks AS

@@ -43,7 +43,7 @@ WITH
     (
         SELECT
             r.device_num AS device_num, r.ts AS ts, r.depth_mm AS depth_mm, r.ward_code AS ward_code, b.hi AS hi,
-            r.quality AS flag
+            if(f.quality > 0, f.quality, r.quality) AS flag
         FROM
         (
             SELECT
@@ -56,6 +56,14 @@ WITH
             GROUP BY x.device_num, x.ts
         ) AS r
         INNER JOIN bounds AS b ON b.device_num = r.device_num
+        LEFT JOIN
+        (
+            SELECT device_num, ts, quality
+            FROM cityfleet.quality_flags FINAL
+            WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
+                AND ts >= (SELECT min(lo) - INTERVAL 30 MINUTE FROM bounds)
+                AND ts <= (SELECT max(hi) + INTERVAL 2 HOUR FROM bounds)
+        ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
         WHERE r.ts >= b.lo - INTERVAL 30 MINUTE AND r.ts <= b.hi + INTERVAL 2 HOUR
     ),
     left_out AS

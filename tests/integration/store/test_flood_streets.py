@@ -181,6 +181,17 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 4, "00070")], received_ms=1_900_000_001_000)
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
     assert len(stored(streets, range(300, 301))) == 2
+    # Good after all, and then a test in the store finds fault with it.
+    add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 1, "00070")], received_ms=1_900_000_002_000)
+    compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
+    assert len(stored(streets, range(300, 301))) == 1
+    streets.query(
+        "INSERT INTO cityfleet.quality_flags (metric_num, device_num, ts, quality, quality_reasons, ward_code, version, "
+        f"is_deleted) SELECT {DEPTH}, 300, fromUnixTimestamp64Milli({start + 35 * minute}, 'UTC'), 3, 32, '00070', 1, 0",
+        "admin",
+    )
+    compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
+    assert len(stored(streets, range(300, 301))) == 2
 
 
 def test_an_open_event_is_shown_until_the_street_is_dry(streets: StoreHandle) -> None:
