@@ -16,7 +16,7 @@ ROWS_PER_REQUEST = 500
 
 
 class Registration(NamedTuple):
-    """A device to be. Degrees: both or none. `station` is its label: the official station that a river gauge stands at."""
+    """A device to be. Degrees: both or none. `station`, its label, is the official station of a river gauge."""
 
     device_id: str
     device_type: str

@@ -55,13 +55,26 @@ WITH
         INNER JOIN ends AS e ON e.device_num = p.device_num
         WHERE p.since_ts < e.hi AND (p.until_ts IS NULL OR assumeNotNull(p.until_ts) >= {from:DateTime('UTC')})
     ),
+    -- Gauges and times to be looked at, found once.
+    (
+        SELECT (groupArray((device_num, station_id, lo, hi)), min(lo), max(hi))
+        FROM
+        (
+            SELECT
+                e.device_num AS device_num, e.station_id AS station_id, toDateTime64(e.hi, 3, 'UTC') AS hi,
+                least(
+                    toDateTime64({from:DateTime('UTC')}, 3, 'UTC'),
+                    if(s.since = 0, toDateTime64({from:DateTime('UTC')}, 3, 'UTC'), s.since)
+                ) AS lo
+            FROM ends AS e
+            LEFT JOIN (SELECT device_num, min(since_ts) AS since FROM stored GROUP BY device_num) AS s
+                ON s.device_num = e.device_num
+        )
+    ) AS touched,
     bounds AS
     (
-        SELECT
-            e.device_num AS device_num, e.station_id AS station_id, toDateTime64(e.hi, 3, 'UTC') AS hi,
-            if(s.lo = 0, toDateTime64({from:DateTime('UTC')}, 3, 'UTC'), least(s.lo, toDateTime64({from:DateTime('UTC')}, 3, 'UTC'))) AS lo
-        FROM ends AS e
-        LEFT JOIN (SELECT device_num, min(since_ts) AS lo FROM stored GROUP BY device_num) AS s ON s.device_num = e.device_num
+        SELECT one.1 AS device_num, one.2 AS station_id, one.3 AS lo, one.4 AS hi
+        FROM (SELECT arrayJoin(touched.1) AS one)
     ),
     levels AS
     (
@@ -73,7 +86,7 @@ WITH
                 argMax(x.quality, x.received_at) AS quality, argMax(x.ward_code, x.received_at) AS ward_code
             FROM cityfleet.readings AS x
             WHERE x.metric_num IN ({metrics:Array(UInt16)}) AND x.device_num IN (SELECT device_num FROM bounds)
-                AND x.ts >= (SELECT min(lo) FROM bounds) AND x.ts < (SELECT max(hi) FROM bounds)
+                AND x.ts >= touched.2 AND x.ts < touched.3
             GROUP BY x.device_num, x.ts
         ) AS r
         INNER JOIN bounds AS b ON b.device_num = r.device_num
@@ -82,7 +95,7 @@ WITH
             SELECT device_num, ts, quality
             FROM cityfleet.quality_flags FINAL
             WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
-                AND ts >= (SELECT min(lo) FROM bounds) AND ts < (SELECT max(hi) FROM bounds)
+                AND ts >= touched.2 AND ts < touched.3
         ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
         WHERE r.ts >= b.lo AND r.ts < b.hi AND if(f.quality > 0, f.quality, r.quality) = 1
     ),

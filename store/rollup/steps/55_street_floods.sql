@@ -9,35 +9,37 @@
 -- live: yes
 -- deletes: itself
 WITH
-    changed AS
-    (
-        SELECT device_num, max(good_n > 0 AND max >= 10) AS is_wet
-        FROM cityfleet.readings_10min FINAL
-        WHERE metric_num IN ({metrics:Array(UInt16)}) AND ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
-        GROUP BY device_num
-    ),
     stored AS
     (
         SELECT *
         FROM cityfleet.street_floods FINAL
-        WHERE device_num IN (SELECT device_num FROM changed) AND onset_ts < {to:DateTime('UTC')} + INTERVAL 2 HOUR
+        WHERE onset_ts < {to:DateTime('UTC')} + INTERVAL 2 HOUR
             AND ifNull(end_ts, last_ts) >= {from:DateTime('UTC')} - INTERVAL 2 HOUR
     ),
-    bounds AS
+    -- Gauges and times to be looked at, found once: a street is mostly dry.
     (
-        SELECT device_num, min(lo) AS lo, max(hi) AS hi
+        SELECT (groupArray((device_num, lo, hi)), min(lo), max(hi))
         FROM
         (
-            SELECT
-                device_num, toDateTime64({from:DateTime('UTC')}, 3, 'UTC') AS lo, toDateTime64({to:DateTime('UTC')}, 3, 'UTC') AS hi
-            FROM changed
-            WHERE is_wet OR device_num IN (SELECT device_num FROM stored)
-            UNION ALL
-            SELECT device_num, onset_ts AS lo, ifNull(end_ts, last_ts) AS hi
-            FROM stored
+            SELECT device_num, min(since) AS lo, max(until) AS hi
+            FROM
+            (
+                SELECT
+                    device_num, toDateTime64({from:DateTime('UTC')}, 3, 'UTC') AS since,
+                    toDateTime64({to:DateTime('UTC')}, 3, 'UTC') AS until
+                FROM cityfleet.readings_10min FINAL
+                WHERE metric_num IN ({metrics:Array(UInt16)}) AND ts >= {from:DateTime('UTC')}
+                    AND ts < {to:DateTime('UTC')} AND good_n > 0 AND max >= 10
+                UNION ALL
+                SELECT
+                    device_num, least(onset_ts, toDateTime64({from:DateTime('UTC')}, 3, 'UTC')) AS since,
+                    greatest(ifNull(end_ts, last_ts), toDateTime64({to:DateTime('UTC')}, 3, 'UTC')) AS until
+                FROM stored
+            )
+            GROUP BY device_num
         )
-        GROUP BY device_num
-    ),
+    ) AS touched,
+    bounds AS (SELECT one.1 AS device_num, one.2 AS lo, one.3 AS hi FROM (SELECT arrayJoin(touched.1) AS one)),
     -- Each reading once, with its final quality, and with 30 minutes before and 2 hours after.
     depths AS
     (
@@ -51,8 +53,7 @@ WITH
                 argMax(x.quality, x.received_at) AS quality, argMax(x.ward_code, x.received_at) AS ward_code
             FROM cityfleet.readings AS x
             WHERE x.metric_num IN ({metrics:Array(UInt16)}) AND x.device_num IN (SELECT device_num FROM bounds)
-                AND x.ts >= (SELECT min(lo) - INTERVAL 30 MINUTE FROM bounds)
-                AND x.ts <= (SELECT max(hi) + INTERVAL 2 HOUR FROM bounds)
+                AND x.ts >= touched.2 - INTERVAL 30 MINUTE AND x.ts <= touched.3 + INTERVAL 2 HOUR
             GROUP BY x.device_num, x.ts
         ) AS r
         INNER JOIN bounds AS b ON b.device_num = r.device_num
@@ -61,8 +62,7 @@ WITH
             SELECT device_num, ts, quality
             FROM cityfleet.quality_flags FINAL
             WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
-                AND ts >= (SELECT min(lo) - INTERVAL 30 MINUTE FROM bounds)
-                AND ts <= (SELECT max(hi) + INTERVAL 2 HOUR FROM bounds)
+                AND ts >= touched.2 - INTERVAL 30 MINUTE AND ts <= touched.3 + INTERVAL 2 HOUR
         ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
         WHERE r.ts >= b.lo - INTERVAL 30 MINUTE AND r.ts <= b.hi + INTERVAL 2 HOUR
     ),

@@ -164,18 +164,18 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     start = ms(datetime(2025, 9, 30, 1, 0, tzinfo=UTC))
     minute = 60_000
     depths = {0: 0, 5: 40, 10: 60, 15: 0, 55: 0, 60: 50, 65: 70, 70: 0}
+
+    def expected(by_minute: dict[int, int]) -> list[Event]:
+        return expected_events(300, [(start + at * minute, mm) for at, mm in by_minute.items()])
+
     add_readings(streets, [(300, DEPTH, start + at * minute, mm, 1, "00070") for at, mm in depths.items()])
     compute(streets, STEPS, start, start + 7_200_000)
-    assert stored(streets, range(300, 301)) == expected_events(
-        300, [(start + at * minute, mm) for at, mm in depths.items()]
-    )
+    assert stored(streets, range(300, 301)) == expected(depths)
     assert len(stored(streets, range(300, 301))) == 2
     depths[35] = 20
     add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 1, "00070")])
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
-    assert stored(streets, range(300, 301)) == expected_events(
-        300, [(start + at * minute, mm) for at, mm in depths.items()]
-    )
+    assert stored(streets, range(300, 301)) == expected(depths)
     assert len(stored(streets, range(300, 301))) == 1
     # The same reading again, of quality 4: the events part again.
     add_readings(streets, [(300, DEPTH, start + 35 * minute, 20, 4, "00070")], received_ms=1_900_000_001_000)
@@ -186,8 +186,9 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
     assert len(stored(streets, range(300, 301))) == 1
     streets.query(
-        "INSERT INTO cityfleet.quality_flags (metric_num, device_num, ts, quality, quality_reasons, ward_code, version, "
-        f"is_deleted) SELECT {DEPTH}, 300, fromUnixTimestamp64Milli({start + 35 * minute}, 'UTC'), 3, 32, '00070', 1, 0",
+        "INSERT INTO cityfleet.quality_flags (metric_num, device_num, ts, quality, quality_reasons, ward_code, "
+        f"version, is_deleted) SELECT {DEPTH}, 300, fromUnixTimestamp64Milli({start + 35 * minute}, 'UTC'), 3, 32, "
+        "'00070', 1, 0",
         "admin",
     )
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
