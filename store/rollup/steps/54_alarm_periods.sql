@@ -95,7 +95,6 @@ WITH
             SELECT device_num, ts, quality
             FROM cityfleet.quality_flags FINAL
             WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
-                AND ts >= touched.2 AND ts < touched.3
         ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
         WHERE r.ts >= b.lo AND r.ts < b.hi AND if(f.quality > 0, f.quality, r.quality) = 1
     ),

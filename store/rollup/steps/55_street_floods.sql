@@ -62,7 +62,6 @@ WITH
             SELECT device_num, ts, quality
             FROM cityfleet.quality_flags FINAL
             WHERE metric_num IN ({metrics:Array(UInt16)}) AND device_num IN (SELECT device_num FROM bounds)
-                AND ts >= touched.2 - INTERVAL 30 MINUTE AND ts <= touched.3 + INTERVAL 2 HOUR
         ) AS f ON f.device_num = r.device_num AND f.ts = r.ts
         WHERE r.ts >= b.lo - INTERVAL 30 MINUTE AND r.ts <= b.hi + INTERVAL 2 HOUR
     ),
