@@ -36,6 +36,7 @@ from ingest.spool.bodies import SegmentReader
 from ingest.spool.memory import MemorySpool
 from ingest.spool.spool import Spool
 from ingest.spool.stage import spool_stage
+from ingest.state.documents import DocumentKeeper
 from ingest.state.metrics import StateCollector
 from ingest.state.node import node_name
 from ingest.state.reporter import StateReporter
@@ -121,6 +122,9 @@ class _Ingest:
             {**REASON_NAMES, **ENDS},
             settings.state.progress_interval_s,
             settings.state.max_document_bytes,
+        )
+        self._documents = DocumentKeeper(
+            self._states, place.path("documents.log"), place.left_over_files("documents.log")
         )
         self._reporter = StateReporter(self._states, registry, internal, settings.state.report_interval_s)
         self._decoder = Decoder(self._index, births, self._states)
@@ -245,6 +249,7 @@ class _Ingest:
         )
         self._backlog.expose()
         self._feed.load()
+        await asyncio.to_thread(self._documents.load)
         await asyncio.to_thread(self._sparkplug.load)
         REGISTRY.register(self._collector)
         REGISTRY.register(self._pressure_collector)
@@ -290,10 +295,13 @@ class _Ingest:
             for task in (feed, reporter, pressure, ledger, sparkplug, consumer, limit):
                 if task is not None:
                     task.cancel()
+        await asyncio.to_thread(self._documents.close)
 
     async def _flow(self) -> None:
         """Batch, spool and write, each ending when the pipe before it has ended."""
         settings = self._settings
+        # In memory mode documents are on disk when the process ends, as readings are.
+        keepers = [self._documents.keep] if self._spool.is_on_disk else []
         batch = batch_stage(
             self._chunks,
             self._sealed,
@@ -308,7 +316,9 @@ class _Ingest:
             async with asyncio.TaskGroup() as stages:
                 stages.create_task(batch, name="batch")
                 stages.create_task(
-                    spool_stage(self._sealed, self._closed, self._spool, self._spool_state, self._is_store_idle),
+                    spool_stage(
+                        self._sealed, self._closed, self._spool, self._spool_state, self._is_store_idle, *keepers
+                    ),
                     name="spool",
                 )
                 stages.create_task(self._write.run(self._closed), name="write")

@@ -20,7 +20,7 @@ def spool_files(data_dir: Path) -> list[Source]:
 
 
 def state_files(data_dir: Path) -> list[Source]:
-    """The device index, the births of Sparkplug's edge nodes, the broker's filters."""
+    """The device index, the births of Sparkplug's edge nodes, the broker's filters, state documents not told yet."""
     folders = sorted(path for path in (data_dir / _FOLDER).glob("*") if not path.name.startswith("spool"))
     return [source for folder in folders for source in _below(data_dir, folder)]
 

@@ -7,7 +7,7 @@ cdef enum StateFlag:
     STATE_LISTED = 1                # in a list of those with news
     STATE_HAS_READING = 2           # news: a reading
     STATE_HAS_CONNECTION = 4        # news: connected, or not any more
-    STATE_HAS_DOCUMENT = 8          # news: in DeviceStates.documents
+    STATE_HAS_DOCUMENT = 8          # news: a document, in DeviceStates.documents
     STATE_IS_FIRST = 16             # news: its first reading, which is not left for later
 
 # Why a connection ended, where MQTT has no reason code; 0 and those from 4 on are MQTT's.
@@ -36,7 +36,12 @@ cdef class DeviceStates:
     cdef unsigned int* round        # those being told
     cdef size_t listed_count, round_count, round_at
     cdef Region state_region, listed_region, round_region
-    cdef dict documents             # slot -> (payload, when it came), the newest alone
+    cdef dict documents             # device number -> (payload, when it came): the registry lacks it, the newest alone
+    cdef dict fresh                 # those of them that nobody has asked for with take_fresh()
+    cdef list under_way             # (device number, entry of `documents`) of the requests that were not answered
+    cdef list found                 # device numbers of those that are told without a mark, as what an earlier run left
+    cdef bint is_alone              # each of `found` in a request of its own: one may be what was refused
+    cdef bint was_alone             # the last request was such a one
     cdef size_t document_bytes, max_document_bytes
     cdef list reasons               # by reason, as the registry gets it
     cdef bytes head                 # node and run: the first fields of a request
@@ -54,7 +59,10 @@ cdef class DeviceStates:
     cdef int closed(self, int slot, unsigned char reason) except -1
     # False: there is no room, or memory ran out; `at` holds a JSON object of at most MAX_DOCUMENT_BYTES.
     cdef bint take_document(self, int slot, const unsigned char* at, size_t size, long long at_ms) except -1
+    cdef int hold(self, unsigned int device_num, tuple document) except -1
+    cdef int make_room(self, size_t size) except -1
     cdef size_t put_report(self, size_t slot, unsigned char* out) except 0
+    cdef size_t put_found(self, unsigned int device_num, tuple held, unsigned char* out) except 0
 
 
 cdef inline void mark_seen(DeviceStates states, int slot, long long at_ms) noexcept:

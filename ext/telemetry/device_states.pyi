@@ -43,6 +43,15 @@ class DeviceStates:
     def document(self, slot: int, document: bytes, at_ms: int) -> bool:
         """A `state` document, a JSON object, came then. False: there is no room for it."""
 
+    def recover(self, device_num: int, document: bytes, at_ms: int) -> None:
+        """A `state` document that an earlier run had taken and not told, whether or not the index has its device."""
+
+    def take_fresh(self) -> list[tuple[int, bytes, int]]:
+        """Documents that came since the last call and that the registry has not: (device number, document, time)."""
+
+    def untold(self) -> list[tuple[int, bytes, int]]:
+        """All documents that the registry has not answered for: (device number, document, time)."""
+
     def begin_round(self) -> int:
         """Put those with news in line for next_request(); returns how many there are."""
 
@@ -55,6 +64,13 @@ class DeviceStates:
         Returns: empty if none of these has anything to tell now; then it may still be `left`.
         """
 
+    def answered(self) -> None:
+        """The registry has what was in the requests so far: their documents are forgotten."""
+
+    def refused(self) -> None:
+        """The registry would never take the last request. Its documents are told once more, each alone, for it need
+        not be theirs what is wrong; one that is refused alone is forgotten."""
+
     def greeting(self) -> bytes:
         """A request that only says that this node is there."""
 
@@ -63,7 +79,7 @@ class DeviceStates:
 
     @property
     def left(self) -> int:
-        """Of the round, those not looked at yet."""
+        """Of the round, those not looked at yet, and documents of an earlier run."""
 
     def counters(self) -> dict[str, int]:
         """`waiting` devices with news and `document_bytes` now; `told`, `documents`, `documents_refused` ever."""

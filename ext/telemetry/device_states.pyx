@@ -104,6 +104,9 @@ cdef class DeviceStates:
         self.reasons = [reasons.get(code, f"reason_{code:02x}").encode()[:MAX_NAME_BYTES] for code in range(256)]
         self.progress_s = progress_s
         self.documents = {}
+        self.fresh = {}
+        self.under_way = []
+        self.found = []
         self.max_document_bytes = max_document_bytes
         self.began_s = monotonic_s() - 1
 
@@ -172,24 +175,34 @@ cdef class DeviceStates:
             self.note(slot)
 
     cdef bint take_document(self, int slot, const unsigned char* at, size_t size, long long at_ms) except -1:
-        cdef size_t cost = size + DOCUMENT_COST_BYTES, had = 0
-        cdef tuple held = self.documents.get(slot)
+        cdef unsigned int device_num = self.index.devices[slot].device_num
+        cdef size_t had = 0
+        cdef tuple held = self.documents.get(device_num)
         if held is not None:
             if held[1] > at_ms:
                 return True
             had = <size_t>len(held[0]) + DOCUMENT_COST_BYTES
-        if self.document_bytes - had + cost > self.max_document_bytes or (
+        if self.document_bytes - had + size + DOCUMENT_COST_BYTES > self.max_document_bytes or (
             <size_t>slot >= self.capacity and not self.grow(<size_t>slot)
         ):
             self.documents_refused += 1
             return False
-        self.documents[slot] = (at[:size], at_ms)
-        self.document_bytes += cost - had
+        held = (at[:size], at_ms)
+        self.hold(device_num, held)
+        self.fresh[device_num] = held
         self.documents_taken += 1
         self.at[slot].flags |= STATE_HAS_DOCUMENT
         if not self.at[slot].flags & STATE_LISTED:
             self.note(<size_t>slot)
         return True
+
+    cdef int hold(self, unsigned int device_num, tuple document) except -1:
+        cdef tuple before = self.documents.get(device_num)
+        if before is not None:
+            self.document_bytes -= <size_t>len(before[0]) + DOCUMENT_COST_BYTES
+        self.documents[device_num] = document
+        self.document_bytes += <size_t>len(document[0]) + DOCUMENT_COST_BYTES
+        return 0
 
     def open(self, int slot) -> None:
         """A stream of the device has begun. Raises: IndexError for a slot that the index does not have."""
@@ -218,6 +231,25 @@ cdef class DeviceStates:
             raise ValueError(f"a document of more than {MAX_DOCUMENT_BYTES} bytes")
         return self.take_document(slot, document, <size_t>len(document), at_ms)
 
+    def recover(self, unsigned int device_num, bytes document not None, long long at_ms) -> None:
+        """A `state` document that an earlier run had taken and not told, whether or not the index has its device."""
+        cdef tuple held = self.documents.get(device_num)
+        if len(document) > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"a document of more than {MAX_DOCUMENT_BYTES} bytes")
+        if held is None or held[1] <= at_ms:
+            self.hold(device_num, (document, at_ms))
+            self.found.append(device_num)
+
+    def take_fresh(self) -> list:
+        """Documents that came since the last call and that the registry has not: (device number, document, time)."""
+        cdef dict fresh = self.fresh
+        self.fresh = {}
+        return [(device_num, held[0], held[1]) for device_num, held in fresh.items()]
+
+    def untold(self) -> list:
+        """All documents that the registry has not answered for: (device number, document, time)."""
+        return [(device_num, held[0], held[1]) for device_num, held in self.documents.items()]
+
     def check(self, int slot) -> None:
         if not 0 <= slot < self.index.count:
             raise IndexError(slot)
@@ -240,10 +272,22 @@ cdef class DeviceStates:
         Args: look_at: so many of the round are looked at.
         Returns: empty if none of these has anything to tell now; then it may still be `left`.
         """
-        cdef size_t size = <size_t>len(self.head), reports = 0, slot, room
-        cdef unsigned int now_s = <unsigned int>(monotonic_s() - self.began_s)
+        cdef size_t size = <size_t>len(self.head), reports = 0, slot
+        cdef unsigned int device_num, now_s = <unsigned int>(monotonic_s() - self.began_s)
         cdef State* state
-        cdef void* grown
+        cdef tuple held
+        while self.found and reports < (1 if self.is_alone else MAX_REPORTS) and size < MAX_BODY_BYTES:
+            device_num = self.found.pop()
+            held = self.documents.get(device_num)
+            if held is None:
+                continue
+            self.make_room(size)
+            size += self.put_found(device_num, held, self.body + size)
+            reports += 1
+        self.was_alone = self.is_alone and reports
+        if self.was_alone:
+            look_at = 0
+            self.is_alone = len(self.found) > 0
         while self.round_at < self.round_count and look_at and reports < MAX_REPORTS and size < MAX_BODY_BYTES:
             if self.round_at + AHEAD < self.round_count:
                 prefetch(&self.at[self.round[self.round_at + AHEAD]])
@@ -254,13 +298,7 @@ cdef class DeviceStates:
                 self.round_at += 1
                 self.note(slot)
                 continue
-            if size + REPORT_BYTES + MAX_DOCUMENT_BYTES > self.body_capacity:
-                room = max(2 * self.body_capacity, <size_t>65_536)
-                grown = realloc(self.body, room)
-                if grown == NULL:
-                    raise MemoryError
-                self.body = <unsigned char*>grown
-                self.body_capacity = room
+            self.make_room(size)
             size += self.put_report(slot, self.body + size)
             state.told_s = now_s
             self.round_at += 1
@@ -271,13 +309,66 @@ cdef class DeviceStates:
         memcpy(self.body, <const unsigned char*>self.head, <size_t>len(self.head))
         return PyBytes_FromStringAndSize(<char*>self.body, <Py_ssize_t>size)
 
+    def answered(self) -> None:
+        """The registry has what was in the requests so far: their documents are forgotten."""
+        cdef tuple held
+        for device_num, held in self.under_way:
+            if self.documents.get(device_num) is held:
+                del self.documents[device_num]
+                self.document_bytes -= <size_t>len(held[0]) + DOCUMENT_COST_BYTES
+            if self.fresh.get(device_num) is held:
+                del self.fresh[device_num]
+        self.under_way.clear()
+
+    def refused(self) -> None:
+        """The registry would never take the last request. Its documents are told once more, each alone, for it need
+        not be theirs what is wrong; one that is refused alone is forgotten."""
+        cdef list again = [device_num for device_num, held in self.under_way if self.documents.get(device_num) is held]
+        if self.was_alone:
+            self.answered()
+            return
+        self.found.extend(again)
+        self.is_alone = len(self.found) > 0
+        self.under_way.clear()
+
+    cdef int make_room(self, size_t size) except -1:
+        """For one more report behind so many bytes of the request."""
+        cdef size_t room
+        cdef void* grown
+        if size + REPORT_BYTES + MAX_DOCUMENT_BYTES > self.body_capacity:
+            room = max(2 * self.body_capacity, <size_t>65_536)
+            grown = realloc(self.body, room)
+            if grown == NULL:
+                raise MemoryError
+            self.body = <unsigned char*>grown
+            self.body_capacity = room
+        return 0
+
+    cdef size_t put_found(self, unsigned int device_num, tuple held, unsigned char* out) except 0:
+        """Write one field `reports` that has a document and nothing else. Returns its size."""
+        cdef unsigned char[REPORT_BYTES] report
+        cdef unsigned char* at = put_number(report, TAG_DEVICE_NUM, device_num)
+        cdef unsigned char* start = out
+        cdef bytes document = held[0]
+        cdef size_t size
+        at = put_number(at, TAG_LAST_SEEN_MS, <unsigned long long>max(<long long>held[1], 0))
+        at = put_number(at, TAG_DOCUMENT_MS, <unsigned long long>max(<long long>held[1], 0))
+        at = put_number(at, TAG_DOCUMENT, <size_t>len(document))
+        size = <size_t>(at - report)
+        self.under_way.append((device_num, held))
+        out = put_number(out, TAG_REPORTS, size + <size_t>len(document))
+        memcpy(out, report, size)
+        memcpy(out + size, <const unsigned char*>document, <size_t>len(document))
+        return <size_t>(out - start) + size + <size_t>len(document)
+
     cdef size_t put_report(self, size_t slot, unsigned char* out) except 0:
         """Write one field `reports` and forget that it was news. Returns its size."""
         cdef State* state = &self.at[slot]
         cdef unsigned char[REPORT_BYTES] report
-        cdef unsigned char* at = put_number(report, TAG_DEVICE_NUM, self.index.devices[slot].device_num)
+        cdef unsigned int device_num = self.index.devices[slot].device_num
+        cdef unsigned char* at = put_number(report, TAG_DEVICE_NUM, device_num)
         cdef unsigned char* start = out
-        cdef tuple held = None
+        cdef tuple held
         cdef size_t size, document_size = 0
         cdef bytes document = b""
         at = put_number(at, TAG_LAST_SEEN_MS, <unsigned long long>max(state.seen_ms, 0))
@@ -290,12 +381,16 @@ cdef class DeviceStates:
                 at = put_number(at, TAG_OPENED_MS, <unsigned long long>max(state.opened_ms, 0))
                 at = put_bytes(at, TAG_DISCONNECT_REASON, <bytes>self.reasons[state.reason])
         if state.flags & STATE_HAS_DOCUMENT:
-            held = self.documents.pop(<int>slot)
-            document = held[0]
-            document_size = <size_t>len(document)
-            self.document_bytes -= document_size + DOCUMENT_COST_BYTES
-            at = put_number(at, TAG_DOCUMENT_MS, <unsigned long long>max(<long long>held[1], 0))
-            at = put_number(at, TAG_DOCUMENT, document_size)
+            held = self.documents.get(device_num)
+            if held is None:
+                # Made anew since, under another number: what the one before it said is told by that one's number.
+                self.found.extend(self.documents)
+            else:
+                self.under_way.append((device_num, held))
+                document = held[0]
+                document_size = <size_t>len(document)
+                at = put_number(at, TAG_DOCUMENT_MS, <unsigned long long>max(<long long>held[1], 0))
+                at = put_number(at, TAG_DOCUMENT, document_size)
         size = <size_t>(at - report)
         out = put_number(out, TAG_REPORTS, size + document_size)
         memcpy(out, report, size)
@@ -318,8 +413,8 @@ cdef class DeviceStates:
 
     @property
     def left(self) -> int:
-        """Of the round, those not looked at yet."""
-        return self.round_count - self.round_at
+        """Of the round, those not looked at yet, and documents of an earlier run."""
+        return self.round_count - self.round_at + <size_t>len(self.found)
 
     def counters(self) -> dict:
         """`waiting` devices with news and `document_bytes` now; `told`, `documents`, `documents_refused` ever."""

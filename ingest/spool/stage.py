@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 
 import structlog
 
@@ -20,12 +21,17 @@ _RETRY_S = 1.0
 _LOOK_AGAIN_S = 0.05
 
 
+async def _nothing(_: Executor) -> None:
+    pass
+
+
 async def spool_stage(
     sealed: Pipe[SealedBatch],
     closed: Pipe[Segment],
     spool: Spool | MemorySpool,
     state: SpoolState,
     is_awaited: Callable[[], bool] = lambda: False,
+    keep: Callable[[Executor], Awaitable[None]] = _nothing,
 ) -> None:
     """Run until `sealed` is closed and empty; then close the last segment and `closed`.
 
@@ -34,6 +40,7 @@ async def spool_stage(
 
     Args:
         is_awaited: whether all segments that were closed have been written, so that the store waits for the next.
+        keep: makes durable what came beside readings, on the given thread. Raises: OSError; it is called again then.
     """
     loop = asyncio.get_running_loop()
     with named_pool("spool") as disk:
@@ -48,12 +55,16 @@ async def spool_stage(
             if batch is not None:
                 state.took(batch)
                 started = time.perf_counter()
+                is_appended = False
                 while True:
                     try:
-                        if spool.is_on_disk:
-                            await loop.run_in_executor(disk, spool.append, batch)
-                        else:
-                            spool.append(batch)
+                        if not is_appended:
+                            if spool.is_on_disk:
+                                await loop.run_in_executor(disk, spool.append, batch)
+                            else:
+                                spool.append(batch)
+                            is_appended = True
+                        await keep(disk)
                         break
                     except OSError as exc:
                         spool.problem = exc.strerror or str(exc)

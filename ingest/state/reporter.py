@@ -78,6 +78,7 @@ class StateReporter:
                         # It would be refused for ever, and all that comes behind it with it.
                         self.requests_refused += 1
                         self._request = b""
+                        self._states.refused()
                         log.error("device_states_refused", reason=self.problem)
                 except (TimeoutError, EOFError, asyncio.InvalidStateError) as exc:
                     self.problem = f"registry {self._registry}: {exc or 'no answer'}"
@@ -121,6 +122,7 @@ class StateReporter:
         if not isinstance(response, pb.ReportDeviceStatesResponse):
             raise EOFError("it ended the stream")
         self._request = b""
+        self._states.answered()
         self._answered_s = time.monotonic()
         self._has_answer = True
         self.problem = ""

@@ -42,6 +42,15 @@ class Place(msgspec.Struct, frozen=True):
         found = (_SPOOL.fullmatch(path.name) for path in (self.data_dir / "ingest").glob("spool-*") if path.is_dir())
         return sorted(int(name[1]) for name in found if name and int(name[1]) >= self.count)
 
+    def left_over_files(self, name: str) -> list[Path]:
+        """Files as of `path` of workers that are no more; worker 0 takes them over."""
+        if self.number:
+            return []
+        own = self.data_dir / "ingest" / name
+        pattern = re.compile(rf"{re.escape(own.stem)}-([1-9]\d{{0,4}})")
+        found = ((pattern.fullmatch(path.stem), path) for path in own.parent.glob(f"{own.stem}-*{own.suffix}"))
+        return sorted(path for match, path in found if match and int(match[1]) >= self.count)
+
     def left_over(self, number: int) -> Path:
         return self._path("spool", number)
 

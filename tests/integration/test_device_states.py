@@ -6,6 +6,7 @@ import signal
 import time
 
 import grpc
+import pytest
 
 from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1.device_pb2 import Connectivity, Device, Health
@@ -179,3 +180,30 @@ async def test_nothing_of_the_last_state_is_lost_while_the_registry_or_ingest_is
             assert found.reported.disconnect_reason == "server_shutting_down"
         for one in (client, goes, comes, again):
             await one.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+async def test_an_acknowledged_document_outlives_ingest_while_the_registry_is_away(tmp_path, number, workers):
+    with roles_on(tmp_path, OFTEN + f"ingest.workers = {workers}\n") as roles:
+        for role in ("registry", "ingest"):
+            await asyncio.to_thread(roles.start, role)
+        with Provisioner(roles.registry_channel(), roles.ports["mqtt"]) as fleet:
+            fleet.type("gauge", {"water_level_m": (0, 20)})
+            tokens = {f"wl-{at}": fleet.device(f"wl-{at}", "gauge") for at in range(6)}
+        clients = [await connected(roles.ports["mqtt"], device, token) for device, token in tokens.items()]
+        await asyncio.to_thread(roles.end, "registry", signal.SIGKILL)
+        for at, client in enumerate(clients):
+            await publish(client, f"cf/v1/d/wl-{at}/state", {"config_version": 1})
+            await publish(client, f"cf/v1/d/wl-{at}/state", {"config_version": 10 + at}, 2)
+        await asyncio.to_thread(roles.end, "ingest", number)
+        # Once more: what was found is not lost by a second end before it is told.
+        await asyncio.to_thread(roles.start, "ingest")
+        await asyncio.to_thread(roles.end, "ingest", number)
+        for role in ("registry", "ingest"):
+            await asyncio.to_thread(roles.start, role)
+        with roles.registry_channel() as channel:
+            for at in range(len(clients)):
+                found = await until(Provisioner(channel), f"wl-{at}", lambda one: one.reported.document)
+                assert found.reported.config_version == 10 + at
+        for client in clients:
+            await client.__aexit__(None, None, None)

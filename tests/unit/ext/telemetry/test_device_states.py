@@ -100,14 +100,98 @@ def test_the_newest_document_of_a_device_is_told_and_bounded_with_all_others() -
     assert (reports[100].document, reports[100].document_ms) == (b"{" + b" " * 98 + b"}", NOW_MS + 1)
     assert reports[101].document == b'{"b":1}'
     assert 102 not in reports
+    assert not states.document(2, b"{}", NOW_MS)  # what is not answered still takes room
+    states.answered()
     assert states.counters() == {
         "waiting": 0,
         "document_bytes": 0,
         "told": 2,
         "documents": 3,
-        "documents_refused": 1,
+        "documents_refused": 2,
     }
     assert states.document(2, b"{}", NOW_MS)
+
+
+def test_a_document_is_kept_until_the_registry_has_answered_for_it() -> None:
+    states = make_states()
+    states.document(0, b'{"a":1}', NOW_MS)
+    states.document(1, b'{"b":1}', NOW_MS)
+    assert sorted(states.take_fresh()) == [(100, b'{"a":1}', NOW_MS), (101, b'{"b":1}', NOW_MS)]
+    assert states.take_fresh() == []
+    assert len(told(states)) == 2
+    states.document(1, b'{"b":2}', NOW_MS + 1)  # while the request with the first is under way
+    assert sorted(states.untold()) == [(100, b'{"a":1}', NOW_MS), (101, b'{"b":2}', NOW_MS + 1)]
+    states.answered()
+    assert states.untold() == states.take_fresh() == [(101, b'{"b":2}', NOW_MS + 1)]
+    assert told(states)[101].document == b'{"b":2}'
+    states.answered()
+    assert states.untold() == []
+
+
+def test_a_document_that_was_told_already_is_not_fresh() -> None:
+    states = make_states()
+    states.document(0, b"{}", NOW_MS)
+    told(states)
+    states.answered()
+    assert states.take_fresh() == []
+
+
+def test_what_an_earlier_run_left_is_told_though_the_index_has_no_such_device() -> None:
+    states = make_states()
+    states.recover(777, b'{"a":1}', NOW_MS)
+    states.recover(100, b'{"old":1}', NOW_MS)
+    states.recover(100, b'{"new":1}', NOW_MS + 1)
+    states.recover(101, b"{}", NOW_MS)
+    states.recover(101, b'{"older":1}', NOW_MS - 1)
+    states.document(1, b'{"newest":1}', NOW_MS + 2)
+    assert states.left == 4
+    request = ReportDeviceStatesRequest.FromString(states.next_request())
+    found = {
+        report.device_num: (report.document, report.document_ms, report.last_seen_ms) for report in request.reports
+    }
+    assert found == {
+        777: (b'{"a":1}', NOW_MS, NOW_MS),
+        100: (b'{"new":1}', NOW_MS + 1, NOW_MS + 1),
+        101: (b'{"newest":1}', NOW_MS + 2, NOW_MS + 2),
+    }
+    assert states.left == 0
+    states.answered()
+    assert states.untold() == []
+    assert states.counters()["document_bytes"] == 0
+
+
+def test_documents_of_a_request_that_is_refused_are_told_once_more_each_alone() -> None:
+    states = make_states(progress_s=0)
+    for slot in range(3):
+        states.document(slot, b"{}", NOW_MS)
+    assert len(told(states)) == 3
+    states.refused()
+    alone = []
+    while states.left:
+        (report,) = ReportDeviceStatesRequest.FromString(states.next_request()).reports
+        alone.append(report.device_num)
+        if report.device_num == 101:
+            states.refused()  # this one it was
+        else:
+            states.answered()
+    assert sorted(alone) == [100, 101, 102]
+    assert states.untold() == []
+    states.see(0, NOW_MS)
+    states.see(1, NOW_MS)
+    assert len(told(states)) == 2
+
+
+def test_a_refused_mark_does_not_cost_the_document_beside_it() -> None:
+    states = make_states()
+    states.see(0, 1 << 60)
+    states.document(0, b"{}", NOW_MS)
+    assert told(states)[100].last_seen_ms == 1 << 60
+    states.refused()
+    (report,) = ReportDeviceStatesRequest.FromString(states.next_request()).reports
+    assert (report.document, report.last_seen_ms) == (b"{}", NOW_MS)
+    states.refused()
+    assert states.left == 0
+    assert states.untold() == []
 
 
 def test_many_devices_come_in_several_requests_each_within_its_bounds() -> None:
@@ -170,6 +254,11 @@ def test_a_device_that_is_made_anew_has_nothing_of_the_one_before() -> None:
     index.put_device(777, "d-0", 1, "", 0, [], True)
     states.see(0, NOW_MS + 1)
     assert told(states) == {777: DeviceStateReport(device_num=777, last_seen_ms=NOW_MS + 1)}
+    states.document(1, b"{}", NOW_MS)
+    index.put_device(778, "d-1", 1, "", 0, [], True)
+    reports = told(states)
+    assert reports[778].document == b""
+    assert reports[101].document == b"{}"  # what the one before said is its own
 
 
 @pytest.mark.parametrize("slot", [-1, 4, 2**31 - 1])

@@ -26,6 +26,16 @@ def test_worker_0_takes_the_spools_that_no_worker_has_any_more(tmp_path):
     assert Place(tmp_path).left_over_spools() == [1, 2, 11]
 
 
+def test_worker_0_takes_the_files_that_no_worker_has_any_more(tmp_path):
+    (tmp_path / "ingest").mkdir()
+    for name in ("documents.log", "documents-1.log", "documents-2.log", "documents-x.log", "other-3.log"):
+        (tmp_path / "ingest" / name).touch()
+    found = [tmp_path / "ingest" / f"documents-{number}.log" for number in (1, 2)]
+    assert Place(tmp_path).left_over_files("documents.log") == found
+    assert Place(tmp_path, 0, 2).left_over_files("documents.log") == found[1:]
+    assert Place(tmp_path, 1, 2).left_over_files("documents.log") == []
+
+
 async def test_a_spool_has_one_process_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_WAIT_S", 0.2)
     (tmp_path / "ingest" / "spool-1").mkdir(parents=True)
