@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, null, select, upda
 
 from registry.db import sequence
 from registry.db.schema import (
+    device_connections,
     device_labels,
     device_state,
     device_state_documents,
@@ -86,5 +87,13 @@ def purge_devices(connection: Connection, device_nums: Sequence[int], now_ms: in
     gone = [dict(row) | {"purge_time_ms": now_ms} for row in rows.mappings()]
     first = sequence.take(connection, revisions=len(gone)).revision - len(gone) + 1
     connection.execute(insert(purged_devices), [row | {"revision": first + at} for at, row in enumerate(gone)])
-    for table in (device_labels, device_tokens, device_state, device_state_documents, group_members, devices):
+    for table in (
+        device_labels,
+        device_tokens,
+        device_state,
+        device_connections,
+        device_state_documents,
+        group_members,
+        devices,
+    ):
         connection.execute(delete(table).where(table.c.device_num.in_(device_nums)))

@@ -304,6 +304,16 @@ device_state_documents = Table(
     Column("document_time_ms", BigInteger, nullable=False),
 )
 
+# Nodes at which a device is connected beside the one in device_state: see registry.db.connections.
+device_connections = Table(
+    "device_connections",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    Column("node", String(63), primary_key=True),
+    Column("connect_time_ms", BigInteger, nullable=False),
+    Index("ix_device_connections_node", "node"),
+)
+
 # Ingest processes that report states; what one of them says is connected is so only as long as it is heard.
 ingest_nodes = Table(
     "ingest_nodes",

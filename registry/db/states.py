@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, text, update
 
-from registry.db import liveness, sequence
+from registry.db import connections, liveness, sequence
 from registry.db.schema import device_state, device_state_documents, device_types, devices, ingest_nodes
 from registry.state.model import (
     DEFAULT_INTERVAL_S,
@@ -18,6 +18,7 @@ from registry.state.model import (
     Report,
     Reported,
 )
+from registry.state.model import Connection as Told
 
 _COLUMNS = "device_num, last_seen_ms, last_reading_ms, connection, connection_ms, disconnect_reason, opened_ms"
 _TEMPORARY = (
@@ -29,8 +30,9 @@ _UNNESTED = (
     "CAST(:connections AS bigint[]), CAST(:connected AS bigint[]), CAST(:reasons AS text[]), "
     f"CAST(:opened AS bigint[])) AS r ({_COLUMNS})"
 )
-# An older opening is no news. A closing that another node tells of is none either: the device is with this one by now.
-_OPENS = "(r.connection = 1 AND r.connection_ms >= coalesce(s.connect_time_ms, 0))"
+# While it is connected an older opening is no news, nor is a closing that another node tells of: the device is with
+# this one by now, and registry.db.connections knows where else.
+_OPENS = "(r.connection = 1 AND (NOT s.is_connected OR r.connection_ms >= coalesce(s.connect_time_ms, 0)))"
 _CLOSES = """(
     r.connection = 2 AND (NOT s.is_connected OR s.node = :node) AND r.connection_ms >= coalesce(s.connect_time_ms, 0)
 )"""
@@ -116,6 +118,11 @@ def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: 
         connection.exec_driver_sql(
             "INSERT INTO temp.report VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(one) for one in reports]
         )
+    told = {report.connection for report in reports}
+    if Told.OPEN in told:
+        connections.note_openings(connection, source, values)
+    if Told.CLOSED in told:
+        connections.note_closings(connection, source, values)
     connection.execute(text(_UPDATE.format(source=source)), values)
     connection.execute(text(_INSERT.format(source=source)), values)
     for report in reports:
@@ -231,6 +238,7 @@ def _store_document(connection: Connection, device_num: int, document: Document,
 
 
 def _end_connections(connection: Connection, node: str, reason: str, now_ms: int) -> None:
+    connections.leave(connection, node)
     revision = sequence.head(connection).revision + 1
     change = update(device_state).where(device_state.c.node == node, device_state.c.is_connected)
     connection.execute(

@@ -1,5 +1,7 @@
 """States of devices: what ingest reports is what is read, whatever the order and however often it is sent."""
 
+import random
+
 import msgspec
 import pytest
 from grpc import StatusCode
@@ -92,6 +94,75 @@ async def test_a_device_that_went_to_another_node_stays_connected(database):
     await report(database, Report(1, connection=Connection.OPEN, connection_ms=T), node="a")
     state = await reported(database)
     assert (state.is_connected, state.connect_time_ms) == (True, T + 10)
+
+
+OPEN, CLOSED = Connection.OPEN, Connection.CLOSED
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_a_device_at_several_nodes_is_connected_until_the_last_one_closes(database, first):
+    other = "b" if first == "a" else "a"
+    both = Report(2, connection=OPEN, connection_ms=T + 1)
+    await report(database, Report(1, connection=OPEN, connection_ms=T), both, node="a")
+    await report(database, Report(1, connection=OPEN, connection_ms=T + 10), both, node="b")
+    assert (await reported(database)).connect_time_ms == T + 10
+    await report(database, Report(1, connection=CLOSED, connection_ms=T + 20, disconnect_reason="gone"), node=first)
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms) == (True, T if first == "b" else T + 10)
+    await report(database, Report(1, connection=CLOSED, connection_ms=T + 30, disconnect_reason="late"), node=other)
+    state = await reported(database)
+    assert (state.is_connected, state.disconnect_time_ms, state.disconnect_reason) == (False, T + 30, "late")
+    assert (await reported(database, 2)).is_connected  # it was left alone
+
+
+async def test_nodes_that_are_gone_do_not_count_among_those_of_a_device(database):
+    for at, node in enumerate("abc"):
+        await report(database, Report(1, connection=OPEN, connection_ms=T + at), node=node)
+    await report(database, node="c", run="2")  # started again
+    assert (await reported(database)).connect_time_ms == T + 1
+    await report(database, node="a", run="2")
+    await report(database, Report(1, connection=CLOSED, connection_ms=T + 9), node="b")
+    assert not (await reported(database)).is_connected
+
+
+async def test_a_node_that_was_given_up_and_is_back_has_its_devices_connected(database):
+    await report(database, Report(1, connection=OPEN, connection_ms=T), node="a")
+    await report(database, Report(1, connection=OPEN, connection_ms=T + 5), node="b")
+    now = sequence.now_ms()
+    await database.write(states.forget_unheard, now + 60_000, now)
+    assert not (await reported(database)).is_connected
+    # It never lost the connection, which is older than the other one.
+    await report(database, Report(1, connection=OPEN, connection_ms=T), node="a")
+    state = await reported(database)
+    assert (state.is_connected, state.connect_time_ms) == (True, T)
+    await report(database, Report(1, connection=OPEN, connection_ms=T + 5), node="b")
+    await report(database, Report(1, connection=CLOSED, connection_ms=T + 6), node="b")
+    assert (await reported(database)).is_connected
+
+
+async def test_a_random_history_of_openings_and_closings_ends_as_it_should(database):
+    chance = random.Random(7)
+    open_at: dict[str, int] = {}
+    runs = dict.fromkeys("abcd", "1")
+    for step in range(150):
+        node = chance.choice("abcd")
+        what = chance.random()
+        if what < 0.1:
+            runs[node] = f"again-{step}"
+            await report(database, node=node, run=runs[node])
+            open_at.pop(node, None)
+        elif what < 0.55:
+            open_at[node] = T + step
+            opening = Report(1, connection=OPEN, connection_ms=T + step)
+            await report(database, opening, node=node, run=runs[node])
+        elif node in open_at:
+            del open_at[node]
+            closing = Report(1, connection=CLOSED, connection_ms=T + step)
+            await report(database, closing, node=node, run=runs[node])
+        state = await reported(database)
+        assert (state is not None and state.is_connected) == bool(open_at)
+        if open_at:
+            assert state.connect_time_ms == max(open_at.values())
 
 
 async def test_a_node_that_starts_again_has_nobody_connected(database):
