@@ -9,6 +9,7 @@ from cli.errors import CommandError
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.role import run_role
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
+from cli.store_access import app as access_app
 from cli.store_reference import app as reference_app
 from cli.store_remote import RemoteStore, settings_of
 from cli.store_rollup import app as rollup_app
@@ -18,6 +19,7 @@ from store import reference_data, views
 app = typer.Typer(help="Run the store, see its state, bring its schema up to date.")
 app.add_typer(rollup_app, name="rollup")
 app.add_typer(reference_app, name="reference")
+app.add_typer(access_app, name="access")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,24 +9,30 @@ from aiohttp import web
 
 from runtime.endpoint import Endpoint
 from store import metrics, migrate, reference_data, views
+from store.access import accounts as of_wards
+from store.access.conditions import public_rows
+from store.access.declared import declared
 from store.accounts import ACCOUNTS, AccountName, credentials
 from store.embedded import sandbox
-from store.embedded.accounts import Account, Accounts
+from store.embedded.accounts import Account, Accounts, WardAccounts
 from store.embedded.engine import Engine
 from store.embedded.errors import StoreError
 from store.embedded.http import Interface
+from store.embedded.quota import Quotas
 from store.embedded.slots import Slots
+from store.embedded.ward import Sight
 from store.quarantine_limit import QuarantineLimit, keep_within_limits
 from store.rollup.schedule import Passes
-from store.settings import EmbeddedSettings, StoreSettings
+from store.settings import AccessSettings, EmbeddedSettings, StoreSettings
 
 log = structlog.get_logger()
 _PARTS = (
     "SELECT max(n), sum(b) FROM (SELECT count() AS n, sum(bytes_on_disk) AS b FROM system.parts WHERE active "
     "AND database = 'cityfleet' GROUP BY table, partition)"
 )
-_ROLLUPS = "rollups"
+_ROLLUPS = "rollups\t"  # no query id of a caller can be this: leaving would kill the passes
 _MEASURE_EVERY_S = 5.0
+_LOOK_EVERY_S = 5.0
 
 
 async def run(
@@ -49,17 +55,23 @@ async def run(
     known = []
     for role in ACCOUNTS:
         user, password = credentials(settings, data_dir, role)
-        known.append(Account(role, user, password, limits[role], _own_settings(role, embedded)))
+        known.append(
+            Account(role, user, of_wards.hashed(password, ""), limits[role], own_settings=_own_settings(role, embedded))
+        )
+    wards = WardAccounts(of_wards.file_of(data_dir), settings.access.queries, _settings_of_wards(settings.access))
     if owns_process and embedded.sandbox != "off":
         _confine(data_dir, is_required=embedded.sandbox == "require")
     engine = await asyncio.to_thread(
-        Engine, data_dir / "store", sum(limits.values()) + 3, max_memory_bytes=embedded.max_memory_bytes
+        Engine,
+        data_dir / "store",
+        sum(limits.values()) + settings.access.all_queries + 3,
+        max_memory_bytes=embedded.max_memory_bytes,
     )
     try:
         await asyncio.to_thread(migrate.apply, engine.ask, "single")
         await asyncio.to_thread(views.apply, engine.ask, "single")
         await asyncio.to_thread(reference_data.load_own, engine.ask)
-        await _serve(settings, engine, Accounts(known), stop, on_listening)
+        await _serve(settings, engine, Accounts(known, wards), stop, on_listening)
     finally:
         await asyncio.to_thread(engine.close)
         log.info("store_closed")
@@ -72,6 +84,15 @@ def _own_settings(role: AccountName, embedded: EmbeddedSettings) -> dict[str, st
     return {
         "max_memory_usage": str(embedded.reader_memory_bytes),
         "max_execution_time": str(embedded.reader_max_execution_s),
+    }
+
+
+def _settings_of_wards(access: AccessSettings) -> dict[str, str]:
+    return {
+        "max_execution_time": str(access.max_execution_s),
+        "max_memory_usage": str(access.max_memory_bytes),
+        "max_result_rows": str(access.max_result_rows),
+        "max_threads": str(access.max_threads),
     }
 
 
@@ -96,7 +117,16 @@ async def _serve(
     stop: asyncio.Event,
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
-    interface = Interface(engine, known, Slots(settings.embedded.queue_wait_s), settings.embedded)
+    sight = Sight(declared(), await asyncio.to_thread(public_rows, engine.ask, declared()))
+    access = settings.access
+    interface = Interface(
+        engine,
+        known,
+        sight,
+        Slots(settings.embedded.queue_wait_s, access.all_queries),
+        Quotas(access.queries_per_minute, access.execution_s_per_minute),
+        settings.embedded,
+    )
     runner = web.AppRunner(
         interface.application(),
         access_log=None,
@@ -114,6 +144,7 @@ async def _serve(
             url = f"http://{settings.listen.host}:{runner.addresses[0][1]}"
             on_listening({"http": url, "metrics": f"http://{settings.http.host}:{endpoint.port}"})
             measuring = asyncio.create_task(_measure(engine), name="measure")
+            looking = asyncio.create_task(_look(engine, sight), name="public_rows")
             limit = QuarantineLimit(lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine)
             passes = Passes(_Passing(engine), settings, is_alone=True)
             computing = asyncio.create_task(engine.run(passes.forever), name="rollups")
@@ -121,6 +152,7 @@ async def _serve(
             await stop.wait()
             log.info("store_closing")
             measuring.cancel()
+            looking.cancel()
             limiting.cancel()
             passes.stop()
             await site.stop()
@@ -149,14 +181,26 @@ class _Passing:
         return answer
 
 
-def _ask_alone(engine: Engine, sql: str) -> str:
+def _ask_alone(engine: Engine, sql: str, params: Mapping[str, str] | None = None) -> str:
     """On a session of its own: what takes long must not hold up the control session. Blocks."""
     session = engine.session()
     try:
-        answer: str = session.query(sql).bytes().decode().rstrip("\n")
+        answer: str = session.query(sql, params=params).bytes().decode().rstrip("\n")
     finally:
         session.close()
     return answer
+
+
+async def _look(engine: Engine, sight: Sight) -> None:
+    """Metrics and types come and go: what is public by its metric follows."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            sight.renew(
+                await engine.run(public_rows, lambda sql, params=None: _ask_alone(engine, sql, params), declared())
+            )
+        except StoreError as error:
+            log.warning("public_rows_unknown", reason=str(error))
 
 
 async def _measure(engine: Engine) -> None:

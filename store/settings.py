@@ -38,6 +38,27 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be at least 1")
 
 
+class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of each account of a ward; a server gets them as quota and settings profile."""
+
+    # At once: of one account, and (in the embedded store) of all of them.
+    queries: int = 2
+    all_queries: int = 8
+    # One query.
+    max_execution_s: float = 20.0
+    max_memory_bytes: int = 2 << 30
+    max_result_rows: int = 1_000_000
+    max_threads: int = 2
+    # In a minute.
+    queries_per_minute: int = 300
+    execution_s_per_minute: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be more than 0")
+
+
 class QuarantineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of cityfleet.quarantine; above them the oldest payloads are dropped, and counted."""
 
@@ -116,6 +137,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: ListenSettings = ListenSettings(port=9101)
     profile: Literal["single", "cluster"] = "single"
     embedded: EmbeddedSettings = EmbeddedSettings()
+    access: AccessSettings = AccessSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     rollup: RollupSettings = RollupSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -1,15 +1,20 @@
-"""Who may do what: three accounts, and what each session is told before it runs anything."""
+"""Who may do what: the accounts, and what each session is told before it runs anything."""
 
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from store.embedded import config, errors
+import structlog
+
+from store.access import accounts as file
+from store.embedded import config, errors, ward
 from store.embedded.engine import Session
 from store.embedded.statement import Statement, tokens
 
-Role = Literal["writer", "admin", "reader"]
+log = structlog.get_logger()
+Role = Literal["writer", "admin", "reader", "ward"]
 
 # FINAL looks for copies of a reading within its partition only: the identity holds the time that partitions are cut by.
 _BASE = {"do_not_merge_across_partitions_select_final": "1"}
@@ -89,28 +94,69 @@ _SUSPECT = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
+    """`sha256` is of password and salt, in hex; an account of the role `ward` sees `wards`."""
+
     role: Role
     user: str
-    password: str
+    sha256: str
     max_queries: int
+    salt: str = ""
     # What its sessions begin with.
     own_settings: Mapping[str, str] = field(default_factory=dict)
+    wards: tuple[str, ...] = ()
 
     def is_password(self, given: str) -> bool:
-        return hmac.compare_digest(self.password.encode(), given.encode(errors="surrogateescape"))
+        return hmac.compare_digest(self.sha256, file.hashed(given, self.salt))
+
+
+class WardAccounts:
+    """Those of the accounts file, read again when it has changed; a broken one changes nothing, and is said once."""
+
+    def __init__(self, path: Path, max_queries: int, own_settings: Mapping[str, str]) -> None:
+        self._path = path
+        self._max_queries = max_queries
+        self._own_settings = own_settings
+        self._read: tuple[int, int, int] | None = None
+        self._by_user: dict[str, Account] = {}
+
+    def get(self, user: str) -> Account | None:
+        try:
+            found = self._path.stat()
+            state = (found.st_mtime_ns, found.st_ino, found.st_size)
+        except OSError:
+            state = (0, 0, 0)
+        if state != self._read:
+            self._read = state
+            self._load()
+        return self._by_user.get(user)
+
+    def _load(self) -> None:
+        try:
+            accounts = file.load(self._path)
+        except (file.AccessError, OSError) as exc:
+            log.error("accounts_unreadable", file=str(self._path), reason=str(exc))
+            return
+        self._by_user = {
+            user: Account(
+                "ward", user, account.sha256, self._max_queries, account.salt, self._own_settings, account.wards
+            )
+            for user, account in accounts.items()
+        }
+        log.info("accounts_read", accounts=len(accounts))
 
 
 class Accounts:
-    """The accounts by user name."""
+    """The accounts by user name; one of the three names is never a ward's."""
 
-    def __init__(self, accounts: list[Account]) -> None:
+    def __init__(self, accounts: list[Account], of_wards: WardAccounts) -> None:
         self._by_user = {account.user: account for account in accounts}
+        self._of_wards = of_wards
 
     def authenticate(self, user: str, password: str) -> Account:
         """Raises StoreError: 194 without any user, 516 for an unknown one or a wrong password."""
         if not user:
             raise errors.refused(194, "Give a user and a password (writer, reader or admin)", "REQUIRED_PASSWORD")
-        account = self._by_user.get(user)
+        account = self._by_user.get(user) or self._of_wards.get(user)
         known = account or next(iter(self._by_user.values()))  # an unknown user takes as long as a known one
         if not known.is_password(password) or account is None:
             raise errors.refused(
@@ -121,17 +167,25 @@ class Accounts:
         return account
 
 
-def prepare(session: Session, account: Account, settings: dict[str, str], tag: str, is_get: bool) -> None:
+def prepare(
+    session: Session, account: Account, sight: ward.Sight, settings: dict[str, str], tag: str, is_get: bool
+) -> None:
     """Tell a new session what its account may do, then the caller's settings. Raises StoreError.
 
     Order matters: what locks a session comes last, and cannot be undone from SQL (the engine sees to that).
     """
-    if account.role == "reader":
+    if account.role in ("reader", "ward"):
+        refused = ward.not_settable(settings) if account.role == "ward" else ""
         for name in settings:
-            if name not in _READER_SETTINGS and not name.startswith(_READER_PREFIXES):
+            if name == refused or (name not in _READER_SETTINGS and not name.startswith(_READER_PREFIXES)):
                 raise errors.refused(
                     errors.READONLY, f"{account.user}: Cannot modify '{name}' setting in readonly mode", "READONLY"
                 )
+        if account.role == "ward":
+            session.set(_BASE)
+            ward.prepare(session, sight, account.wards, account.own_settings, settings)
+            session.set({"log_comment": tag, "allow_ddl": "0", "readonly": "1"})
+            return
         session.set(
             {**_BASE, **account.own_settings, **settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"}
         )
@@ -144,7 +198,7 @@ def prepare(session: Session, account: Account, settings: dict[str, str], tag: s
 
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical") -> None:
-    """Refuse what the engine would let through. Raises StoreError."""
+    """Refuse what the engine would let through; of wards' statements there is more to see to. Raises StoreError."""
     # Data is parsed as data; its statement is looked at with its FORMAT clause, without which it would be incomplete.
     text = f"{statement.text}\nFORMAT {statement.format}\n" if statement.takes_data else statement.text
     found = session.classify(text)
@@ -152,7 +206,7 @@ def check(session: Session, account: Account, statement: Statement, canonical: "
         canonical(text)  # says what is wrong
         raise errors.refused(62, "Syntax error: this statement is not known here", "SYNTAX_ERROR")
     role = account.role
-    if role == "reader" and statement.verb not in _READER_VERBS:
+    if statement.verb not in (_READER_VERBS if role == "reader" else ward.VERBS) and role in ("reader", "ward"):
         raise errors.refused(errors.READONLY, f"{account.user}: Cannot execute query in readonly mode", "READONLY")
     if role == "writer" and statement.verb not in _WRITER_VERBS:
         raise errors.refused(
@@ -183,7 +237,12 @@ def _check_words(account: Account, text: bytes) -> None:
         before = words[at - 1].upper if at else b""
         if name in _FORBIDDEN_NAMES and before != b".":
             raise _denied(account, f"{name}()")
-        if name in _FORBIDDEN_CALLS and following == b"(" and account.role != "reader" and before != b"NOT":
+        if (
+            name in _FORBIDDEN_CALLS
+            and following == b"("
+            and account.role not in ("reader", "ward")
+            and before != b"NOT"
+        ):
             raise _denied(account, f"{name}()")
         if token.text == b"ENGINE" and following == b"=" and at + 2 < len(words) and words[at + 2].kind == "word":
             engine = words[at + 2].text.decode()

@@ -5,7 +5,7 @@ import re
 _CODE = re.compile(r"Code: (\d+)")
 _VERSION = re.compile(r"\(version [^)]*\)")
 
-# src/Server/HTTP/exceptionCodeToHTTPStatus.cpp; 202 is ours: a server that is busy now may be asked again.
+# src/Server/HTTP/exceptionCodeToHTTPStatus.cpp; 201 and 202 are ours: one may ask again later.
 _STATUS = {
     **dict.fromkeys((194,), 401),
     **dict.fromkeys((192, 193, 516, 497), 403),
@@ -14,6 +14,7 @@ _STATUS = {
     **dict.fromkeys((159,), 408),
     **dict.fromkeys((216,), 409),
     **dict.fromkeys((307,), 413),
+    **dict.fromkeys((201,), 429),
     **dict.fromkeys((48,), 501),
     **dict.fromkeys((202, 209, 439), 503),
 }

@@ -11,10 +11,11 @@ import structlog
 from aiohttp import web
 
 from store import metrics
-from store.embedded import accounts, errors
+from store.embedded import accounts, errors, ward
 from store.embedded.accounts import Account, Accounts
 from store.embedded.answer import BUFFER_BYTES, Envelope, Outcome, Pipe, StreamedAnswer
 from store.embedded.engine import Engine, Session, Upload
+from store.embedded.quota import Quotas
 from store.embedded.request import STATEMENT_BYTES_MAX, Body, Call, read_call
 from store.embedded.slots import Slots
 from store.embedded.statement import Statement, parse, tokens
@@ -30,8 +31,18 @@ _SERVER = "cityfleet"
 class Interface:
     """The request handlers. `closing` makes new queries be refused; `drain` waits for those that run."""
 
-    def __init__(self, engine: Engine, known: Accounts, slots: Slots, settings: EmbeddedSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        known: Accounts,
+        sight: ward.Sight,
+        slots: Slots,
+        quotas: Quotas,
+        settings: EmbeddedSettings,
+    ) -> None:
         self._engine = engine
+        self._sight = sight
+        self._quotas = quotas
         self._accounts = known
         self._slots = slots
         self._settings = settings
@@ -76,11 +87,12 @@ class Interface:
                 return web.Response(text="Ok.\n")
             account = self._accounts.authenticate(call.user, call.password)
             role = account.role
+            self._quotas.begin(account)
             body = Body(request, self._settings.max_body_bytes, self._settings.receive_timeout_s)
             statement, head_done = await self._statement(call, body)
             kind = "insert" if statement.verb == "INSERT" else "select" if statement.is_query else "other"
             async with self._slots.of(account):
-                with self._register(call, account):
+                with self._register(call, account), self._spending(account):
                     if statement.takes_data:
                         return await self._insert(call, account, statement, body, envelope)
                     if not head_done:
@@ -141,14 +153,27 @@ class Interface:
             metrics.running.labels(account.role).dec()
             del self._running[query_id]
 
+    @contextlib.contextmanager
+    def _spending(self, account: Account) -> Any:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._quotas.spend(account, time.monotonic() - started)
+
     def _open(self, call: Call, account: Account, statement: Statement) -> Session:
         """A session of this account that may run this statement. Blocks."""
         session = self._engine.session()
         try:
-            accounts.check(session, account, statement, accounts.Canonical(session))
-            if call.database:
-                session.use(call.database)
-            accounts.prepare(session, account, call.settings, call.query_id, call.is_get)
+            canonical = accounts.Canonical(session)
+            accounts.check(session, account, statement, canonical)
+            database = call.database
+            if account.role == "ward":
+                database = ward.DATABASE if database in ("", "default") else database
+                ward.check(session, self._sight, statement, canonical(statement.sql), database, call.params)
+            if database:
+                session.use(database)
+            accounts.prepare(session, account, self._sight, call.settings, call.query_id, call.is_get)
         except BaseException:
             session.close()
             raise
@@ -161,7 +186,7 @@ class Interface:
         pipe = Pipe() if statement.is_query else None
         job = asyncio.ensure_future(self._engine.run(self._run_query, call, account, statement, output_format, pipe))
         try:
-            return await self._answer(request, call, envelope, output_format, pipe, job, account)
+            return await self._answer(request, call, envelope, output_format, pipe, job)
         finally:
             if not job.done():
                 # The client left: the slot stays taken until the engine has let go.
@@ -187,7 +212,11 @@ class Interface:
                 elif statement.format:
                     sql = f"{sql}\nFORMAT {output_format} {statement.tail}"
                 result = session.query(sql, output_format, call.params)
-                return Outcome.of(result), result.bytes()
+                outcome = Outcome.of(result)
+                metrics.rows_read.labels(account.role).inc(outcome.read_rows)
+                if account.role == "ward":  # rows that were read and not shown are nobody's business
+                    outcome.read_rows, outcome.read_bytes = outcome.result_rows, outcome.result_bytes
+                return outcome, result.bytes()
             finally:
                 session.close()
         finally:
@@ -202,7 +231,6 @@ class Interface:
         output_format: str,
         pipe: Pipe | None,
         job: "asyncio.Future[tuple[Outcome, bytes]]",
-        account: Account,
     ) -> web.StreamResponse:
         parts: list[bytes] = []
         total = 0
@@ -215,9 +243,9 @@ class Interface:
             total += len(data)
         else:
             if pipe is not None:
-                return await self._stream(request, envelope, output_format, pipe, job, parts, account)
+                return await self._stream(request, envelope, output_format, pipe, job, parts)
         outcome, rest = await asyncio.shield(job)
-        self._count(outcome, account)
+        self._count(outcome)
         return envelope.whole(b"".join(parts) + rest, output_format, outcome)
 
     async def _stream(
@@ -228,7 +256,6 @@ class Interface:
         pipe: Pipe,
         job: "asyncio.Future[tuple[Outcome, bytes]]",
         parts: list[bytes],
-        account: Account,
     ) -> web.StreamResponse:
         answer = StreamedAnswer(request, envelope, output_format, self._settings.send_timeout_s)
         await answer.begin()
@@ -242,7 +269,7 @@ class Interface:
         except errors.StoreError as error:
             await answer.fail(error)
             return answer.response
-        self._count(outcome, account)
+        self._count(outcome)
         await answer.end()
         return answer.response
 
@@ -282,7 +309,8 @@ class Interface:
         # The engine counts no reading for data that came with the request; servers count each row as read.
         outcome.read_rows = outcome.result_rows = outcome.written_rows
         outcome.read_bytes = outcome.result_bytes = outcome.written_bytes
-        self._count(outcome, account)
+        self._count(outcome)
+        metrics.rows_read.labels(account.role).inc(outcome.read_rows)
         return envelope.whole(b"", call.default_format or "TabSeparated", outcome)
 
     async def _feed(self, upload: Upload, body: Body) -> None:
@@ -316,10 +344,9 @@ class Interface:
             raise asyncio.CancelledError
         return job.result()
 
-    def _count(self, outcome: Outcome, account: Account) -> None:
+    def _count(self, outcome: Outcome) -> None:
         metrics.rows_inserted.inc(outcome.written_rows)
         metrics.bytes_inserted.inc(outcome.written_bytes)
-        metrics.rows_read.labels(account.role).inc(outcome.read_rows)
 
 
 def _has_select(text: bytes) -> bool:
