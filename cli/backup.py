@@ -120,8 +120,13 @@ class Packing:
         # The registry after the store, so that it knows every number there; after the index, which must not be ahead.
         self._add(archive, "index", state_files(self._data))
         self._add(archive, "registry", self._registry())
-        secrets = sorted((self._data / "secrets").glob("[!.]*"))
-        self._add(archive, "secrets", [Source(str(path.relative_to(self._data)), path) for path in secrets])
+        self._add(archive, "secrets", [Source(str(path.relative_to(self._data)), path) for path in self._secrets()])
+
+    def _secrets(self) -> list[Path]:
+        from store.access.accounts import file_of
+
+        accounts = file_of(self._data)
+        return [*sorted((self._data / "secrets").glob("[!.]*")), *([accounts] if accounts.exists() else [])]
 
     def _registry(self) -> list[Source]:
         """A copy of the database, beside the data until it is packed."""
@@ -156,8 +161,7 @@ class Packing:
         parts.append(("index", state_files(self._data)))
         if not self._settings.registry.database_url:
             parts.append(("registry", [Source(FILE, path) for path in [self._data / FILE] if path.exists()]))
-        secrets = sorted((self._data / "secrets").glob("[!.]*"))
-        return [*parts, ("secrets", [Source(str(path), path) for path in secrets])]
+        return [*parts, ("secrets", [Source(str(path), path) for path in self._secrets()])]
 
     def show(self, parts: list[tuple[str, list[Source]]]) -> None:
         for name, sources in parts:

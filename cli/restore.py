@@ -19,7 +19,7 @@ from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, load_settings
 from runtime.archive import FORMAT, ArchiveError, ArchiveReader, Head, Manifest
 
-_ALLOWED = ("ingest/", "registry/", "secrets/", "store/data/")
+_ALLOWED = ("ingest/", "registry/", "secrets/", "store/access/", "store/data/")
 
 
 def restore(

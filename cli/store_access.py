@@ -10,8 +10,8 @@ import typer
 
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show
-from cli.settings import ConfigOption, DataOption, Settings, load_settings
-from cli.store_remote import RemoteStore
+from cli.settings import ConfigOption, DataOption, Settings
+from cli.store_remote import RemoteStore, settings_of
 from store.access import accounts as known
 from store.access import check as checking
 from store.access import ddl
@@ -26,7 +26,9 @@ _NORMAL = re.compile(r"[\s()`]+")
 
 
 @app.command()
-def apply(config: ConfigOption = None, data: DataOption = None, dry_run: _DryRun = False) -> None:
+def apply(
+    context: typer.Context, config: ConfigOption = None, data: DataOption = None, dry_run: _DryRun = False
+) -> None:
     """Make an account for every ward that has none, and bring a ClickHouse server's roles and policies up to date.
 
     The accounts are `ward_<code>`; new passwords are added to <data>/secrets/store-wards.csv. The embedded store knows
@@ -35,7 +37,7 @@ def apply(config: ConfigOption = None, data: DataOption = None, dry_run: _DryRun
 
     Example: cityfleet store access apply --dry-run
     """
-    settings = load_settings(config, data)
+    settings = settings_of(context, config, data)
     store = RemoteStore(settings)
     try:
         wards = store.ask("SELECT ward_code FROM cityfleet.wards FINAL ORDER BY ward_code").split()
@@ -61,12 +63,17 @@ def apply(config: ConfigOption = None, data: DataOption = None, dry_run: _DryRun
 
 
 @app.command()
-def check(config: ConfigOption = None, data: DataOption = None, output: OutputOption = OutputFormat.TABLE) -> None:
+def check(
+    context: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    output: OutputOption = OutputFormat.TABLE,
+) -> None:
     """List every table and view without a fitting rule, and on a server every row policy that is missing or different.
 
     Example: cityfleet store access check
     """
-    settings = load_settings(config, data)
+    settings = settings_of(context, config, data)
     store = RemoteStore(settings)
     try:
         found = [(problem.name, problem.what) for problem in checking.problems(checking.tables(store.ask), declared())]
@@ -80,20 +87,26 @@ def check(config: ConfigOption = None, data: DataOption = None, output: OutputOp
 
 
 @app.command("list")
-def list_(config: ConfigOption = None, data: DataOption = None, output: OutputOption = OutputFormat.TABLE) -> None:
+def list_(
+    context: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    output: OutputOption = OutputFormat.TABLE,
+) -> None:
     """List the accounts and the wards that they see.
 
     Example: cityfleet store access list -o json
     """
     rows: list[dict[str, Any]] = [
         {"user": account.user, "wards": ",".join(account.wards)}
-        for _, account in sorted(_accounts(load_settings(config, data)).items())
+        for _, account in sorted(_accounts(settings_of(context, config, data)).items())
     ]
     show(rows, ["user", "wards"], output, name="user")
 
 
 @app.command()
 def add(
+    context: typer.Context,
     user: _User,
     wards: Annotated[list[str], typer.Option("--ward", help="Code of a ward it sees; may be given again.")],
     config: ConfigOption = None,
@@ -103,7 +116,7 @@ def add(
 
     Example: cityfleet store access add ioc_inner_city --ward 00070 --ward 00004
     """
-    settings = load_settings(config, data)
+    settings = settings_of(context, config, data)
     if user in (settings.store.writer_user, settings.store.admin_user, settings.store.reader_user):
         raise CommandError(f"{user} is an account of the store already")
 
@@ -117,7 +130,7 @@ def add(
 
 
 @app.command()
-def password(user: _User, config: ConfigOption = None, data: DataOption = None) -> None:
+def password(context: typer.Context, user: _User, config: ConfigOption = None, data: DataOption = None) -> None:
     """Give an account another password, printed once; the one before is void at once.
 
     Example: cityfleet store access password ward_00070
@@ -129,16 +142,16 @@ def password(user: _User, config: ConfigOption = None, data: DataOption = None) 
         accounts[user], new = known.made(user, accounts[user].wards)
         return new
 
-    _renew(load_settings(config, data), change)
+    _renew(settings_of(context, config, data), change)
 
 
 @app.command()
-def remove(user: _User, config: ConfigOption = None, data: DataOption = None) -> None:
+def remove(context: typer.Context, user: _User, config: ConfigOption = None, data: DataOption = None) -> None:
     """Take an account away; it can ask no more.
 
     Example: cityfleet store access remove ward_00070
     """
-    settings = load_settings(config, data)
+    settings = settings_of(context, config, data)
 
     def change(accounts: dict[str, WardAccount]) -> None:
         if accounts.pop(user, None) is None:
