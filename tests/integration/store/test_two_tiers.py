@@ -5,7 +5,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.support.store import QueryError, StoreHandle
 from tests.support.wards import MARKER, OTHER, OWN, Ward, account, fill
@@ -394,6 +396,24 @@ def test_a_broken_accounts_file_changes_nothing(city: StoreHandle, ward: Ward) -
     assert ward.query("SELECT 1").strip() == "1"
     kept.replace(path)
     assert ward.query("SELECT 1").strip() == "1"
+
+
+def test_a_client_of_others_asks_as_a_ward(city: StoreHandle) -> None:
+    password = account(city, "client", OWN)
+    client = clickhouse_connect.get_client(
+        host="127.0.0.1", port=city.port, username="client", password=password, autogenerate_session_id=False
+    )
+    try:
+        found = client.query(
+            "SELECT device_id, value FROM latest WHERE ward_code = {ward:String} ORDER BY value DESC LIMIT 1",
+            parameters={"ward": OWN},
+        )
+        assert found.result_rows == [("78", 78.0)]
+        assert client.query("SELECT count() FROM cityfleet.sites").result_rows == [(40,)]
+        with pytest.raises(DatabaseError):
+            client.query("SELECT * FROM cityfleet.quarantine")
+    finally:
+        client.close()
 
 
 def test_the_city_tier_still_sees_all(city: StoreHandle) -> None:
