@@ -1,14 +1,18 @@
 """An account of a ward sees its ward's rows and what is public, in the embedded store, whatever it asks."""
 
+import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from store.access.check import tables
+from store.access.declared import Rule, declared
 from tests.support.store import QueryError, StoreHandle
 from tests.support.wards import MARKER, OTHER, OWN, Ward, account, fill
 
@@ -35,6 +39,18 @@ def ward(city: StoreHandle) -> Ward:
         time.sleep(0.2)  # until the store has seen which metric is public
     return asked
 
+
+_PARAMETER = re.compile(r"\{(\w+):(\w+(?:\([^}]*\))?)\}")
+_EXAMPLES = {
+    "DateTime": "'2026-11-01 00:00:00'",
+    "DateTime64": "'2026-11-01 00:00:00'",
+    "Date": "'2026-11-01'",
+    "String": "'x'",
+    "UInt8": "1",
+    "UInt16": "1",
+    "UInt32": "1",
+    "Float64": "1",
+}
 
 # 40 devices of its own, and the other ward's two gauges at the river.
 COUNTS = [
@@ -396,6 +412,22 @@ def test_a_broken_accounts_file_changes_nothing(city: StoreHandle, ward: Ward) -
     assert ward.query("SELECT 1").strip() == "1"
     kept.replace(path)
     assert ward.query("SELECT 1").strip() == "1"
+
+
+def test_everything_declared_can_be_asked_and_shows_nothing_of_others(city: StoreHandle, ward: Ward) -> None:
+    def ask(sql: str, params: Mapping[str, str] | None = None) -> str:
+        return city.query(sql, "admin").rstrip("\n")
+
+    for table in tables(ask):
+        if declared().of(table.name) is Rule.HIDDEN:
+            with pytest.raises(QueryError):
+                ward.query(f"SELECT * FROM {table.name} LIMIT 1")
+            continue
+        arguments = {name: _EXAMPLES[kind.split("(")[0]] for name, kind in _PARAMETER.findall(table.definition)}
+        called = f"{table.name}({', '.join(f'{name} = {value}' for name, value in arguments.items())})"
+        answer = ward.query(f"SELECT * FROM {called if arguments else table.name} FORMAT TSV")
+        # Devices 1 and 3 are the other ward's gauges at the river, which are public.
+        assert set(re.findall(rf"{MARKER}-(\d+)", answer)) <= {"1", "3"}, table.name
 
 
 def test_a_client_of_others_asks_as_a_ward(city: StoreHandle) -> None:
