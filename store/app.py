@@ -137,6 +137,7 @@ async def _serve(
         shutdown_timeout=1.0,
     )
     await runner.setup()
+    passes = Passes(_Passing(engine), settings, is_alone=True)
     try:
         site = web.TCPSite(runner, settings.listen.host, settings.listen.port, backlog=1024)
         await site.start()
@@ -146,7 +147,6 @@ async def _serve(
             measuring = asyncio.create_task(_measure(engine), name="measure")
             looking = asyncio.create_task(_look(engine, sight), name="public_rows")
             limit = QuarantineLimit(lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine)
-            passes = Passes(_Passing(engine), settings, is_alone=True)
             computing = asyncio.create_task(engine.run(passes.forever), name="rollups")
             limiting = asyncio.create_task(keep_within_limits(limit), name="quarantine_limit")
             await stop.wait()
@@ -162,6 +162,7 @@ async def _serve(
             await engine.kill(_ROLLUPS)
             await asyncio.wait([computing], timeout=settings.embedded.drain_s)
     finally:
+        passes.stop()
         await runner.cleanup()
 
 

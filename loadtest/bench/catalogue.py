@@ -62,6 +62,7 @@ ENTRIES = (
     _registry("registry_snapshot_s", 10, 5),
     _registry("registry_change_visible_s", 1, 0.2),
     _registry("registry_rss_mb", 500, 300),
+    Entry("ioc_rollup_cpu_ratio", "ioc", "rollups", (), 0.25, 0.15),
 )
 GROUPS = ("ingest", "registry", "ioc")
 

@@ -34,6 +34,7 @@ _FULL_EVERY_S = 3600.0
 _LIVE_EVERY_S = 60.0
 # So long one step has its turn in a pass.
 _TURN_S = 60.0
+_AROUND_S = 7 * 86_400
 _ALL_BLOCKS = 1 << 24
 
 
@@ -210,7 +211,12 @@ class Runner:
         if step.is_sparse or step.deletes_itself:
             bucket = floor_sql(f"toInt64(toUnixTimestamp(`{step.time}`))", step.bucket_s)
             block = f"intDiv(device_num, {BLOCK_DEVICES})" if step.by_devices else "0"
-            answer = self._ask(f"SELECT DISTINCT {bucket}, {block} FROM {step.target} WHERE version = {version}")
+            where = f"version = {version}"
+            if step.is_sparse:
+                # Rows about the window may be judged with it; so far out that parts of before are not read for it.
+                where += f" AND `{step.time}` BETWEEN fromUnixTimestamp({window.start - _AROUND_S}) "
+                where += f"AND fromUnixTimestamp({window.end + _AROUND_S})"
+            answer = self._ask(f"SELECT DISTINCT {bucket}, {block} FROM {step.target} WHERE {where}")
             cells = [(int(at), int(found)) for at, found in (line.split("\t") for line in answer.splitlines())]
         return {
             (altered, block if dependant.by_devices else 0)
