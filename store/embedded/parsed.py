@@ -50,7 +50,8 @@ class Named:
 
 def named(dump: str) -> Named:
     """Read the answer to EXPLAIN AST. Raises UnreadableError."""
-    tables, functions = set(), set()
+    tables: set[str] = set()
+    functions: set[str] = set()
     for node in _walk(_tree(dump)):
         if node.kind == "TableIdentifier":
             tables.add(node.name())

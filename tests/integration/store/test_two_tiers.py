@@ -1,6 +1,5 @@
 """An account of a ward sees its ward's rows and what is public, in the embedded store, whatever it asks."""
 
-import json
 import re
 import shutil
 import time

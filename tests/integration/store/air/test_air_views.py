@@ -64,7 +64,8 @@ def test_every_example_of_a_comment_runs(city: City) -> None:
 def test_a_limit_counts_as_it_was_on_the_day(city: City) -> None:
     found = city.rows(
         "SELECT averaging, exceed_n, periods_n, worst_value, limit, limit_valid_from, coverage "
-        f"FROM ioc.qcvn_exceedances({PERIOD}) WHERE station_id = 'dated' AND parameter = 'pm2_5' ORDER BY limit_valid_from"
+        f"FROM ioc.qcvn_exceedances({PERIOD}) WHERE station_id = 'dated' AND parameter = 'pm2_5' "
+        "ORDER BY limit_valid_from"
     )
     assert found == [
         ["24h", "0", "2", "47", "50", "2023-09-12", "1"],
