@@ -60,7 +60,7 @@ def test_no_password_is_in_the_statements() -> None:
 
 
 def test_a_cluster_is_told_everywhere() -> None:
-    assert all(" ON CLUSTER 'x' " in text for text in _statements("ON CLUSTER 'x'"))
+    assert all(" ON CLUSTER 'x'" in text for text in _statements("ON CLUSTER 'x'"))
 
 
 def test_names_are_literals() -> None:
