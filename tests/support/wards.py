@@ -20,8 +20,10 @@ def fill(store: StoreHandle) -> None:
         f"INSERT INTO cityfleet.wards VALUES ('{OTHER}', 'Ba Đình', 'ward', '01', 1)",
         "INSERT INTO cityfleet.metrics VALUES (7, 'water_level_m', 'm', '', 1)",
         "INSERT INTO cityfleet.metrics VALUES (8, 'street_flood_depth_mm', 'mm', '', 1)",
-        "INSERT INTO cityfleet.device_types (type_num, device_type, metric_nums, version) "
-        "VALUES (1, 'gauge-river', [7], 1), (2, 'gauge-street', [8], 1)",
+        "INSERT INTO cityfleet.device_types (type_num, device_type, metric_nums, metric_intervals_s, "
+        "metric_min_values, metric_max_values, metric_resolutions, metric_tests, version) VALUES "
+        "(1, 'gauge-river', [7], [0], [NULL], [NULL], [0], [''], 1), "
+        "(2, 'gauge-street', [8], [0], [NULL], [NULL], [0], [''], 1)",
         "INSERT INTO cityfleet.devices (device_num, device_id, device_type, display_name, ward_code, state, site_id, "
         "version) "
         f"SELECT number, {text}, {kind}, {text}, {ward}, 'active', {text}, 1 FROM numbers(80)",

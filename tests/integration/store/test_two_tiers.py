@@ -61,6 +61,9 @@ COUNTS = [
     ("SELECT count() FROM ioc.devices", "42"),
     ("SELECT count() FROM cityfleet.sites", "40"),
     ("SELECT count() FROM ioc.sites", "40"),
+    ("SELECT count() FROM cityfleet.sites AS `cityfleet.wards`", "40"),
+    ("SELECT sum(toUInt64(kind)) FROM cityfleet.sites", "40"),
+    ("SELECT toUInt64(kind) AS k, count() FROM cityfleet.sites GROUP BY k", "1\t40"),
     ("SELECT count() FROM ioc.readings_text", "4000"),
     ("SELECT count() FROM ioc.readings_of(device_id = '4')", "1"),
     (f"SELECT count() FROM ioc.readings_of(device_id = '{MARKER}-5')", "0"),
@@ -140,7 +143,6 @@ REFUSED = [
     "DESCRIBE cityfleet.quarantine",
     "DESCRIBE (SELECT * FROM cityfleet.quarantine)",
     # Past the filter by an alias, by a setting.
-    "SELECT * FROM cityfleet.sites AS `cityfleet.wards`",
     "SELECT * FROM cityfleet.sites AS `cityfleet.latest`",
     "SELECT * FROM cityfleet.sites AS `system.one`",
     "SELECT * FROM cityfleet.sites AS `x\nTableIdentifier cityfleet.wards`",
@@ -314,7 +316,6 @@ ORACLES = [
     "SELECT count() FROM {t} WHERE throwIf({f} LIKE 'secret%') = 0",
     "SELECT count() FROM {t} WHERE throwIf(kind LIKE 'secret%') = 0",
     "SELECT throwIf(kind LIKE 'secret%') FROM {t} LIMIT 3",
-    "SELECT toUInt64(kind || '1') FROM {t} GROUP BY ALL",
     "SELECT max(length(repeat(substring({f}, 1, 9), if(ward_code = '00070', 1, 1000000000)))) FROM {t} WHERE 1",
 ]
 TABLES = [

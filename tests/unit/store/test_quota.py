@@ -2,7 +2,6 @@
 
 import pytest
 
-from store.embedded import quota
 from store.embedded.accounts import Account
 from store.embedded.errors import StoreError
 from store.embedded.quota import Quotas
@@ -12,7 +11,7 @@ WARD, OTHER, READER = Account("ward", "a", "", 1), Account("ward", "b", "", 1), 
 
 def test_queries_are_counted_by_account_and_by_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(quota.time, "monotonic", lambda: now)
+    monkeypatch.setattr("store.embedded.quota.time.monotonic", lambda: now)
     quotas = Quotas(2, 10.0)
     for account in (WARD, WARD, OTHER, READER, READER, READER):
         quotas.begin(account)
