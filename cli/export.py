@@ -1,4 +1,4 @@
-"""`cityfleet export`: many devices at once, into a file."""
+"""`cityfleet export`: many devices at once, into a file; readings as files of the ministry."""
 
 import contextlib
 import sys
@@ -17,6 +17,7 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from cli.errors import CommandError, ExitCode
 from cli.export_file import ExportFile, Request, Stream
 from cli.export_rows import csv_format, ndjson_format
+from cli.export_tt10 import export_tt10
 from cli.options import DeletedOption, FilterOption
 from cli.registry_client import RegistryClient, RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
@@ -25,6 +26,9 @@ app = typer.Typer(help="Export to files.", no_args_is_help=True)
 SAVE_S = 1.0
 # After a lost connection: so often without a device in between.
 ATTEMPTS, LONGEST_PAUSE_S = 8, 5.0
+
+
+app.command("tt10")(export_tt10)
 
 
 class Kind(StrEnum):

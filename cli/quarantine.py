@@ -1,13 +1,11 @@
 """`cityfleet quarantine`: payloads that could not be stored: see them, take them in after all, throw them away."""
 
 import asyncio
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -15,6 +13,7 @@ import typer
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cli.errors import CommandError, ExitCode
+from cli.moment import moment_ms
 from cli.output import OutputFormat, OutputOption, show, show_document
 from cli.quarantine_replay import Outcome, Replay
 from cli.quarantine_rows import COLUMNS, CSV_COLUMNS, Stream, moment, payload_row
@@ -32,8 +31,6 @@ T = TypeVar("T")
 OUTCOME_COLUMNS = ("id", "device_id", "was", "becomes", "readings", "detail")
 REASON_COLUMNS = ("reason", "payloads", "readings", "size_bytes", "devices", "first", "last")
 _OUTCOMES_SHOWN = 1_000
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 DeviceOption = Annotated[list[str] | None, typer.Option("--device", "-d", help="Who sent it. May be repeated.")]
 ReasonOption = Annotated[list[str] | None, typer.Option("--reason", "-r", help="Why. May be repeated.")]
@@ -362,26 +359,9 @@ def filter_of(
         tuple(device or ()),
         tuple(reason or ()),
         tuple(transport or ()),
-        _moment_ms(since, "--since"),
-        _moment_ms(until, "--until"),
+        None if since is None else moment_ms(since, "--since"),
+        None if until is None else moment_ms(until, "--until"),
     )
-
-
-def _moment_ms(text: str | None, option: str) -> int | None:
-    """A moment, or how long ago one was."""
-    if text is None:
-        return None
-    ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return round((time.time() - float(ago[1]) * _SECONDS[ago[2]]) * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
-    except (ValueError, OverflowError) as exc:
-        remedy = "a date and time in UTC, 2026-01-31T10:00, or 90s, 15m, 2h, 7d, 4w ago"
-        raise CommandError(f"{option}: {text!r} is no time", ExitCode.USAGE, remedy) from exc
 
 
 async def one_of(quarantine: Quarantine, payload_id: str) -> Row:

@@ -10,7 +10,7 @@ from tests.support.air import DATA, HANOI, City, Reading, csv_rows
 pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not (DATA / "golden").is_dir(), reason="recorded data is not there (CITYFLEET_DATA)"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 BEIJING = timezone(timedelta(hours=8))

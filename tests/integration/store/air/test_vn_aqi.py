@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.air import HANOI, City, hourly
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 DAY = datetime(2024, 3, 4, tzinfo=HANOI)
 NOWCAST = [26.9, 24.7, 20.5, 23.5, 19.5, 16.5, 19.0, 16.5, 20.3, 22.4, 19.6, 20.6]
 O3 = [
