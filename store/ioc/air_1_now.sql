@@ -41,7 +41,7 @@ SELECT
     w.name AS ward_name, if(h.good_n > 0, h.last_ts, toDateTime64(h.ts, 3, 'UTC')) AS as_of, toUInt64(h.good_n) AS n,
     if(h.expected_n = 0, NULL, least(1., h.n / h.expected_n)) AS coverage,
     CAST((h.good_n, h.suspect_n, h.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality, 'VN_AQI/QD1459-2019 v1' AS method,
-    category_row.5 AS hex, h.ts >= now() - INTERVAL 3 HOUR AS is_current, h.aqi_pm2_5 AS aqi_pm2_5,
+    category_row.5 AS hex, toBool(h.ts >= now() - INTERVAL 3 HOUR) AS is_current, h.aqi_pm2_5 AS aqi_pm2_5,
     h.aqi_pm10 AS aqi_pm10, h.aqi_so2 AS aqi_so2, h.aqi_no2 AS aqi_no2, h.aqi_co AS aqi_co, h.aqi_o3 AS aqi_o3,
     category_row.7 AS source
 FROM

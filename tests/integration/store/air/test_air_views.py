@@ -106,7 +106,7 @@ def test_hours_of_bad_air_come_with_their_rain(city: City) -> None:
     )
     # Of four hours of smog the first has no NowCast yet; an hour later two hours of it still weigh.
     assert found[0] == ["1", "00025", "4", "250", "1.5", "\\N", "2"]
-    assert found[1][:4] == ["2", "00004", "0", "94"]
+    assert found[1][:4] == ["2", "00004", "0", "103"]
 
 
 def test_now_is_the_last_hour_that_ended(city: City) -> None:

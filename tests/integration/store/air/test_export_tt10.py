@@ -33,6 +33,7 @@ def export(city: City, folder: Path, *options: str) -> tuple[int, str]:
     done = cityfleet(
         city.store.data_dir, "export", "tt10", str(folder), "--facility", "ABCD",
         "--since", "2025-08-25T13:00+07:00", "--until", "2025-08-25T13:12+07:00", *options,
+        CITYFLEET_STORE__URL=city.store.url,
     )  # fmt: skip
     return done.returncode, done.stderr
 
