@@ -159,12 +159,12 @@ def test_readings_in_any_order_and_a_day_late_give_the_same_periods(rivers: Stor
     expected = _periods([(at, value) for _, _, at, value, _, _ in readings], {1: 9.5, 2: 10.5, 3: 11.5})
     assert len(expected) > 6
     chance.shuffle(readings)
-    for first in range(0, len(readings), 48):
-        part = readings[first : first + 48]
+    for first in range(0, len(readings), 96):
+        part = readings[first : first + 96]
         add_readings(rivers, part)
-        windows = sorted({at // 7_200_000 * 7_200_000 for _, _, at, _, _, _ in part}, reverse=True)
+        windows = sorted({at // 43_200_000 * 43_200_000 for _, _, at, _, _, _ in part}, reverse=True)
         for window in windows:
-            compute(rivers, GAUGE_STEPS, window, window + 7_199_000)
+            compute(rivers, ("readings_10min", "alarm_periods"), window, window + 43_199_000)
     found = [
         (int(bd), int(since), None if until == "\\N" else int(until), float(peak), int(n))
         for bd, since, until, peak, n in rivers.rows(PERIODS.format(num=LATE), "admin")
