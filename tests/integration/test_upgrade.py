@@ -14,6 +14,8 @@ from pathlib import Path
 import aiomqtt
 import pytest
 import zstandard
+from google.longrunning import operations_pb2
+from google.longrunning.operations_pb2_grpc import OperationsStub
 
 from cityfleet.registry.v1 import device_pb2
 from loadtest.platform import running_platform
@@ -29,6 +31,9 @@ TOKENS = {
     "0001": "EVoVMGzsfm-9-Ak3EMMKgoCyil34OtRX76OcB69DZ8E",
     "0002": "dQ7lXPJG_Zh3Uj4EYRfmR5ICx_g7WFoNWmIW3gCTb58",
     "0003": "b7TcqUtkxOiXlGPYkdvkgbpMn_i3grKZ5KWiHhul1Ag",
+    "0004": "pmFwpAGzSt26n8MKDZiyNaK_JUOzZHrSJU99yOKdOJY",
+    "0005": "WkkradIktWsJ1gHELDQCCQ5yAqKguqyjRsotVSN-ZE4",
+    "0006": "HvijXqOsTLzR2EUcXQQ7_JYtyimXubJj4d7_O2FJzCE",
 }
 
 
@@ -108,18 +113,29 @@ def test_a_registry_of_an_earlier_schema_goes_on(tmp_path, schema):
             ]
             assert found[0].ward_code == "00070"
             others = fleet.devices.ListDevices(device_pb2.ListDevicesRequest(filter="NOT state = active")).devices
-            gone = [("devices/old-1", device_pb2.Device.STATE_DECOMMISSIONED)] if schema == "0003" else []
+            gone = [("devices/old-1", device_pb2.Device.STATE_DECOMMISSIONED)] if schema >= "0003" else []
             assert [(device.name, device.state) for device in others] == gone
             fleet.device("wl-3", "gauge")
             new = fleet.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/wl-3")).device_num
             assert new == 4 + len(others)
             fleet.type("gauge", {"water_level_m": (0, 12)})
+        if schema >= "0004":
+            _check_operation(running)
     finally:
         running.stop()
     with closing(sqlite3.connect(path)) as database:
         hashes = {row[0] for row in database.execute("SELECT token_sha256 FROM device_tokens WHERE device_num = 1")}
     assert hashes == {hashlib.sha256(TOKENS[schema].encode()).digest()}
     assert backup.inspect(path).revision == max(backup.known_revisions())
+
+
+def _check_operation(running) -> None:
+    with running.channel() as channel:
+        request = operations_pb2.GetOperationRequest(name="operations/bulk-update-1")
+        found, metadata = OperationsStub(channel).GetOperation(request), device_pb2.BulkMetadata()
+    found.metadata.Unpack(metadata)
+    assert (found.done, metadata.succeeded, metadata.failed) == (True, 2, 1)
+    assert [failure.name for failure in metadata.failures] == ["devices/wl-2"]
 
 
 def test_there_is_a_registry_of_every_schema_but_the_newest_to_try():
