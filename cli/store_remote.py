@@ -25,8 +25,10 @@ class RemoteStore:
             raise self._away(exc) from exc
 
     def ask(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        # After the comment of some views the parser takes no FORMAT.
+        output_format = None if sql.lstrip().upper().startswith("CREATE") else "TabSeparated"
         try:
-            answer = self._runner.run(self._client.raw_query(sql, dict(params or {}), fmt="TabSeparated"))
+            answer = self._runner.run(self._client.raw_query(sql, dict(params or {}), fmt=output_format))
         except ClickHouseError as exc:
             raise CommandError(str(exc).strip()) from exc
         except OSError as exc:

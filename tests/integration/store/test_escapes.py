@@ -344,9 +344,8 @@ def test_reader_may_ask_the_views_and_the_tables(store: StoreHandle) -> None:
     for name in ("ioc.readings", "ioc.latest", "ioc.devices", "ioc.readings_text", "cityfleet.quarantine"):
         store.query(f"SELECT * FROM {name} LIMIT 1")
         store.query(f"DESCRIBE {name}")
-    assert (
-        store.query("SHOW TABLES FROM ioc")
-        == "device_metrics\ndevices\nlatest\nreadings\nreadings_of\nreadings_text\nsites\n"
+    assert {"device_metrics", "devices", "latest", "readings", "readings_of", "readings_text", "sites"} <= set(
+        store.query("SHOW TABLES FROM ioc").split()
     )
 
 
