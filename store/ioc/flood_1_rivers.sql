@@ -5,7 +5,7 @@ CREATE OR REPLACE VIEW ioc.river_levels_now {on_cluster}
     gauge_id String COMMENT 'Device that measures',
     name String COMMENT 'Name of the station, else of the device',
     river String COMMENT 'River of the station; empty: no known station',
-    level_m Nullable(Float64) COMMENT 'Newest good level, m; NULL: none within 2 days',
+    level_m Nullable(Float64) COMMENT 'Newest good level, m; NULL: none within a day',
     ts Nullable(DateTime64(3, 'UTC')) COMMENT 'When it was measured, UTC',
     age_s Nullable(Int64) COMMENT 'Seconds since then',
     bd_level UInt8 COMMENT 'Alarm level (báo động) that this level is at: 0 none, 1, 2, 3; see method for what is not known',
@@ -77,7 +77,7 @@ LEFT JOIN
                 r.good_n > 0 AND r.last_ts > now64(3, 'UTC') - INTERVAL 3 HOUR AS is_point,
                 dateDiff('millisecond', now64(3, 'UTC'), r.last_ts) / 3600000 AS x, r.last AS y
             FROM cityfleet.alarm_levels_10min AS r FINAL
-            WHERE r.ts >= now() - INTERVAL 2 DAY AND r.ts <= now()
+            WHERE r.ts >= now() - INTERVAL 1 DAY AND r.ts <= now()
         )
         GROUP BY device_num
     )
