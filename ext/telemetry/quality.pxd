@@ -1,5 +1,5 @@
-# Quality of a reading after QARTOD, and the reasons for it: the one place where the bits are given. docs/quality.md and the
-# view ioc.quality_reasons say the same (tests/integration/store/test_quality.py).
+# Quality of a reading after QARTOD, and the reasons for it: the one place where the bits are given. docs/quality.md and
+# the view ioc.quality_reasons say the same (tests/integration/store/test_quality.py).
 
 from libc.math cimport INFINITY
 
