@@ -22,10 +22,15 @@ class Publisher:
         self._platform = platform
         self._token = token
         self._next = 0
+        self._is_over = False
         self.acked: list[int] = []
 
+    def stop(self) -> None:
+        """Not by cancelling: a client that loses its connection just then says that instead."""
+        self._is_over = True
+
     async def run(self) -> None:
-        while True:
+        while not self._is_over:
             try:
                 async with aiomqtt.Client(
                     "127.0.0.1",
@@ -35,7 +40,7 @@ class Publisher:
                     protocol=aiomqtt.ProtocolVersion.V5,
                     timeout=5,
                 ) as client:
-                    while True:
+                    while not self._is_over:
                         self._next += 1
                         pack = [{"n": "water_level_m", "t": 1_700_000_000 + self._next, "v": self._next % 20}]
                         await client.publish(f"cf/v1/d/{DEVICE}/telemetry", json.dumps(pack), qos=1)
@@ -67,7 +72,8 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path, role):
             while await asyncio.to_thread(platform.find_pid, role) in (None, killed):
                 assert time.monotonic() < deadline, f"{role} did not come back"
                 await asyncio.sleep(0.05)
-        publishing.cancel()
+        publisher.stop()
+        await publishing
         acked = publisher.acked
         seconds = (
             "SELECT arraySort(groupArray(toUnixTimestamp(ts) - 1700000000)) FROM ioc.readings"
