@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, select, update
 
 from registry.db import placements, sequence
 from registry.db.bulk import among, insert_rows
@@ -23,6 +23,8 @@ _SELECT = (
     .outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
     .outerjoin(sites, sites.c.site_num == devices.c.site_num)
 )
+# Made once: to put such a statement together takes longer than to run it.
+_BY_ID = _SELECT.where(devices.c.device_id == bindparam("device_id", type_=Text()))
 _NO_LABELS: dict[str, str] = {}
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 _labels_encoder = msgspec.json.Encoder(order="sorted")
@@ -158,12 +160,16 @@ def replace_all_tokens(connection: Connection, new: Sequence[tuple[int, bytes]],
 
 
 def find_device(connection: Connection, device_id: str) -> Device | None:
-    row = connection.execute(_SELECT.where(devices.c.device_id == device_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"device_id": device_id}).one_or_none()
     return _device(row) if row else None
 
 
 def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str, Device]:
     """Those of the given devices that exist, by id. At most some thousands at once."""
+    device_ids = list(device_ids)
+    if len(device_ids) == 1:
+        device = find_device(connection, device_ids[0])
+        return {} if device is None else {device.spec.device_id: device}
     query = _SELECT.where(among(connection, devices.c.device_id, device_ids))
     return {row.device_id: _device(row) for row in connection.execute(query)}
 

@@ -24,7 +24,7 @@ _seen, _reading = device_state.c.last_seen_ms, device_state.c.last_reading_ms
 _interval_s = cast(device_types.c.expected_interval_s, BigInteger)
 
 
-def connectivity(now_ms: int) -> ColumnElement[Any]:
+def connectivity(now_ms: int | ColumnElement[int]) -> ColumnElement[Any]:
     """A number of Connectivity."""
     interval_s = case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S)
     return case(

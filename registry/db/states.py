@@ -1,10 +1,10 @@
 """States of devices in SQL: thousands of reports in two statements, and what is known of some devices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, insert, select, text, update
 
 from registry.db import connections, liveness, sequence
 from registry.db.schema import device_state, device_state_documents, device_types, devices, ingest_nodes
@@ -97,6 +97,28 @@ JOIN devices AS d ON d.device_num = r.device_num
 WHERE NOT EXISTS (SELECT 1 FROM device_state AS s WHERE s.device_num = r.device_num)
 """
 
+# Of the numbers `nums`. Made once: to put such a statement together takes longer than to run it.
+_NUMS = bindparam("nums", expanding=True, type_=BigInteger())
+_KNOWN = (
+    select(
+        devices.c.device_num,
+        devices.c.gateway_num,
+        device_types.c.expected_interval_s,
+        *(device_state.c[name] for name in Reported.__struct_fields__),
+        device_state.c.revision,
+    )
+    .join(device_types, device_types.c.type_num == devices.c.type_num)
+    .outerjoin(device_state, liveness.JOINED)
+    .where(devices.c.device_num.in_(_NUMS))
+)
+_CONNECTIVITY = (
+    select(devices.c.device_num, liveness.connectivity(bindparam("now_ms", type_=BigInteger())))
+    .join(device_types, device_types.c.type_num == devices.c.type_num)
+    .outerjoin(device_state, liveness.JOINED)
+    .where(devices.c.device_num.in_(_NUMS))
+)
+_DOCUMENTS = select(device_state_documents).where(device_state_documents.c.device_num.in_(_NUMS))
+
 
 def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: int) -> None:
     """Write what is news; a device that is not there (any more) is left out.
@@ -169,19 +191,7 @@ class Known(msgspec.Struct, frozen=True):
 
 def known_of(connection: Connection, device_nums: Sequence[int], now_ms: int) -> dict[int, Known]:
     """Of those of the given devices that exist, by number. At most some thousands at once."""
-    query = (
-        select(
-            devices.c.device_num,
-            devices.c.gateway_num,
-            device_types.c.expected_interval_s,
-            *(device_state.c[name] for name in Reported.__struct_fields__),
-            device_state.c.revision,
-        )
-        .join(device_types, device_types.c.type_num == devices.c.type_num)
-        .outerjoin(device_state, liveness.JOINED)
-        .where(devices.c.device_num.in_(list(device_nums)))
-    )
-    rows = connection.execute(query).all()
+    rows = connection.execute(_KNOWN, {"nums": list(device_nums)}).all()
     gateways = _connectivity_of(connection, {row.gateway_num for row in rows if row.gateway_num}, now_ms)
     return {
         row.device_num: Known(
@@ -195,8 +205,8 @@ def known_of(connection: Connection, device_nums: Sequence[int], now_ms: int) ->
 
 def documents_of(connection: Connection, device_nums: Sequence[int]) -> dict[int, tuple[str, int]]:
     """The last `state` document and its time, by device. At most some thousands at once."""
-    query = select(device_state_documents).where(device_state_documents.c.device_num.in_(list(device_nums)))
-    return {row.device_num: (row.document, row.document_time_ms) for row in connection.execute(query)}
+    rows = connection.execute(_DOCUMENTS, {"nums": list(device_nums)})
+    return {row.device_num: (row.document, row.document_time_ms) for row in rows}
 
 
 def _row(report: Report) -> tuple[int, int, int, int, int, str, int]:
@@ -253,11 +263,8 @@ def _take_if_used(connection: Connection, revision: int) -> None:
         sequence.take(connection, revisions=1)
 
 
-def _connectivity_of(connection: Connection, device_nums: Iterable[int], now_ms: int) -> dict[int, Connectivity]:
-    query = (
-        select(devices.c.device_num, liveness.connectivity(now_ms))
-        .join(device_types, device_types.c.type_num == devices.c.type_num)
-        .outerjoin(device_state, liveness.JOINED)
-        .where(devices.c.device_num.in_(list(device_nums)))
-    )
-    return {row[0]: Connectivity(row[1]) for row in connection.execute(query)}
+def _connectivity_of(connection: Connection, device_nums: Collection[int], now_ms: int) -> dict[int, Connectivity]:
+    if not device_nums:
+        return {}
+    rows = connection.execute(_CONNECTIVITY, {"nums": list(device_nums), "now_ms": now_ms})
+    return {row[0]: Connectivity(row[1]) for row in rows}
