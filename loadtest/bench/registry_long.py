@@ -1,7 +1,6 @@
 """What is long: a list of all devices by the command line, a watch of all, a file without an end."""
 
 import asyncio
-import os
 import subprocess
 import time
 from contextlib import suppress
@@ -12,7 +11,7 @@ import grpc
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
-from loadtest.bench.registry_stage import RegistryStage
+from loadtest.bench.registry_stage import RegistryStage, status_bytes, wait_for
 from loadtest.fleet.devices import RAIN
 from loadtest.fleet.registered import RegisteredCity
 
@@ -26,16 +25,15 @@ def list_all(stage: RegistryStage, city: RegisteredCity, folder: Path) -> dict[s
     before_s, started = stage.cpu_s(), time.monotonic()
     with found.open("wb") as out:
         process = stage.start_cli("device", "list", "-o", "csv", stdout=out)
-        _, status, used = os.wait4(process.pid, 0)
+        peak, used = wait_for(process)
     took_s = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
     with found.open("rb") as lines:
         rows = sum(1 for _ in lines) - 1
     if process.returncode or rows != city.devices:
         raise RuntimeError(f"the list ended with {process.returncode} after {rows} of {city.devices} devices")
     return {
         "seconds": took_s,
-        "cli_rss_mb": used.ru_maxrss / 1024,
+        "cli_rss_mb": peak / 1e6,
         "cli_cpu_us": (used.ru_utime + used.ru_stime) / rows * 1e6,
         "registry_cpu_us": (stage.cpu_s() - before_s) / rows * 1e6,
     }
@@ -53,15 +51,15 @@ def read_endless(stage: RegistryStage, for_s: float) -> dict[str, float]:
             text = "".join(f"endless-{row:012},{RAIN},{'x' * 250}\n" for row in range(rows, rows + 1000))
             pipe.write(text)
             rows, size = rows + 1000, size + len(text)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        peak = status_bytes(process.pid, "VmHWM")
+    peak, _ = wait_for(process, peak)
     took_s = time.monotonic() - started
     if process.returncode:
         raise RuntimeError(f"the dry run ended with {process.returncode}")
     return {
         "rows_per_s": rows / took_s,
         "hours_for_10_gb": 10e9 / size * took_s / 3600,
-        "cli_rss_mb": used.ru_maxrss / 1024,
+        "cli_rss_mb": peak / 1e6,
         "registry_rss_more_mb": stage.rss_bytes() / 1e6 - before_mb,
     }
 

@@ -1,5 +1,7 @@
 """A registry in a process of its own, on SQLite or on PostgreSQL, to be measured: its address, memory and CPU."""
 
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from runtime.secrets import secret
 DATABASES = ("sqlite", "postgresql")
 _START_S = 120.0
 _CLI_S = 3600.0
+_LOOK_S = 0.02
 
 
 class RegistryStage:
@@ -49,11 +52,10 @@ class RegistryStage:
 
     def rss_bytes(self, peak: bool = False) -> int:
         """Resident memory, shared pages included: now, or the most that it ever was."""
-        wanted = "VmHWM:" if peak else "VmRSS:"
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(wanted):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the registry has ended")
+        found = status_bytes(self.process.pid, "VmHWM" if peak else "VmRSS")
+        if not found:
+            raise RuntimeError("the registry has ended")
+        return found
 
     def start_cli(
         self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL, stdout: IO[bytes] | int = subprocess.PIPE
@@ -75,6 +77,32 @@ class RegistryStage:
         if process.returncode:
             raise RuntimeError(f"cityfleet {' '.join(arguments)}: {process.returncode}\n{printed}\n{complaint}")
         return printed
+
+
+def wait_for(process: "subprocess.Popen[str]", peak: int = 0) -> tuple[int, resource.struct_rusage]:
+    """Wait for the end of a command: the most resident memory that it was seen to have, in bytes, and what it used.
+
+    `ru_maxrss` would not do: a child begins with what its parent had.
+
+    Args: peak: what it was seen to have before.
+    """
+    while True:
+        # First: of what has ended nothing is left to see.
+        peak = max(peak, status_bytes(process.pid, "VmHWM"))
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return peak, used
+        time.sleep(_LOOK_S)
+
+
+def status_bytes(pid: int, name: str) -> int:
+    """A size of /proc/PID/status, such as VmRSS; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
 @contextmanager
