@@ -42,12 +42,13 @@ def create(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the token there (mode 0600) instead of printing it."),
     ] = None,
+    dry_run: DryRunOption = False,
     output: OutputOption = OutputFormat.TABLE,
     registry: RegistryOption = "",
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Make a token; it is shown this once.
+    """Make a token; it is shown this once. With --dry-run there is none, and its id is nobody's.
 
     Examples:
         cityfleet account token create nga --ttl 30d
@@ -58,6 +59,7 @@ def create(
         parent=f"accounts/{account_id}",
         display_name=name or "",
         ttl=Duration(seconds=seconds_of(ttl)),
+        validate_only=dry_run,
         request_id=request_id_of(""),
     )
     # Before the call: a token that cannot be kept is not made.
@@ -65,17 +67,18 @@ def create(
     try:
         with connect(registry, config, data) as client:
             made = client.access.CreateAccessToken(request, timeout=CALL_S)
-        if draft is not None and out is not None:
+        if draft is not None and out is not None and not dry_run:
             draft.write_text(made.token + "\n", encoding="ascii")
             draft.replace(out)
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)
     row = row_of(made.access_token, "token_id")
-    show_one(row if out else row | {"token": made.token}, COLUMNS, output, name="token_id", wide=WIDE)
-    if out is None and output in (OutputFormat.TABLE, OutputFormat.WIDE):
+    is_told = out is None and not dry_run
+    show_one(row | {"token": made.token} if is_told else row, COLUMNS, output, name="token_id", wide=WIDE)
+    if is_told and output in (OutputFormat.TABLE, OutputFormat.WIDE):
         print(f"\ntoken: {made.token}\nIt is shown this once.")
-    elif out is None and output in (OutputFormat.NAME, OutputFormat.CSV):
+    elif is_told and output in (OutputFormat.NAME, OutputFormat.CSV):
         print(f"token: {made.token}", file=sys.stderr)
 
 

@@ -79,10 +79,13 @@ def test_a_token_file_lets_its_account_in_and_no_further(cf, tmp_path):
     assert "UNAUTHENTICATED" in cf("account", "whoami", code=4, **as_phong)
 
 
-def test_a_token_that_could_not_be_kept_is_not_made(cf, tmp_path):
+def test_a_token_that_could_not_be_kept_or_was_only_tried_is_not_made(cf, tmp_path):
     before = cf("account", "token", "list", "-o", "name")
     assert "cannot write" in cf("account", "token", "create", "--out", str(tmp_path / "no" / "file"), code=2)
     assert "TTL_INVALID" in cf("account", "token", "create", "--ttl", "401d", "--out", str(tmp_path / "x"), code=2)
+    tried = cf("account", "token", "create", "--dry-run", "--out", str(tmp_path / "x"), "-o", "json")
+    assert tried["expire_time"]
+    assert "token" not in cf("account", "token", "create", "--dry-run", "-o", "json")
     assert not list(tmp_path.iterdir())
     assert cf("account", "token", "list", "-o", "name") == before
 
