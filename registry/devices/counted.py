@@ -1,5 +1,5 @@
-"""How many active devices are at a site or behind a gateway, as far as the call may tell: those outside its scope hold
-it fast like any other, but how many they are is not said."""
+"""How many active devices are at a site or behind a gateway. Those outside the scope of a call hold it fast like any
+other, but how many they are is not said."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ from registry.db import site_list
 from registry.db import sites as db_sites
 from registry.db.device_walk import active_behind_besides
 from registry.devices.selection import within
-from registry.filter.condition import All, Any, Condition, negate
+from registry.filter.condition import All, Condition
 from registry.filter.fields import DEVICES
 
 
@@ -25,28 +25,25 @@ def at_sites(connection: Connection, site_nums: Sequence[int]) -> dict[int, int]
 def behind(
     connection: Connection, gateway_nums: Iterable[int], besides: Condition | None = None, now_ms: int = 0
 ) -> dict[int, int]:
-    """Every gateway that has some behind it, with how many of them are within the scope: perhaps none.
+    """Every gateway that has some behind it, with how many, also outside the scope: `in_use` says what may be told.
 
     Args:
         gateway_nums: at most some thousands.
         besides: devices that match are left out; `now_ms` is for what it says of times.
     """
     nums = list(gateway_nums)
-    found = (
-        db.active_behind(connection, nums)
-        if besides is None
-        else active_behind_besides(connection, nums, besides, now_ms)
-    )
-    if not found or scope().is_everything:
-        return found
-    outside = negate(All(tuple(within(scope(), DEVICES))))
-    left_out = outside if besides is None else Any((besides, outside))
-    told = active_behind_besides(connection, list(found), left_out, now_ms)
-    return {num: told.get(num, 0) for num in found}
+    if besides is None:
+        return db.active_behind(connection, nums)
+    return active_behind_besides(connection, nums, besides, now_ms)
 
 
-def active_devices(count: int) -> str:
-    """In words, for whoever is in the way of something."""
+def in_use(name: str, what: str, how: str, count: int, field: str) -> tuple[str, dict[str, str]]:
+    """Why something cannot go, in words and as metadata.
+
+    Within a scope it is the same answer whoever's devices they are: that they are, and no number of them.
+
+    Args: what: what cannot be done, as in `cannot be deleted`. how: as in `are mounted there`. field: of the metadata.
+    """
     if scope().is_everything:
-        return f"{count} active devices"
-    return f"active devices ({count} that you have the role for)"
+        return f"{name} {what} while {count} active devices {how}", {field: str(count)}
+    return f"{name} {what}: it is in use, by active devices of yours or of others", {}

@@ -14,7 +14,7 @@ from registry.db import sequence
 from registry.db.devices import Gateway, NewDevice, Resolved
 from registry.devices import tokens
 from registry.devices.catalogue import check_etag
-from registry.devices.counted import active_devices, behind
+from registry.devices.counted import behind, in_use
 from registry.devices.model import Device, DeviceSpec, State
 from registry.devices.placements import placed
 from registry.devices.references import World, check_references, gather, resolve
@@ -136,11 +136,12 @@ def check_nobody_behind(connection: Connection, device: Device, what: str) -> No
 
 def gateway_in_use(device: Device, count: int, what: str) -> PreconditionError:
     """Args: count: of registry.devices.counted.behind."""
+    device_id = device.spec.device_id
+    says, counted = in_use(device_id, what, "are registered behind it", count, "devices_behind")
     return PreconditionError(
-        f"{device.spec.device_id} {what} while {active_devices(count)} are registered behind it; move them to "
-        "another gateway or decommission them first",
+        f"{says}; move them to another gateway or decommission them first",
         reason="GATEWAY_IN_USE",
-        metadata={"device": device.spec.device_id, "devices_behind": str(count)},
+        metadata={"device": device_id, **counted},
     )
 
 

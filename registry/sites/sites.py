@@ -8,7 +8,7 @@ from registry.audit.record import changed
 from registry.db import sequence
 from registry.db import sites as db
 from registry.devices.catalogue import check_etag
-from registry.devices.counted import active_devices, at_sites
+from registry.devices.counted import in_use
 from registry.devices.placements import follow_site
 from registry.devices.rules import DEVICE_ID, MAX_TEXT, bad_ward, check_labels, check_place, check_text
 from registry.devices.wards import wards
@@ -110,12 +110,10 @@ def delete_site(connection: Connection, site_id: str, given_etag: str) -> Site:
     check_etag(f"sites/{site_id}", given_etag, site.revision)
     if site.is_deleted:
         raise _refused(site, "is deleted already", "SITE_DELETED")
-    if db.active_devices(connection, [site.site_num]):
-        count = at_sites(connection, [site.site_num]).get(site.site_num, 0)
+    if count := db.active_devices(connection, [site.site_num]).get(site.site_num, 0):
+        says, counted = in_use(site_id, "cannot be deleted", "are mounted there", count, "devices")
         raise PreconditionError(
-            f"{site_id} cannot be deleted while {active_devices(count)} are mounted there; move or delete them first",
-            reason="SITE_IN_USE",
-            metadata={"site": site_id, "devices": str(count)},
+            f"{says}; move or delete them first", reason="SITE_IN_USE", metadata={"site": site_id, **counted}
         )
     now_ms = sequence.now_ms()
     db.set_deleted(connection, site.site_num, now_ms, now_ms + KEPT_MS, now_ms)
