@@ -11,20 +11,20 @@ from registry.db.bulk import among, insert_rows
 from registry.db.schema import device_labels, device_tokens, device_types, devices, purged_devices, sites
 from registry.devices.model import Device, DeviceSpec, Placed, State
 
-_gateway = devices.alias("gateway")
-_SELECT = (
+GATEWAY = devices.alias("gateway")
+SELECT = (
     select(
         devices,
         device_types.c.type_id,
-        func.coalesce(_gateway.c.device_id, "").label("gateway_id"),
+        func.coalesce(GATEWAY.c.device_id, "").label("gateway_id"),
         func.coalesce(sites.c.site_id, "").label("site_id"),
     )
     .join(device_types, device_types.c.type_num == devices.c.type_num)
-    .outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
+    .outerjoin(GATEWAY, GATEWAY.c.device_num == devices.c.gateway_num)
     .outerjoin(sites, sites.c.site_num == devices.c.site_num)
 )
 # Made once: to put such a statement together takes longer than to run it.
-_BY_ID = _SELECT.where(devices.c.device_id == bindparam("device_id", type_=Text()))
+_BY_ID = SELECT.where(devices.c.device_id == bindparam("device_id", type_=Text()))
 _NO_LABELS: dict[str, str] = {}
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 _labels_encoder = msgspec.json.Encoder(order="sorted")
@@ -161,7 +161,7 @@ def replace_all_tokens(connection: Connection, new: Sequence[tuple[int, bytes]],
 
 def find_device(connection: Connection, device_id: str) -> Device | None:
     row = connection.execute(_BY_ID, {"device_id": device_id}).one_or_none()
-    return _device(row) if row else None
+    return device_of(row) if row else None
 
 
 def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str, Device]:
@@ -170,8 +170,8 @@ def find_devices(connection: Connection, device_ids: Iterable[str]) -> dict[str,
     if len(device_ids) == 1:
         device = find_device(connection, device_ids[0])
         return {} if device is None else {device.spec.device_id: device}
-    query = _SELECT.where(among(connection, devices.c.device_id, device_ids))
-    return {row.device_id: _device(row) for row in connection.execute(query)}
+    query = SELECT.where(among(connection, devices.c.device_id, device_ids))
+    return {row.device_id: device_of(row) for row in connection.execute(query)}
 
 
 def places_of(connection: Connection, device_ids: Iterable[str]) -> dict[str, tuple[str, dict[str, str]]]:
@@ -208,20 +208,20 @@ def external_id_holders(connection: Connection, external_ids: Iterable[str]) -> 
 
 def devices_by_num(connection: Connection, device_nums: Sequence[int]) -> dict[int, Device]:
     """Those of the given devices that exist, by number. At most some thousands at once."""
-    query = _SELECT.where(among(connection, devices.c.device_num, device_nums))
-    return {row.device_num: _device(row) for row in connection.execute(query)}
+    query = SELECT.where(among(connection, devices.c.device_num, device_nums))
+    return {row.device_num: device_of(row) for row in connection.execute(query)}
 
 
 def devices_at_site(connection: Connection, site_num: int, after_num: int, limit: int) -> list[Device]:
     """Devices of every state with a number above `after_num`, in the order of their numbers."""
-    query = _SELECT.where(devices.c.site_num == site_num, devices.c.device_num > after_num)
-    return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
+    query = SELECT.where(devices.c.site_num == site_num, devices.c.device_num > after_num)
+    return [device_of(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
 
 
 def devices_with_derived_ward(connection: Connection, after_num: int, limit: int) -> list[Device]:
     """Devices of every state with a number above `after_num`, in the order of their numbers."""
-    query = _SELECT.where(devices.c.is_ward_derived, devices.c.device_num > after_num)
-    return [_device(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
+    query = SELECT.where(devices.c.is_ward_derived, devices.c.device_num > after_num)
+    return [device_of(row) for row in connection.execute(query.order_by(devices.c.device_num).limit(limit))]
 
 
 def tokens_of(connection: Connection, device_nums: Sequence[int]) -> dict[int, list[bytes]]:
@@ -272,7 +272,8 @@ def _insert_labels(connection: Connection, owners: Iterable[tuple[int, dict[str,
     insert_rows(connection, device_labels, _LABEL_COLUMNS, rows)
 
 
-def _device(row: Row[Any]) -> Device:
+def device_of(row: Row[Any]) -> Device:
+    """Args: row: of SELECT, perhaps with more."""
     has_own_place = not row.is_place_derived
     return Device(
         device_num=row.device_num,

@@ -6,7 +6,7 @@ Of rows of devices, with device_types and (outer, by JOINED) device_state joined
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, case, cast, func, or_, select
 
 from registry.db.schema import device_state, device_types, devices
 from registry.state.model import (
@@ -24,13 +24,16 @@ _seen, _reading = device_state.c.last_seen_ms, device_state.c.last_reading_ms
 _interval_s = cast(device_types.c.expected_interval_s, BigInteger)
 
 
-def connectivity(now_ms: int | ColumnElement[int]) -> ColumnElement[Any]:
+def connectivity(
+    now_ms: int | ColumnElement[int], types: FromClause = device_types, state: FromClause = device_state
+) -> ColumnElement[Any]:
     """A number of Connectivity."""
-    interval_s = case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S)
+    told_s, seen_ms = cast(types.c.expected_interval_s, BigInteger), state.c.last_seen_ms
+    interval_s = case((told_s > 0, told_s), else_=DEFAULT_INTERVAL_S)
     return case(
-        (_seen.is_(None), Connectivity.NEVER_SEEN.value),
+        (seen_ms.is_(None), Connectivity.NEVER_SEEN.value),
         (
-            or_(device_state.c.is_connected, _seen >= now_ms - GRACE_MS - interval_s * LATE_MS_PER_S),
+            or_(state.c.is_connected, seen_ms >= now_ms - GRACE_MS - interval_s * LATE_MS_PER_S),
             Connectivity.ONLINE.value,
         ),
         else_=Connectivity.OFFLINE.value,

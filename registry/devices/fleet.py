@@ -90,9 +90,13 @@ def get_devices(connection: Connection, device_ids: Sequence[str]) -> list[Devic
     found = db.find_devices(connection, device_ids)
     for device_id in device_ids:
         if device_id not in found:
-            text = f"there is no device {device_id}; `cityfleet device list` shows those there are"
-            raise NotFoundError(text, reason="DEVICE_NOT_FOUND", metadata={"device": device_id})
+            raise not_there(device_id)
     return [found[device_id] for device_id in device_ids]
+
+
+def not_there(device_id: str) -> NotFoundError:
+    text = f"there is no device {device_id}; `cityfleet device list` shows those there are"
+    return NotFoundError(text, reason="DEVICE_NOT_FOUND", metadata={"device": device_id})
 
 
 def update_device(connection: Connection, change: Change) -> Device:

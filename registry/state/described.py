@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from registry.access.within import hidden_devices
+from registry.db import device_get, sequence, states
 from registry.db import devices as db
-from registry.db import sequence, states
 from registry.db.states import Known
 from registry.devices import fleet
 from registry.devices.model import Device
@@ -47,6 +47,8 @@ def describe_devices(
     if allow_missing:
         known = db.find_devices(connection, device_ids).keys() - hidden_devices(connection, device_ids)
         device_ids = [device_id for device_id in device_ids if device_id in known]
+    if len(device_ids) == 1:
+        return [_describe_one(connection, device_ids[0], with_documents)]
     found = fleet.get_devices(connection, device_ids)
     return describe(connection, found, sequence.now_ms(), with_documents=with_documents)
 
@@ -59,3 +61,11 @@ def described(work: Callable[Concatenate[Connection, P], Device]) -> Callable[Co
         return describe(connection, [device], sequence.now_ms(), with_documents=True)[0]
 
     return run
+
+
+def _describe_one(connection: Connection, device_id: str, with_document: bool) -> Described:
+    now_ms = sequence.now_ms()
+    found = device_get.find(connection, device_id, now_ms)
+    if found is None:
+        raise fleet.not_there(device_id)
+    return Described(found.device, found.known, now_ms, found.document if with_document else None)
