@@ -23,6 +23,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "aqi_categories": ("scheme", "aqi_low"),
     "road_segments": ("segment_id",),
     "ward_codes": ("code", "valid_from"),
+    "pcu_factors": ("metric",),
 }
 _OWN = frozenset({"origin", "version"})
 _HIGHEST = {"UInt8": 255, "UInt16": 65535}
