@@ -52,8 +52,8 @@ def add_devices(store: StoreHandle, devices: Iterable[Mapping[str, object]]) -> 
     """Args: devices: columns of cityfleet.devices; what is missing is empty."""
     lines = "\n".join(json.dumps({"state": "active", "version": 1, **device}) for device in devices)
     columns = (
-        "device_num, device_id, device_type, display_name, ward_code, site_id, latitude, longitude, labels, "
-        "state, version"
+        "device_num, device_id, device_type, display_name, ward_code, site_id, gateway_id, latitude, longitude, "
+        "labels, state, expected_interval_s, create_time, version"
     )
     store.query(f"INSERT INTO cityfleet.devices ({columns}) FORMAT JSONEachRow", "admin", data=lines.encode())
 

@@ -1,0 +1,143 @@
+-- Questions 21 and 22: what tests found of sensors, and how late readings are behind gateways.
+
+CREATE OR REPLACE VIEW ioc.sensor_quality {on_cluster}
+(
+    device_id String COMMENT 'Name of the device',
+    metric String COMMENT 'What it measures',
+    test String COMMENT 'As in ioc.quality_reasons',
+    share_3 Float64 COMMENT 'Readings that the test made suspect / all in the period, 0 to 1',
+    share_4 Float64 COMMENT 'Readings that the test failed / all in the period, 0 to 1',
+    stuck_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Of the test flat_line, while it still finds something at the end of the period: since when the value has not changed, UTC; else NULL',
+    last_calibration Nullable(Date) COMMENT 'Label `calibrated` of the device, YYYY-MM-DD; NULL: none',
+    ward_code String COMMENT 'Ward of the device now, official code of five digits',
+    ward_name String COMMENT 'Name of that ward',
+    as_of DateTime64(3, 'UTC') COMMENT 'Event time of the newest good reading of the period, else of the newest that the test found, UTC',
+    n UInt64 COMMENT 'Good readings of the period',
+    coverage Nullable(Float64) COMMENT 'Readings / expected ones from the first hour of the period to the last with any, 0 to 1; NULL: no expectation',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) COMMENT 'Readings of the period by quality, all tests together',
+    method LowCardinality(String) COMMENT 'Rule and its version',
+    suspect_n UInt64 COMMENT 'Readings that the test made suspect',
+    fail_n UInt64 COMMENT 'Readings that the test failed',
+    last_found_ts DateTime64(3, 'UTC') COMMENT 'Newest of them, UTC',
+    kind String COMMENT 'Type of the device',
+    device_num UInt32 COMMENT 'Number of the device'
+)
+SQL SECURITY INVOKER
+AS WITH
+    found AS
+    (
+        SELECT
+            device_num, metric_num, test, sum(t.suspect_n) AS suspect_n, sum(t.fail_n) AS fail_n, max(t.last_ts) AS newest_ts,
+            arraySort(groupArray((t.first_ts, t.last_ts))) AS hours,
+            -- The newest run of hours: what lies more than an hour apart is another one.
+            arrayLastIndex((one, at) -> at = 1 OR dateDiff('second', hours[at - 1].2, one.1) > 3600, hours, arrayEnumerate(hours)) AS run_at,
+            hours[run_at].1 AS run_ts
+        FROM cityfleet.tests_1h AS t FINAL
+        WHERE t.ts >= toStartOfHour({from:DateTime('UTC')}) AND t.ts < {to:DateTime('UTC')}
+        GROUP BY device_num, metric_num, test
+    ),
+    sums AS
+    (
+        SELECT
+            device_num, metric_num, sum(r.n) AS all_n, sum(r.good_n) AS good_n, sum(r.suspect_n) AS suspect_n, sum(r.fail_n) AS fail_n,
+            max(r.last_ts) AS newest_good_ts, max(r.ts) AS newest_hour, dateDiff('second', min(r.ts), max(r.ts)) + 3600 AS span_s
+        FROM cityfleet.readings_1h AS r FINAL
+        WHERE r.ts >= toStartOfHour({from:DateTime('UTC')}) AND r.ts < {to:DateTime('UTC')}
+            AND (r.metric_num, r.device_num) IN (SELECT metric_num, device_num FROM found)
+        GROUP BY device_num, metric_num
+    )
+SELECT
+    d.device_id AS device_id, m.metric AS metric, f.test AS test, if(s.all_n = 0, 0, f.suspect_n / s.all_n) AS share_3,
+    if(s.all_n = 0, 0, f.fail_n / s.all_n) AS share_4,
+    if(f.test = 'flat_line' AND toStartOfHour(f.newest_ts) >= s.newest_hour AND s.newest_good_ts <= f.newest_ts,
+        f.run_ts - toIntervalSecond(q.flat_s), NULL) AS stuck_since,
+    toDateOrNull(d.labels['calibrated']) AS last_calibration, d.ward_code AS ward_code, w.name AS ward_name,
+    if(s.newest_good_ts = 0, f.newest_ts, s.newest_good_ts) AS as_of, s.good_n AS n,
+    if(q.interval_s > 0, least(1, s.all_n * q.interval_s / s.span_s), NULL) AS coverage,
+    tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'QARTOD by test v1' AS method, f.suspect_n AS suspect_n, f.fail_n AS fail_n, f.newest_ts AS last_found_ts,
+    d.device_type AS kind, f.device_num AS device_num
+FROM found AS f
+INNER JOIN sums AS s ON s.device_num = f.device_num AND s.metric_num = f.metric_num
+INNER JOIN
+(
+    SELECT device_num, device_id, device_type, ward_code, labels
+    FROM cityfleet.devices FINAL
+    WHERE device_num IN (SELECT device_num FROM found)
+) AS d ON d.device_num = f.device_num
+LEFT JOIN
+(
+    SELECT
+        device_type, metric_num, expected_interval_s AS interval_s,
+        if(flat_suspect_s > 0, if(flat_fail_s > 0, least(flat_suspect_s, flat_fail_s), flat_suspect_s), flat_fail_s) AS flat_s
+    FROM ioc.quality_tests
+) AS q ON q.device_type = d.device_type AND q.metric_num = f.metric_num
+LEFT JOIN (SELECT metric_num, metric FROM cityfleet.metrics FINAL) AS m ON m.metric_num = f.metric_num
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
+COMMENT 'Question 21: share of suspect and failed readings by device, metric and test, and sensors that are stuck.
+Rule: readings that a test of ingest or of the store found something of, against all of the series in the period; several tests may find the same reading. Only series of which a test found something. Stuck since the first of the newest run of flat readings, less the time after which the test speaks. Whole hours, about a minute behind their end.
+Source: QARTOD as in the package ioos-qc; the spans and times are those of the device type (ioc.quality_tests).
+Example: SELECT device_id, metric, test, share_4, stuck_since FROM ioc.sensor_quality(from = now(''UTC'') - INTERVAL 1 DAY, to = now(''UTC'')) ORDER BY share_4 DESC LIMIT 20';
+
+CREATE OR REPLACE VIEW ioc.gateway_latency {on_cluster}
+(
+    gateway_id String COMMENT 'Name of the gateway; empty: devices that speak for themselves',
+    p50_s Float64 COMMENT 'Half of the readings arrived within so many seconds of their event time; of buckets 4 % wide',
+    p95_s Float64 COMMENT '95 of 100 did, seconds',
+    p99_s Float64 COMMENT '99 of 100 did, seconds',
+    future_ts_n UInt64 COMMENT 'Sampled readings more than a second ahead of their arrival: a clock that is fast',
+    late_n UInt64 COMMENT 'Sampled readings more than three intervals of their device old at arrival (without an interval: 300 s)',
+    ward_code String COMMENT 'Ward of the gateway now, official code of five digits; of no gateway: empty',
+    ward_name String COMMENT 'Name of that ward',
+    as_of DateTime64(3, 'UTC') COMMENT 'Event time of the newest reading used, UTC',
+    n UInt64 COMMENT 'Good readings of the sample',
+    coverage Nullable(Float64) COMMENT 'Hours of the period so far with readings / all, 0 to 1',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) COMMENT 'Readings of the sample by quality as ingest gave it; all of them are used',
+    method LowCardinality(String) COMMENT 'Rule and its version',
+    sampled_n UInt64 COMMENT 'Readings of the sample',
+    least_s Float64 COMMENT 'Least arrival minus event time, seconds; below 0: the clock is at least so far ahead'
+)
+SQL SECURITY INVOKER
+AS WITH
+    hours AS
+    (
+        SELECT *
+        FROM cityfleet.gateway_latency_1h AS g FINAL
+        WHERE g.ts >= toStartOfHour({from:DateTime('UTC')}) AND g.ts < {to:DateTime('UTC')}
+    )
+SELECT
+    g.gateway_id AS gateway_id, q.seconds[1] AS p50_s, q.seconds[2] AS p95_s, q.seconds[3] AS p99_s, g.future_n AS future_ts_n,
+    g.late_n AS late_n, d.ward_code AS ward_code, w.name AS ward_name, g.newest_ts AS as_of, g.good_n AS n,
+    least(1, g.hours_n / greatest(1, dateDiff('hour', toStartOfHour({from:DateTime('UTC')}), toStartOfHour(least({to:DateTime('UTC')}, now('UTC')))))) AS coverage,
+    tuple(g.good_n, g.suspect_n, g.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'sample of 2 series a gateway v1' AS method, g.sampled_n AS sampled_n, g.least_ms / 1000 AS least_s
+FROM
+(
+    SELECT
+        gateway_id, sum(h.sampled_n) AS sampled_n, sum(h.good_n) AS good_n, sum(h.suspect_n) AS suspect_n, sum(h.fail_n) AS fail_n,
+        sum(h.future_n) AS future_n, sum(h.late_n) AS late_n, min(h.least_ms) AS least_ms, max(h.last_ts) AS newest_ts,
+        uniqExact(h.ts) AS hours_n
+    FROM hours AS h
+    GROUP BY gateway_id
+) AS g
+INNER JOIN
+(
+    -- The middle of a bucket on its scale.
+    SELECT
+        gateway_id,
+        arrayMap(ms -> ms / 1000, quantilesExactWeighted(0.5, 0.95, 0.99)(if(bucket = 0, 0, exp2((bucket + 0.5) / 16) - 1), readings)) AS seconds
+    FROM hours
+    ARRAY JOIN buckets AS bucket, counts AS readings
+    GROUP BY gateway_id
+) AS q ON q.gateway_id = g.gateway_id
+LEFT JOIN
+(
+    SELECT device_id, ward_code
+    FROM cityfleet.devices FINAL
+    WHERE device_id IN (SELECT gateway_id FROM hours)
+) AS d ON d.device_id = g.gateway_id
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
+COMMENT 'Question 22: seconds from event to arrival by gateway, and clocks that are wrong.
+Rule: of each gateway a sample, the first metric of the two lowest numbers among its devices; all counts are of the sample. A reading that is ahead of its arrival counts as 0 s; one that was sent again counts with its last arrival. Whole hours, about a minute behind their end.
+Source: event time as the device says, arrival as ingest took it.
+Example: SELECT gateway_id, p50_s, p99_s, future_ts_n, late_n FROM ioc.gateway_latency(from = now(''UTC'') - INTERVAL 1 DAY, to = now(''UTC'')) ORDER BY p99_s DESC LIMIT 20';
