@@ -176,7 +176,8 @@ def test_quality_is_told_by_test(history: StoreHandle) -> None:
 def test_a_stuck_sensor_is_stuck_since_its_value_stayed(history: StoreHandle) -> None:
     history.query(
         "INSERT INTO cityfleet.device_types (type_num, device_type, expected_interval_s, metric_nums, "
-        "metric_intervals_s, metric_min_values, metric_max_values, metric_resolutions, metric_tests, version) VALUES (9, 'float', 600, "
+        "metric_intervals_s, metric_min_values, metric_max_values, metric_resolutions, metric_tests, version) "
+        "VALUES (9, 'float', 600, "
         f'[{RAIN}], [0], [NULL], [NULL], [0], [\'{{"flat_line":{{"tolerance":0.1,"suspect_s":3600}}}}\'], 1)',
         "admin",
     )
@@ -208,8 +209,9 @@ def test_latency_is_sampled_by_gateway(history: StoreHandle) -> None:
 def test_percentiles_are_near_the_true_ones(history: StoreHandle) -> None:
     add_devices(history, [device(120, "gauge-rain", "00004", gateway_id="d-far")])
     history.query(
-        f"INSERT INTO cityfleet.readings SELECT 120, {RAIN}, fromUnixTimestamp64Milli({ms(DAY)} + number * 3000) AS ts, "
-        "1, 1, 0, '00004', if(number < 10, ts - INTERVAL 5 SECOND, ts + INTERVAL number * 10 MILLISECOND) FROM numbers(1000)",
+        f"INSERT INTO cityfleet.readings SELECT 120, {RAIN}, fromUnixTimestamp64Milli({ms(DAY)} + number * 3000) "
+        "AS ts, 1, 1, 0, '00004', if(number < 10, ts - INTERVAL 5 SECOND, ts + INTERVAL number * 10 MILLISECOND) "
+        "FROM numbers(1000)",
         "writer",
     )
     compute(history, STEPS, ms(DAY), ms(DAY + timedelta(hours=1)) - 1000)
