@@ -1,14 +1,15 @@
-"""`cityfleet alarm`: orders of alarm, which are declared and withdrawn by people and not by a gauge."""
+"""`cityfleet alarm`: what is open and what is done about it; orders of alarm, declared by people and not by a gauge."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cli.alarm_act import acknowledge, call_false, close, list_alarms
+from cli.alarm_time import text_of, time_of
 from cli.errors import CommandError, ExitCode
 from cli.output import OutputFormat, OutputOption, show
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
@@ -16,9 +17,15 @@ from store.accounts import AccountName
 from store.alarm_orders import AlarmOrder, AlarmOrders, UnknownPlaceError
 from store.client import open_client, store_url
 
-app = typer.Typer(help="Alarms of the rivers, as declared by order.", no_args_is_help=True)
+app = typer.Typer(
+    help="Alarms: what is open, who takes care of it; orders of alarm of the rivers.", no_args_is_help=True
+)
 order = typer.Typer(help="Orders of alarm: declare, withdraw, list.", no_args_is_help=True)
 app.add_typer(order, name="order")
+app.command("list")(list_alarms)
+app.command("ack")(acknowledge)
+app.command("close")(close)
+app.command("false")(call_false)
 T = TypeVar("T")
 COLUMNS = ("order_ref", "river", "level", "ward_code", "issued_at", "withdrawn_at", "source")
 
@@ -49,7 +56,7 @@ def declare(
         cityfleet alarm order declare 15/LĐ-BCH --river Bùi --level 2
         cityfleet alarm order declare 15/LĐ-BCH --river Bùi --level 2 --ward 10045 --issued 2025-10-07T06:30+07:00
     """
-    issued_at = _time(issued, "--issued")
+    issued_at = time_of(issued, "--issued")
     settings = load_settings(config, data)
 
     async def act(orders: AlarmOrders) -> list[AlarmOrder]:
@@ -75,7 +82,7 @@ def withdraw(
 
     Example: cityfleet alarm order withdraw 15/LĐ-BCH
     """
-    ended_at = _time(at, "--at")
+    ended_at = time_of(at, "--at")
     settings = load_settings(config, data)
 
     async def act(orders: AlarmOrders) -> int:
@@ -117,26 +124,10 @@ def _row(one: AlarmOrder) -> dict[str, Any]:
         "river": one.river,
         "level": one.level,
         "ward_code": one.ward_code,
-        "issued_at": _text(one.issued_ms),
-        "withdrawn_at": "" if one.withdrawn_ms is None else _text(one.withdrawn_ms),
+        "issued_at": text_of(one.issued_ms),
+        "withdrawn_at": "" if one.withdrawn_ms is None else text_of(one.withdrawn_ms),
         "source": one.source,
     }
-
-
-def _text(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _time(text: str, option: str) -> datetime:
-    if not text:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise CommandError(f"{option}: {text!r} is no time", ExitCode.USAGE, "2025-10-07T06:30+07:00") from exc
-    if moment.tzinfo is None:
-        raise CommandError(f"{option}: {text!r} has no zone", ExitCode.USAGE, "add +07:00 or Z")
-    return moment
 
 
 def _with_orders(settings: Settings, account: AccountName, act: Callable[[AlarmOrders], Awaitable[T]]) -> T:
