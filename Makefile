@@ -8,7 +8,7 @@ PROTOS := $(shell find proto/cityfleet -name '*.proto')
 PYX := $(shell find ext -name '*.pyx' -o -name '*.pxd')
 export UVLOOP_DISABLED ?=
 
-.PHONY: all build proto ext servers demo test fuzz fault sanitize lint bench soak clean lock
+.PHONY: all build proto ext servers demo test fuzz fault sanitize lint docs bench soak clean lock
 all: build
 
 build: $(STAMP)/venv $(STAMP)/proto $(STAMP)/ext  ## virtual environment, protobuf code, Cython extensions
@@ -75,6 +75,9 @@ lint: build  ## style, types, Cython
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint ext
+
+docs: build  ## docs/ioc.md, the dictionary of the views, from their comments
+	$(BIN)/python -m store.dictionary > docs/ioc.md
 
 bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load
 	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only "$(ONLY)") $(if $(DURATION),--duration $(DURATION))

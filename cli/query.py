@@ -1,4 +1,4 @@
-"""`cityfleet query`: SQL to the store as the reader account, the answer as it comes."""
+"""`cityfleet query`: a question by name, or SQL, to the store as the reader account; the answer as it comes."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import aiohttp
 import msgspec
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli import query_named
 from cli.contexts import chosen_context, read_secret
 from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, load_settings
@@ -28,6 +29,8 @@ class QueryFormat(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
     TSV = "tsv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 # What ClickHouse is asked for; a FORMAT clause in the SQL wins.
@@ -37,40 +40,102 @@ _FORMATS = {
     QueryFormat.NDJSON: "JSONEachRow",
     QueryFormat.CSV: "CSVWithNames",
     QueryFormat.TSV: "TabSeparatedWithNames",
+    QueryFormat.PARQUET: "Parquet",
+    QueryFormat.ARROW: "Arrow",
 }
+_BINARY = (QueryFormat.PARQUET, QueryFormat.ARROW)
 _TABLE_ROWS = 10_000
 # What a ClickHouse server appends to an answer that breaks off.
 _MARK = b"\r\n__exception__\r\n"
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="The statement, or - to read it from standard input.", metavar="SQL")],
+    question: Annotated[
+        str, typer.Argument(help="A name of --list; or a statement, or - to read one.", metavar="NAME|SQL")
+    ] = "",
     config: ConfigOption = None,
     data: DataOption = None,
     output: Annotated[QueryFormat, typer.Option("--output", "-o", help="How to print the answer.")] = QueryFormat.TABLE,
+    ward: Annotated[
+        list[str] | None, typer.Option("--ward", metavar="CODE", help="Of this ward only; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="2026-10-01T00:00+07:00 (no zone: UTC), or 7d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Not included. Default: now.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any other parameter.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="ROWS", help="At most so many.", min=1)] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Write the answer here; whole, or not at all.")
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="What can be asked by name.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Columns, comment and example of NAME.")] = False,
 ) -> None:
-    """Ask the store a question in SQL, as the reader account.
+    """Ask the store a question by its name, or in SQL, as the reader account.
 
-    The views are ioc.readings, ioc.readings_of(device_id = ...), ioc.readings_text, ioc.latest, ioc.devices, ioc.sites
-    and ioc.device_metrics. The store is the context's (`context set NAME --store-url URL`), else the one here.
-    A FORMAT clause in the SQL wins over -o.
+    The names are the views of ioc: `--list` tells them, `NAME --describe` what one answers; docs/ioc.md has them all.
+    The store is the context's (`context set NAME --store-url URL`), else the one here. A FORMAT clause in SQL wins over
+    -o.
 
     Examples:
+        cityfleet query river_levels_now
+        cityfleet query ward_vn_aqi_daily --ward 00025 --from 2026-10-01T00:00+07:00 --to 2026-11-01T00:00+07:00
+        cityfleet query street_flood_events --from 30d -o parquet --file floods.parquet
+        cityfleet query readings_of -p device_id=wl-long-bien-01 -o csv
         cityfleet query "SELECT * FROM ioc.latest LIMIT 10"
         cityfleet query - -o csv < question.sql > answer.csv
     """
-    text = sys.stdin.read() if sql == "-" else sql
+    if show_list:
+        query_named.show_list(output in (QueryFormat.JSON, QueryFormat.NDJSON))
+        return
+    if not question:
+        raise CommandError("nothing is asked", ExitCode.USAGE, "a name of `cityfleet query --list`, or SQL")
+    named = question != "-" and query_named.is_name(question)
+    if describe:
+        if not named:
+            raise CommandError("--describe takes a name", ExitCode.USAGE, "`cityfleet query --list`")
+        query_named.describe(query_named.find(question), output is QueryFormat.JSON)
+        return
+    if named:
+        text = query_named.statement(query_named.find(question), ward or [], since, until, param or [], limit)
+    elif ward or since or until or param or limit:
+        raise CommandError("--ward, --from, --to, --param and --limit go with a name, not with SQL", ExitCode.USAGE)
+    else:
+        text = sys.stdin.read() if question == "-" else question
     if not text.strip():
         raise CommandError("the SQL is empty", ExitCode.USAGE)
+    if output in _BINARY and file is None and sys.stdout.isatty():
+        raise CommandError(f"{output} is nothing for a terminal", ExitCode.USAGE, f"--file answer.{output}")
     url, login = store_endpoint(config, data, os.environ)
     try:
-        asyncio.run(_ask(url, login, text, output))
+        _answer(url, login, text, output, file)
     except (aiohttp.ClientConnectionError, TimeoutError) as exc:
         raise CommandError(
             f"the store at {url} does not answer: {exc}", remedy="start it with `cityfleet store` or `cityfleet up`"
         ) from exc
     except BrokenPipeError:
         sys.stderr.close()  # `| head` has seen enough
+
+
+def _answer(url: str, login: tuple[str, str], sql: str, output: QueryFormat, file: Path | None) -> None:
+    if file is None:
+        asyncio.run(_ask(url, login, sql, output, None))
+        return
+    # A table is for a person's eye; a file that is to be read gets its columns apart.
+    kind = QueryFormat.CSV if output is QueryFormat.TABLE else output
+    draft = file.with_name(f"{file.name}.part")
+    try:
+        with draft.open("wb") as sink:
+            asyncio.run(_ask(url, login, sql, kind, sink))
+        draft.replace(file)
+    except OSError as exc:
+        if isinstance(exc, aiohttp.ClientError | TimeoutError):
+            raise
+        raise CommandError(f"cannot write {file}: {exc.strerror or exc}") from exc
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def store_endpoint(config: Path | None, data: Path | None, environ: Mapping[str, str]) -> tuple[str, tuple[str, str]]:
@@ -86,7 +151,8 @@ def store_endpoint(config: Path | None, data: Path | None, environ: Mapping[str,
     return context.store_url, (user, settings.store.reader_password)
 
 
-async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat) -> None:
+async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat, sink: BinaryIO | None) -> None:
+    """Print the answer, or write it to `sink`."""
     headers = {"X-ClickHouse-User": login[0], "X-ClickHouse-Key": login[1], "X-ClickHouse-Format": _FORMATS[output]}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     async with (
@@ -99,9 +165,10 @@ async def _ask(url: str, login: tuple[str, str], sql: str, output: QueryFormat) 
         if output is QueryFormat.TABLE and answer.headers.get("X-ClickHouse-Format") == _FORMATS[output]:
             await _print_table(answer)
         else:
+            out = sink or sys.stdout.buffer
             async for part in _parts(answer):
-                sys.stdout.buffer.write(part)
-            sys.stdout.buffer.flush()
+                out.write(part)
+            out.flush()
 
 
 async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -60,3 +60,50 @@ LEFT JOIN (SELECT device_num, device_id, device_type FROM cityfleet.devices FINA
 LEFT JOIN (SELECT metric_num, metric, unit FROM cityfleet.metrics FINAL) AS m ON m.metric_num = r.metric_num
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = r.ward_code
 COMMENT 'The newest reading of every device and metric. Example: SELECT device_id, value, age_s FROM ioc.latest WHERE metric = ''water_level_m'' AND quality = 1 ORDER BY device_id';
+
+CREATE OR REPLACE VIEW ioc.readings_of {on_cluster}
+(
+    ts DateTime64(3, 'UTC') COMMENT 'When it was measured, UTC',
+    device_id String COMMENT 'Name of the device',
+    device_type String COMMENT 'Type of the device',
+    metric String COMMENT 'What was measured, with its unit in the name',
+    unit String COMMENT 'Canonical unit of the metric, UCUM',
+    value Float64 COMMENT 'The value in that unit, as it was sent, whatever its quality',
+    quality UInt8 COMMENT 'QARTOD: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing',
+    quality_reasons UInt16 COMMENT 'Bitmask of what the quality rests on, see ioc.quality_reasons',
+    ward_code String COMMENT 'Ward of the device when it measured, official code of five digits',
+    ward_name String COMMENT 'Name of that ward',
+    received_at DateTime64(3, 'UTC') COMMENT 'When the platform took the reading, UTC',
+    device_num UInt32 COMMENT 'Number of the device, see ioc.devices'
+)
+SQL SECURITY INVOKER
+AS SELECT *
+FROM ioc.readings
+-- By the number that the table is sorted by: a name would be compared after the join, over the whole table.
+WHERE device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})
+COMMENT 'Every reading of one device, once: as ioc.readings, without reading the other devices. Example: SELECT ts, value FROM ioc.readings_of(device_id = ''wl-long-bien-01'') WHERE metric = ''water_level_m'' AND quality = 1 AND ts >= now(''UTC'') - INTERVAL 1 DAY ORDER BY ts';
+
+CREATE OR REPLACE VIEW ioc.readings_text {on_cluster}
+(
+    ts DateTime64(3, 'UTC') COMMENT 'When it was observed, UTC',
+    device_id String COMMENT 'Name of the device',
+    device_type String COMMENT 'Type of the device',
+    metric String COMMENT 'What was observed',
+    kind Enum8('string' = 1, 'boolean' = 2, 'data' = 3) COMMENT 'What the value is: a string, a boolean, or bytes',
+    value String COMMENT 'The text, true or false, or the bytes as they were sent',
+    quality UInt8 COMMENT 'QARTOD: 2 not evaluated',
+    ward_code String COMMENT 'Ward of the device at that time, official code of five digits',
+    ward_name String COMMENT 'Name of that ward',
+    received_at DateTime64(3, 'UTC') COMMENT 'When the platform took the reading, UTC',
+    device_num UInt32 COMMENT 'Number of the device, see ioc.devices'
+)
+SQL SECURITY INVOKER
+AS SELECT
+    r.ts AS ts, d.device_id AS device_id, d.device_type AS device_type, m.metric AS metric, r.kind AS kind,
+    r.value AS value, r.quality AS quality, r.ward_code AS ward_code, w.name AS ward_name,
+    r.received_at AS received_at, r.device_num AS device_num
+FROM cityfleet.readings_text AS r FINAL
+LEFT JOIN (SELECT device_num, device_id, device_type FROM cityfleet.devices FINAL) AS d ON d.device_num = r.device_num
+LEFT JOIN (SELECT metric_num, metric FROM cityfleet.metrics FINAL) AS m ON m.metric_num = r.metric_num
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = r.ward_code
+COMMENT 'Every observation that is no number, once, with the names of what it is of. Example: SELECT ts, value FROM ioc.readings_text WHERE metric = ''door_state'' AND ts >= now(''UTC'') - INTERVAL 1 DAY ORDER BY ts';
