@@ -51,7 +51,12 @@ _MARK = b"\r\n__exception__\r\n"
 
 def query(
     question: Annotated[
-        str, typer.Argument(help="A name of --list; or a statement, or - to read one.", metavar="NAME|SQL")
+        str,
+        typer.Argument(
+            help="A name of --list; or a statement, or - to read one.",
+            metavar="NAME|SQL",
+            autocompletion=query_named.names,
+        ),
     ] = "",
     config: ConfigOption = None,
     data: DataOption = None,

@@ -24,6 +24,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text.strip()) is not None
 
 
+def names(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    return [view.name for view in catalogue() if view.name.startswith(incomplete)]
+
+
 def find(name: str) -> View:
     """Raises CommandError that names those that are alike."""
     view = view_of(name.strip().lower())

@@ -52,3 +52,7 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
 def test_statements_are_not_taken_for_names() -> None:
     assert query_named.is_name("ioc.latest")
     assert not query_named.is_name("SELECT 1")
+
+
+def test_the_shell_completes_names() -> None:
+    assert query_named.names("ward_vn") == ["ward_vn_aqi_now", "ward_vn_aqi_daily"]
