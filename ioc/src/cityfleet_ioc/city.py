@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cityfleet_ioc.answer import Answer
-from cityfleet_ioc.errors import CityError, StaleAnswerError, error_of
+from cityfleet_ioc.errors import BadQuestionError, CityError, StaleAnswerError, error_of
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -110,7 +110,8 @@ class City:
             ward: code of five digits, or several: only their rows. Not all questions are by ward.
             start, end: of a question over a period, [start, end), in any zone. No end: now.
             max_age_s: raise if the newest reading that the answer rests on is older; an empty answer is held to the
-                newest reading of anything that this account sees. Questions over a past period: leave it out.
+                newest reading of anything that this account sees. Questions over a past period: leave it out. One
+                without `as_of` (devices, sites) cannot be held to it.
             parameters: others that the question takes.
         Raises: StaleAnswerError, UnknownQuestionError, BadQuestionError, AccessError, LimitError, UnavailableError;
             ValueError for a time without a zone or a name that is none.
@@ -134,7 +135,7 @@ class City:
         answer = Answer(bare, self._arrow(sql, bound))
         oldest_s = self._max_age_s if max_age_s is None else max_age_s
         if oldest_s is not None:
-            self._hold(answer, oldest_s)
+            self._hold(answer, oldest_s, explicit=max_age_s is not None)
         return answer
 
     def sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
@@ -147,8 +148,8 @@ class City:
         """Readings of one device and metric in [start, end), by time.
 
         Args:
-            step: 10min, 1h or 1d: count, mean, min, max and last of good readings by window. None: each reading with
-                its quality, good or not.
+            step: 10min, 1h or 1d: count, mean, min, max and last of good readings, of the windows that begin in
+                [start, end) and are over since about a minute. None: each reading with its quality, good or not.
         Raises: as `ask`.
         """
         bound = {"device": device_id, "metric": metric, "start": _utc_text(start, 3), "end": _utc_text(end, 3)}
@@ -163,13 +164,15 @@ class City:
         sql = "SELECT name, comment FROM system.tables WHERE database = 'ioc' ORDER BY name"
         return {row["name"]: row["comment"] for row in Answer("questions", self._arrow(sql, {})).rows()}
 
-    def _hold(self, answer: Answer, max_age_s: float) -> None:
+    def _hold(self, answer: Answer, max_age_s: float, explicit: bool) -> None:
         as_of = answer.as_of
         if as_of is None and not len(answer):
             # Nothing found is good news only where readings come.
             newest = self._arrow("SELECT max(ts) AS as_of FROM cityfleet.latest", {})
             as_of = Answer("latest", newest).as_of
         elif "as_of" not in answer.columns:
+            if explicit:
+                raise BadQuestionError(f"{answer.question} does not say how old it is: it has no column as_of")
             return
         if as_of is None or datetime.now(UTC) - as_of > timedelta(seconds=max_age_s):
             raise StaleAnswerError(answer.question, as_of, max_age_s)

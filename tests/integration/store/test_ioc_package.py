@@ -75,6 +75,8 @@ def test_mistakes_have_their_types(filled: StoreHandle, city: City) -> None:
         city.ask("quality_reasons", ward=OWN)
     with pytest.raises(BadQuestionError):
         city.ask("ward_vn_aqi_daily")
+    with pytest.raises(BadQuestionError, match="as_of"):
+        city.ask("devices", max_age_s=60)
     with pytest.raises(AccessError):
         city.sql("INSERT INTO cityfleet.wards VALUES ('1', '1', '1', '1', 1)")
     with pytest.raises(AccessError):
