@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from store import dictionary
+from store import dictionary, migrate, views
 from store.catalogue import View, catalogue, view_of
 
 _PAGE = Path(__file__).parents[3] / "docs" / "ioc.md"
@@ -38,3 +38,11 @@ def test_the_last_definition_counts() -> None:
     assert next(column.comment for column in latest.columns if column.name == "quality_reasons").endswith(
         "see ioc.quality_reasons"
     )
+
+
+@pytest.mark.parametrize("view", catalogue(), ids=lambda view: view.name)
+def test_no_column_of_a_view_is_passed_over(view: View) -> None:
+    texts = [entry.text for entry in (*migrate.load(), *views.load())]
+    made = [text for text in texts if f"VIEW ioc.{view.name} {{" in text][-1].split(f"VIEW ioc.{view.name} {{")[-1]
+    head = made.partition("\n)\nSQL SECURITY")[0].partition("(\n")[2]
+    assert [line.split()[0] for line in head.splitlines()] == [column.name for column in view.columns]
