@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "cli.up:up",
     "ingest": "cli.ingest:ingest",
     "registry": "cli.registry:registry",
+    "share": "cli.share:share",
     "query": "cli.query:query",
     "apply": "cli.apply:apply",
     "diff": "cli.apply:diff",

@@ -11,6 +11,7 @@ from ingest.settings import IngestSettings
 from registry.settings import RegistrySettings
 from runtime.logging import LogSettings
 from runtime.settings import load
+from share.settings import ShareSettings
 from store.settings import StoreSettings
 
 ConfigOption = Annotated[
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreSettings = StoreSettings()
     registry: RegistrySettings = RegistrySettings()
     ingest: IngestSettings = IngestSettings()
+    share: ShareSettings = ShareSettings()
 
     @property
     def data_path(self) -> Path:

@@ -13,11 +13,11 @@ from runtime.shutdown import stop_on_signals
 from runtime.supervisor import Role, RoleFailedError, Supervisor
 
 # Started in this order, stopped in the reverse: ingest drains into a store that still runs.
-_ROLES = (("store", 40.0), ("registry", 15.0), ("ingest", 40.0))
+_ROLES = (("store", 40.0), ("registry", 15.0), ("ingest", 40.0), ("share", 10.0))
 
 
 def up(config: ConfigOption = None, data: DataOption = None) -> None:
-    """Start store, registry and ingest on this machine and keep them running.
+    """Start store, registry and ingest (and share, where it is enabled) on this machine and keep them running.
 
     Everything lives in one data folder (default ./cityfleet-data). Ctrl-C or SIGTERM stops all, ingest first.
 
@@ -60,8 +60,9 @@ async def _supervise(settings: Settings, config: ConfigOption) -> None:
 
 
 def _roles(settings: Settings) -> list[tuple[str, float]]:
-    """A store of its own is only needed where no ClickHouse server is named."""
-    return [role for role in _ROLES if role[0] != "store" or not settings.store.url]
+    """The embedded store runs where no ClickHouse server is named, open formats where they are enabled."""
+    is_wanted = {"store": not settings.store.url, "share": settings.share.enabled}
+    return [role for role in _ROLES if is_wanted.get(role[0], True)]
 
 
 def _table(settings: Settings, listening: dict[str, dict[str, str]]) -> Table:

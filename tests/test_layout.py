@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"ext", "runtime", "store", "ingest", "registry", "loadtest", "cli", "cityfleet", "cityfleet_ioc"}
+OURS = {"ext", "runtime", "store", "ingest", "registry", "loadtest", "share", "cli", "cityfleet", "cityfleet_ioc"}
 ALLOWED = {
     "ext": {"ext"},
     "runtime": {"runtime"},
@@ -15,6 +15,7 @@ ALLOWED = {
     "ingest": {"ingest", "ext", "runtime", "store", "cityfleet"},
     "registry": {"registry", "runtime", "store", "cityfleet"},
     "loadtest": {"loadtest", "ext", "runtime", "cityfleet"},
+    "share": {"share", "runtime", "store"},
     "cli": OURS - {"cityfleet_ioc"},
     # The package for modules of others: it goes without ours.
     "ioc/src/cityfleet_ioc": {"cityfleet_ioc"},
