@@ -14,6 +14,12 @@ _DAYS = {
     "readings_10min": "readings_10min_days",
     "readings_1h": "readings_1h_days",
     "readings_1d": "readings_1d_days",
+    # As long as the rollups that they come from.
+    "traffic_10min": "readings_10min_days",
+    "traffic_state_10min": "readings_10min_days",
+    "traffic_1h": "readings_1h_days",
+    "traffic_free_flow": "readings_1h_days",
+    "traffic_typical": "readings_1h_days",
 }
 _RECOMPRESSED = ("readings", "readings_text")
 _CODEC = "ZSTD(9)"
