@@ -1,4 +1,4 @@
--- Traffic by road segment, filled by the steps 70 to 75 of the rollups. See docs/traffic.md.
+-- Traffic by road segment, filled by the steps 70 to 74 of the rollups. See docs/traffic.md.
 
 -- What a vehicle of each class counts for. The metric is the counter's, so an operator adds classes by rows of his own.
 CREATE TABLE IF NOT EXISTS cityfleet.pcu_factors {on_cluster}
