@@ -72,7 +72,7 @@ def entity(stream: int, row: Row) -> dict[str, Any]:
 
 async def one(store: Store, request: web.Request, key: str) -> tuple[int, Row]:
     """Raises Problem 404."""
-    found = re.fullmatch(r"([0-9]{1,15})-(-?[0-9]{1,14})", key)
+    found = re.fullmatch(r"([0-9]{1,15})-(-?[0-9]{1,13})", key)
     if not found:
         raise Problem(404, "there is no such Observation")
     stream, ms = int(found[1]), int(found[2])
@@ -98,7 +98,7 @@ async def page(
         counted = await store.rows(request, f"SELECT count() AS n FROM {_SOURCE}{where}", values)
         count = int(counted[0]["n"])
     if options.token:
-        if not re.fullmatch(r"-?[0-9]{1,14}", options.token):
+        if not re.fullmatch(r"-?[0-9]{1,13}", options.token):
             raise Problem(400, "not a token of ours", "$skiptoken")
         # Paging narrows the span itself, so that a late page costs no more than the first.
         last = int(options.token)

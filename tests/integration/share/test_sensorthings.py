@@ -237,6 +237,11 @@ async def test_values_are_bound_and_never_sql(ward: Client):
     await ward.ask("Things", 400, filter=r"name eq 'a\b'")
 
 
+@pytest.mark.parametrize("ms", ["-9999999999999", "0", "9999999999999", "99999999999999"])
+async def test_an_observation_of_no_time_that_was_is_not_there(city: Client, ms: str):
+    await city.ask(f"Observations('{10 * 65536 + 8}-{ms}')", 404)
+
+
 async def test_nobody_is_answered_without_a_password_that_the_store_knows(session: aiohttp.ClientSession, base: str):
     for path in ("", "Things", "Things(1)"):
         async with session.get(f"{base}/sta/v1.1/{path}") as answer:
