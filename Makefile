@@ -79,7 +79,7 @@ lint: build  ## style, types, Cython
 docs: build  ## docs/ioc.md, the dictionary of the views, from their comments
 	$(BIN)/python -m store.dictionary > docs/ioc.md
 
-bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load
+bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load, READINGS=stored (ioc), FOLDER=kept
 	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only "$(ONLY)") $(if $(DURATION),--duration $(DURATION))
 
 soak: build servers  ## 70 % of the load that it can take, for long: is anything growing? DURATION=seconds (1800), to build/soak.json

@@ -35,6 +35,10 @@ def _registry(id_: str, goal: float, aim: float, *, less_is_better: bool = True)
     return Entry(id_, "registry", "registry", (), goal, aim, less_is_better, limit_s=3600.0)
 
 
+def _ioc(id_: str, goal: float, aim: float) -> Entry:
+    return Entry(id_, "ioc", "ioc", (), goal, aim, limit_s=10_800.0)
+
+
 ENTRIES = (
     Entry("decode_batch_ns", "ingest", "decode", (), 20, 10),
     Entry("decode_senml_cbor_ns", "ingest", "decode", (), 80, 40),
@@ -63,6 +67,11 @@ ENTRIES = (
     _registry("registry_change_visible_s", 1, 0.2),
     _registry("registry_rss_mb", 500, 300),
     Entry("ioc_rollup_cpu_ratio", "ioc", "rollups", (), 0.25, 0.15),
+    _ioc("ioc_now_p95_ms", 50, 20),
+    _ioc("ioc_history_p95_ms", 50, 20),
+    _ioc("ioc_city_hour_p95_ms", 200, 50),
+    _ioc("ioc_slowest_p95_ms", 1000, 100),
+    _ioc("ioc_stored_bytes", 3, 2),
 )
 GROUPS = ("ingest", "registry", "ioc")
 

@@ -1,0 +1,60 @@
+"""The plan of a filled city: as many readings as asked for, devices numbered without gaps, slices that cover all."""
+
+from itertools import pairwise
+
+import pytest
+
+from loadtest.fill.kinds import KINDS
+from loadtest.fill.plan import LONG_DAYS, groups, slices
+
+_DAY_S = 86_400
+_UNTIL_S = 1_790_000_000
+
+
+def _total(made):
+    return sum(group.readings(group.days * _DAY_S) for group in made)
+
+
+@pytest.mark.parametrize(
+    ("readings", "devices", "days"),
+    [(10**9, 100_000, 5), (10**7, 100_000, 5), (10**6, 1000, 2), (5 * 10**9, 100_000, 5)],
+)
+def test_plan_comes_to_the_readings_that_are_asked_for(readings, devices, days):
+    assert _total(groups(readings, devices, days)) == pytest.approx(readings, rel=0.02)
+
+
+def test_river_gauges_of_a_billion_go_back_a_month():
+    made = {group.kind.device_type: group for group in groups(10**9, 100_000, 5)}
+    assert made["gauge-river"].days == made["air-station"].days == LONG_DAYS
+    assert made["traffic-counter"].interval_s <= 120
+
+
+def test_devices_are_numbered_from_one_without_a_gap():
+    following = 1
+    for group in groups(10**6, 1000, 1):
+        assert group.first == following
+        following += group.count
+    assert following == 1001
+
+
+def test_slices_hold_every_device_once():
+    made = groups(10**9, 100_000, 5)
+    held = sorted((part.first, part.first + part.count) for part in slices(made, _UNTIL_S))
+    assert held[0][0] == 1
+    assert held[-1][1] == 100_001
+    assert all(before[1] == after[0] for before, after in pairwise(held))
+
+
+def test_slices_of_what_came_since_begin_where_the_last_ended():
+    made = groups(10**6, 1000, 1)
+    assert {(part.from_s, part.to_s) for part in slices(made, _UNTIL_S, _UNTIL_S - 60)} == {(_UNTIL_S - 60, _UNTIL_S)}
+
+
+@pytest.mark.parametrize("asked", [(0, 1000, 1), (1000, 999, 1), (1000, 1000, 0)])
+def test_plan_of_nothing_is_refused(asked):
+    with pytest.raises(ValueError, match="needed"):
+        groups(*asked)
+
+
+def test_kinds_are_shares_of_a_thousand():
+    assert sum(kind.share for kind in KINDS) == 1000
