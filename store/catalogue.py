@@ -11,7 +11,7 @@ from store import migrate, views
 
 _VIEW = re.compile(r"\s*CREATE OR REPLACE VIEW ioc\.([a-z0-9_]+)\s")
 _DROP = re.compile(r"\s*DROP VIEW IF EXISTS ioc\.([a-z0-9_]+)")
-_COLUMN = re.compile(r"^    ([A-Za-z0-9_]+) (.+?) COMMENT '((?:[^'\\]|''|\\.)*)',?$", re.MULTILINE)
+_COLUMN = re.compile(r"^    `?([A-Za-z0-9_]+)`? (.+?) COMMENT '((?:[^'\\]|''|\\.)*)',?$", re.MULTILINE)
 _COMMENT = re.compile(r"\bCOMMENT '((?:[^'\\]|''|\\.)*)'\s*$")
 _PARAMETER = re.compile(r"\{([a-z0-9_]+):([A-Za-z0-9]+(?:\('[^']*'\))?)\}")
 _QUESTION = re.compile(r"Question (\d+)\b[^:]*: *|Question (\d+)\b")

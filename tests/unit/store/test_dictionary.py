@@ -45,4 +45,4 @@ def test_no_column_of_a_view_is_passed_over(view: View) -> None:
     texts = [entry.text for entry in (*migrate.load(), *views.load())]
     made = [text for text in texts if f"VIEW ioc.{view.name} {{" in text][-1].split(f"VIEW ioc.{view.name} {{")[-1]
     head = made.partition("\n)\nSQL SECURITY")[0].partition("(\n")[2]
-    assert [line.split()[0] for line in head.splitlines()] == [column.name for column in view.columns]
+    assert [line.split()[0].strip("`") for line in head.splitlines()] == [column.name for column in view.columns]
