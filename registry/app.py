@@ -110,11 +110,12 @@ async def _serve(
     frame = Frame(database, authenticator, forwarding)
     server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
     runner = Runner(database, WORKS)
+    methods = services.ByName(server)
     for service in services.SERVICES:
-        service.add_to(server, services.Parts(database, runner))
+        service.add_to(methods, services.Parts(database, runner))
     checker = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
-    reflection.enable_server_reflection((*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checker, methods)
+    reflection.enable_server_reflection((*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), methods)
     host = settings.listen.host
     try:
         port = server.add_insecure_port(f"{host}:{settings.listen.port}")

@@ -1,7 +1,7 @@
 """The gRPC services of the registry: one line each. What its methods need is in registry.access.rules."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -43,6 +43,20 @@ class Parts(NamedTuple):
     runner: Runner
 
 
+class ByName:
+    """A server that finds every method when it is called.
+
+    For each method that is registered with it, gRPC's own loop waits for a call apart: with some dozens that takes
+    longer than the rest of a call.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """They are among the generic ones already."""
+
+
 class Service(NamedTuple):
     """Args: file: the generated module of its .proto. make: its servicer."""
 
@@ -55,7 +69,7 @@ class Service(NamedTuple):
         found: ServiceDescriptor = self.file.DESCRIPTOR.services_by_name[self.name]
         return found
 
-    def add_to(self, server: grpc.aio.Server, parts: Parts) -> None:
+    def add_to(self, server: ByName, parts: Parts) -> None:
         generated = importlib.import_module(f"{self.file.__name__}_grpc")
         getattr(generated, f"add_{self.name}Servicer_to_server")(self.make(parts), server)
 
