@@ -78,10 +78,10 @@ def rebuild(
     if not chosen:
         raise CommandError(f"there is no step {name!r}", remedy=f"one of {', '.join(step.name for step in steps)}")
     kept_days = settings.store.retention.readings_days
-    if kept_days and start_s < time.time() - kept_days * 86400 and any(step.reads_readings for step in chosen):
+    if kept_days and start_s < time.time() - kept_days * 86400 and any(step.needs_readings for step in chosen):
         raise CommandError(
             f"readings are kept for {kept_days} days only: rollups of before cannot be made again",
-            remedy="begin later, or name a step that is made from rollups with --step",
+            remedy="begin later, or name a step that is made from rollups alone with --step",
         )
     store = RemoteStore(settings)
     try:

@@ -1,6 +1,6 @@
 """What is due and what is done: cityfleet.rollup_changes against cityfleet.rollup_done."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,9 @@ _BUCKETS = 2_000
 _VALUES = 5_000
 # What changed while or just before the step began may not have been seen by it.
 _IS_DUE = "(c.rows != d.done_rows OR c.changed > d.computed - {settle:Int64})"
+_TAKEN_UP = f"{_IS_DUE} AND (d.computed = 0 OR d.computed <= {{again:Int64}})"
+# A window whose changes do not settle waits at most so long.
+_WAITS_S = 600
 
 
 class Clock(msgspec.Struct, frozen=True):
@@ -39,29 +42,79 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
     Args:
         since_ms: look only at those of which something changed since then; 0: at all.
     """
-    now_s = clock.now_ms // 1000
-    closed = int(now_s - clock.grace_s - step.bucket_s)
     of_source, of_step = _buckets(ask, step, since_ms)
-    sql = (
-        f"SELECT c.bucket, c.block, c.rows, d.computed > 0 FROM ({_changes(step, of_source, of_step)}) AS c "
-        f"LEFT JOIN ({_done(step, of_step)}) AS d USING (bucket, block) WHERE {_IS_DUE} "
-        "AND c.bucket <= {closed:Int64} "
-        "AND (c.changed <= {settled:Int64} OR c.bucket <= {waited:Int64}) "
-        "AND (d.computed = 0 OR d.computed <= {again:Int64}) "
-        f"ORDER BY c.bucket DESC, c.block LIMIT {CELLS}"
-    )
     answer = ask(
-        sql,
-        {
-            "closed": str(closed),
-            "waited": str(closed - 600),
-            "settle": str(int(clock.settle_s * 1000)),
-            "settled": str(int(clock.now_ms - clock.settle_s * 1000)),
-            "again": str(int(clock.now_ms - clock.late_s * 1000)),
-        },
+        f"SELECT c.bucket, c.block, c.rows, d.computed > 0 FROM ({_changes(step, of_source, of_step)}) AS c "
+        f"LEFT JOIN ({_done(step, of_step)}) AS d USING (bucket, block) WHERE {_TAKEN_UP} "
+        f"AND c.bucket <= {{ended:Int64}} - {step.bucket_s} "
+        f"AND (c.changed <= {{settled:Int64}} OR c.bucket <= {{ended:Int64}} - {step.bucket_s + _WAITS_S}) "
+        f"ORDER BY c.bucket DESC, c.block LIMIT {CELLS}",
+        _times(clock),
     )
     rows = [line.split("\t") for line in answer.splitlines()]
     return [Cell(int(bucket), int(block), int(count), redone == "1") for bucket, block, count, redone in rows]
+
+
+def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, back_ms: int) -> dict[str, list[Cell]] | None:
+    """The same of all steps at one look, by name; a step of which nothing is due may be absent.
+
+    Args:
+        back_ms: what changed so long ago is looked at, beyond the length of a step's bucket.
+
+    Returns: None if so much has changed that each step must be asked by itself.
+    """
+    of_source, of_steps = set[int](), dict[str, set[int]]()
+    noted = _changed(ask, steps, clock.now_ms, back_ms)
+    if noted is None:
+        return None
+    for step in steps:
+        found = _altered_of(step, noted)
+        if found:
+            of_steps[step.name] = found
+            of_source |= _read_for(step, found)
+    asked = [step for step in steps if step.name in of_steps]
+    if not asked:
+        return {}
+    own = ", ".join(f"('{name}', {bucket})" for name, buckets in of_steps.items() for bucket in sorted(buckets))
+    parts = [
+        "SELECT toString(source) AS step, toInt64(toUnixTimestamp(bucket)) AS at, block, rows, changed_at "
+        f"FROM cityfleet.rollup_changes WHERE (source, bucket) IN ({own})"
+    ]
+    shapes: dict[tuple[int, int, int], list[str]] = {}
+    for step in asked:
+        if step.reads_readings:
+            shapes.setdefault((step.bucket_s, step.reach_s, step.reach_back_s), []).append(step.name)
+    for (bucket_s, reach_s, reach_back_s), names in shapes.items():
+        at = _at_of_reading(bucket_s, reach_s, reach_back_s)
+        parts.append(
+            f"SELECT arrayJoin({names}) AS step, {at} AS at, block, rows, changed_at FROM "
+            "(SELECT toInt64(toUnixTimestamp(bucket)) AS source_at, block, rows, changed_at "
+            f"FROM cityfleet.rollup_changes WHERE source = 'readings'{_among(of_source)})"
+        )
+    # What a reading's bucket reaches beyond those that changed is not counted in full, so it is left out.
+    changes = (
+        "SELECT step, at AS bucket, block, sum(rows) AS rows, toUnixTimestamp64Milli(max(changed_at)) AS changed "
+        f"FROM ({' UNION ALL '.join(parts)}) WHERE (step, at) IN ({own}) GROUP BY step, bucket, block"
+    )
+    done = (
+        "SELECT toString(rollup_done.step) AS step, toInt64(toUnixTimestamp(rollup_done.bucket)) AS bucket, block, "
+        "argMax(rows, computed_at) AS done_rows, toUnixTimestamp64Milli(max(computed_at)) AS computed "
+        f"FROM cityfleet.rollup_done WHERE (rollup_done.step, rollup_done.bucket) IN ({own}) "
+        "GROUP BY step, bucket, block"
+    )
+    lengths = f"transform(c.step, {[one.name for one in asked]}, {[one.bucket_s for one in asked]}, 0)"
+    answer = ask(
+        f"SELECT c.step, c.bucket, c.block, c.rows, d.computed > 0 FROM ({changes}) AS c LEFT JOIN ({done}) AS d "
+        f"USING (step, bucket, block) WHERE {_TAKEN_UP} AND c.bucket <= {{ended:Int64}} - {lengths} "
+        f"AND (c.changed <= {{settled:Int64}} OR c.bucket <= {{ended:Int64}} - {lengths} - {_WAITS_S}) "
+        f"ORDER BY c.step, c.bucket DESC, c.block LIMIT {CELLS} BY c.step",
+        _times(clock),
+    )
+    cells: dict[str, list[Cell]] = {}
+    for line in answer.splitlines():
+        name, bucket, block, count, redone = line.split("\t")
+        cells.setdefault(name, []).append(Cell(int(bucket), int(block), int(count), redone == "1"))
+    return cells
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -94,13 +147,13 @@ def is_due(ask: Ask, step: Step, start_s: int, end_s: int) -> bool:
     return answer != "0"
 
 
-def note_changes(ask: Ask, step: Step, cells: Iterable[tuple[int, int]]) -> None:
-    """Make these cells (bucket, block) of a step due."""
+def note_changes(ask: Ask, cells: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+    """Make these cells (bucket, block) of steps, by name, due."""
     _insert(
         ask,
         "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) "
-        f"SELECT '{step.name}', toDateTime(cell.1, 'UTC'), cell.2, 1, now64(3, 'UTC') FROM ",
-        [f"({bucket}, {block})" for bucket, block in sorted(cells)],
+        "SELECT cell.1, toDateTime(cell.2, 'UTC'), cell.3, 1, now64(3, 'UTC') FROM ",
+        [f"('{step}', {bucket}, {block})" for step, found in cells.items() for bucket, block in sorted(found)],
     )
 
 
@@ -183,29 +236,79 @@ def _buckets(ask: Ask, step: Step, since_ms: int) -> tuple[set[int] | None, set[
     """Of what changed since then: the buckets of the readings to be counted, and those of the step. None: all."""
     if since_ms <= 0:
         return None, None
-    answer = ask(
-        "SELECT DISTINCT source = 'readings', toUnixTimestamp(bucket) FROM cityfleet.rollup_changes "
-        f"WHERE source IN ({_sources(step)}) AND changed_at >= fromUnixTimestamp64Milli({{since:Int64}}) "
-        f"LIMIT {_BUCKETS + 1}",
-        {"since": str(since_ms)},
-    )
-    rows = [line.split("\t") for line in answer.splitlines()]
-    if len(rows) > _BUCKETS:
+    noted = _noted(ask, f"source IN ({_sources([step])}) AND changed_at >= fromUnixTimestamp64Milli({since_ms})")
+    if noted is None:
         return None, None
-    of_step = {int(bucket) for is_reading, bucket in rows if is_reading == "0"}
-    for is_reading, bucket in rows:
-        if is_reading == "1":
-            of_step.update(cells_of(step, int(bucket), READINGS_BUCKET_S))
-    of_source: set[int] = set()
+    of_step = _altered_of(step, noted)
+    return _read_for(step, of_step), of_step
+
+
+def _changed(ask: Ask, steps: Sequence[Step], now_ms: int, back_ms: int) -> dict[str, set[int]] | None:
+    """Buckets of each source that changed as lately as its steps ask for."""
+    lengths: dict[int, list[Step]] = {}
+    for step in steps:
+        lengths.setdefault(step.bucket_s, []).append(step)
+    since = [
+        f"source IN ({_sources(some)}) AND changed_at >= fromUnixTimestamp64Milli({now_ms - bucket_s * 1000 - back_ms})"
+        for bucket_s, some in lengths.items()
+    ]
+    return _noted(ask, " OR ".join(since)) if since else {}
+
+
+def _noted(ask: Ask, where: str) -> dict[str, set[int]] | None:
+    answer = ask(
+        "SELECT DISTINCT source, toUnixTimestamp(bucket) FROM cityfleet.rollup_changes "
+        f"WHERE {where} LIMIT {_BUCKETS + 1}"
+    )
+    rows = answer.splitlines()
+    if len(rows) > _BUCKETS:
+        return None
+    found: dict[str, set[int]] = {}
+    for source, bucket in (row.split("\t") for row in rows):
+        found.setdefault(source, set()).add(int(bucket))
+    return found
+
+
+def _altered_of(step: Step, noted: Mapping[str, set[int]]) -> set[int]:
+    """Buckets of the step that follow from what was noted."""
+    found = set(noted.get(step.name, ()))
+    if step.reads_readings:
+        for bucket in noted.get("readings", ()):
+            found.update(cells_of(step, bucket, READINGS_BUCKET_S))
+    return found
+
+
+def _read_for(step: Step, of_step: set[int]) -> set[int]:
+    """Buckets of readings from which these of the step are made."""
+    found: set[int] = set()
     if step.reads_readings:
         for bucket_s in of_step:
             first = floor(bucket_s - step.reach_s, READINGS_BUCKET_S)
-            of_source.update(range(first, bucket_s + step.bucket_s + step.reach_back_s, READINGS_BUCKET_S))
-    return of_source, of_step
+            found.update(range(first, bucket_s + step.bucket_s + step.reach_back_s, READINGS_BUCKET_S))
+    return found
 
 
-def _sources(step: Step) -> str:
-    return f"'{step.name}'" + (", 'readings'" if step.reads_readings else "")
+def _sources(steps: Sequence[Step]) -> str:
+    names = [step.name for step in steps] + (["readings"] if any(step.reads_readings for step in steps) else [])
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _times(clock: Clock) -> dict[str, str]:
+    return {
+        "ended": str(int(clock.now_ms // 1000 - clock.grace_s)),
+        "settle": str(int(clock.settle_s * 1000)),
+        "settled": str(int(clock.now_ms - clock.settle_s * 1000)),
+        "again": str(int(clock.now_ms - clock.late_s * 1000)),
+    }
+
+
+def _at_of_reading(bucket_s: int, reach_s: int, reach_back_s: int) -> str:
+    """Buckets, in SQL, that the ten minutes `source_at` of readings alter; one row each."""
+    if bucket_s == READINGS_BUCKET_S and reach_s == reach_back_s == 0:
+        return "source_at"
+    first = floor_sql(f"source_at - {reach_back_s}", bucket_s)
+    last = floor_sql(f"source_at + {READINGS_BUCKET_S - 1 + reach_s}", bucket_s)
+    return f"arrayJoin(range(toInt64({first}), toInt64({last}) + 1, {bucket_s}))"
 
 
 def _changes(step: Step, of_source: set[int] | None, of_step: set[int] | None) -> str:
@@ -215,11 +318,7 @@ def _changes(step: Step, of_source: set[int] | None, of_step: set[int] | None) -
         f"WHERE source = '{step.name}'{_among(of_step)}"
     ]
     if step.reads_readings:
-        first = floor_sql(f"source_at - {step.reach_back_s}", step.bucket_s)
-        last = floor_sql(f"source_at + {READINGS_BUCKET_S - 1 + step.reach_s}", step.bucket_s)
-        at = f"arrayJoin(range(toInt64({first}), toInt64({last}) + 1, {step.bucket_s}))"
-        if step.bucket_s == READINGS_BUCKET_S and step.reach_s == step.reach_back_s == 0:
-            at = "source_at"
+        at = _at_of_reading(step.bucket_s, step.reach_s, step.reach_back_s)
         parts.append(
             f"SELECT {at} AS at, block, rows, changed_at FROM (SELECT toInt64(toUnixTimestamp(bucket)) AS source_at, "
             f"block, rows, changed_at FROM cityfleet.rollup_changes WHERE source = 'readings'{_among(of_source)})"

@@ -15,7 +15,7 @@ from store.migrate import Ask
 from store.rollup import ledger, metrics
 from store.rollup.ledger import Clock
 from store.rollup.step import BLOCK_DEVICES, Step, floor_sql
-from store.rollup.window import Window, windows
+from store.rollup.window import Cell, Window, windows
 
 log = structlog.get_logger()
 # Buckets are computed together while their rows are about so many.
@@ -80,6 +80,8 @@ class Runner:
         self._version = 0
         self._looked_at_s = float("-inf")
         self._live_at_s = float("-inf")
+        self._numbers: dict[str, int] = {}
+        self._noted: set[str] = set()
 
     def run(self) -> Ran:
         """One pass over all steps: every closed window that is due, the newest first; the open ones once a minute.
@@ -91,13 +93,18 @@ class Runner:
         # Now and then all is looked at, should something have been noted late.
         is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
         is_all_done = True
+        self._learn_metrics()
+        self._noted.clear()
+        found = None if is_full else self._look()
         for step in self._steps:
             numbers = self._metric_nums(step.metrics)
             if step.metrics and not numbers:
                 continue
             if is_full:
                 ledger.adopt(self._ask, step, self._steps)
-            is_all_done &= self._run_due(step, numbers, ran, is_full=is_full)
+            # What a step before it has just made due was not seen by the look at all.
+            cells = None if found is None or step.name in self._noted else found.get(step.name, [])
+            is_all_done &= self._run_due(step, numbers, ran, cells, is_full=is_full)
         if is_full:
             self._looked_at_s = began_s
         if not is_all_done:
@@ -113,6 +120,7 @@ class Runner:
 
     def run_live(self) -> None:
         """The open buckets of the steps that want them."""
+        self._learn_metrics()
         for step in self._steps:
             names = step.live_metrics or step.metrics
             numbers = self._metric_nums(names)
@@ -124,17 +132,30 @@ class Runner:
 
     def compute(self, step: Step, start_s: int, end_s: int) -> None:
         """One window of a step by whole buckets, whether it is due or not. It stays due if it was."""
+        self._learn_metrics()
         window = _all(step.floor(start_s), step.floor(end_s - 1) + step.bucket_s)
         self._compute(step, window, self._metric_nums(step.metrics), may_have_rows=True)
 
-    def _run_due(self, step: Step, numbers: list[int], ran: Ran, *, is_full: bool) -> bool:
-        """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others."""
-        now_ms = self._now_ms()
-        since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
-        cells = ledger.due(self._ask, step, Clock(now_ms, self._grace_s, self._settle_s, self._late_s), since_ms)
+    def _look(self) -> dict[str, list[Cell]] | None:
+        return ledger.due_of_all(self._ask, self._steps, self._clock(self._now_ms()), _LOOK_BACK_MS)
+
+    def _clock(self, now_ms: int) -> Clock:
+        return Clock(now_ms, self._grace_s, self._settle_s, self._late_s)
+
+    def _run_due(self, step: Step, numbers: list[int], ran: Ran, cells: list[Cell] | None, *, is_full: bool) -> bool:
+        """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others.
+
+        Args:
+            cells: that are due; None: not known.
+        """
+        if cells is None:
+            now_ms = self._now_ms()
+            since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
+            cells = ledger.due(self._ask, step, self._clock(now_ms), since_ms)
         metrics.due.labels(step.name).set(len(cells))
         kept = cells
-        if self._readings_kept_s and step.reads_readings:
+        if cells and self._readings_kept_s and step.needs_readings:
+            now_ms = self._now_ms()
             oldest_s = now_ms // 1000 - self._readings_kept_s
             kept = [cell for cell in cells if cell.bucket >= oldest_s]
             if kept != cells:
@@ -163,9 +184,13 @@ class Runner:
         live = [] if window.is_redone else self._metric_nums(step.live_metrics)
         may_have_rows = window.is_redone or bool(live) or (step.is_live and not step.live_metrics)
         version = self._compute(step, window, numbers, may_have_rows=may_have_rows, written=live)
-        for dependant in self._steps:
-            if step.target in dependant.sources:
-                ledger.note_changes(self._ask, dependant, self._altered(step, dependant, window, version))
+        altered = {
+            dependant.name: self._altered(step, dependant, window, version)
+            for dependant in self._steps
+            if step.target in dependant.sources
+        }
+        ledger.note_changes(self._ask, altered)
+        self._noted.update(altered)
         ledger.note_done(self._ask, step, window.cells, version)
 
     def _compute(
@@ -186,6 +211,8 @@ class Runner:
             "metrics": str(numbers),
             "written": str(list(written or numbers)),
         }
+        if step.question and self._ask(step.question, parameters) == "0":
+            return version
         columns = self._columns_of(step.target)
         names = ", ".join(f"`{name}`" for name in columns)
         into = f"INSERT INTO {step.target} ({names}, version, is_deleted) SELECT {names}, {version}"
@@ -235,12 +262,16 @@ class Runner:
             self._columns[target] = answer.splitlines()
         return self._columns[target]
 
-    def _metric_nums(self, names: Sequence[str]) -> list[int]:
+    def _learn_metrics(self) -> None:
+        names = {name for step in self._steps for name in (*step.metrics, *step.live_metrics)}
         if not names:
-            return []
-        listed = ", ".join(f"'{name}'" for name in names)
-        answer = self._ask(f"SELECT metric_num FROM cityfleet.metrics FINAL WHERE metric IN ({listed})")
-        return [int(number) for number in answer.split()]
+            return
+        listed = ", ".join(f"'{name}'" for name in sorted(names))
+        answer = self._ask(f"SELECT metric, metric_num FROM cityfleet.metrics FINAL WHERE metric IN ({listed})")
+        self._numbers = {name: int(number) for name, number in (line.split("\t") for line in answer.splitlines())}
+
+    def _metric_nums(self, names: Sequence[str]) -> list[int]:
+        return [self._numbers[name] for name in names if name in self._numbers]
 
     def _now_ms(self) -> int:
         return int(self._ask("SELECT toUnixTimestamp64Milli(now64(3))"))

@@ -13,6 +13,7 @@ _FOLDER = Path(__file__).parent / "steps"
 _FILE = re.compile(r"(\d{2})_([a-z0-9_]+)\.sql")
 _HEAD = re.compile(r"-- ([a-z]+(?: [a-z]+)*): +(\S.*)")
 _SPAN = re.compile(r"(\d+) (minute|hour|day)s?")
+_RAW = re.compile(r"\bcityfleet\.readings\b")
 _UNITS_S = {"minute": 60, "hour": 3600, "day": 86400}
 # Days begin at midnight of +07:00; hours and minutes fall on the same instants everywhere.
 _DAY_OFFSET_S = 7 * 3600
@@ -35,6 +36,7 @@ class Step(msgspec.Struct, frozen=True):
         is_sparse: the SELECT gives only rows that differ from the target's; what it does not give stays.
         deletes_itself: the SELECT gives `is_deleted` too, of any rows; else what it no longer gives in the window goes.
         by_devices: windows are kept by block of 256 device numbers.
+        question: a SELECT of a count over the same parameters; where it is 0 the step would give nothing. Empty: none.
     """
 
     name: str
@@ -51,10 +53,16 @@ class Step(msgspec.Struct, frozen=True):
     is_sparse: bool = False
     deletes_itself: bool = False
     by_devices: bool = False
+    question: str = ""
 
     @property
     def reads_readings(self) -> bool:
         return READINGS in self.sources
+
+    @property
+    def needs_readings(self) -> bool:
+        """Whether it looks into readings, be it only for some devices: where these are gone it must not run."""
+        return self.reads_readings or _RAW.search(self.sql) is not None
 
     def floor(self, at_s: int) -> int:
         """Start of the bucket that holds `at_s`."""
@@ -81,7 +89,11 @@ def parse(name: str, text: str) -> Step:
         match = _HEAD.fullmatch(line.rstrip())
         if match is not None:
             head[match[1]] = match[2]
-    body = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip().rstrip(";")
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+    statements = text.strip().rstrip(";").split(";\n")
+    if len(statements) > 2:
+        raise StepError(f"{name}: more than a question and a SELECT")
+    question, body = statements if len(statements) == 2 else ("", statements[0])
     known = {
         "target", "source", "bucket", "time", "reach", "reach back", "metrics", "live", "live metrics", "sparse",
         "by devices", "deletes",
@@ -107,12 +119,15 @@ def parse(name: str, text: str) -> Step:
         deletes_itself=fields.get("deletes") == "itself",
         is_sparse=fields.get("sparse") == "yes",
         by_devices=fields.get("by devices") == "yes",
+        question=question,
     )
     if step.reads_readings and not step.by_devices:
         raise StepError(f"{name}: a step on {READINGS} must be by devices")
     for parameter in ("from", "to", *(("device_from", "device_to") if step.by_devices else ())):
         if "{" + parameter + ":" not in body:
             raise StepError(f"{name}: parameter {{{parameter}:...}} is not used")
+    if question and not (step.deletes_itself or step.is_sparse):
+        raise StepError(f"{name}: no question without `deletes: itself`: rows would stay that are no more")
     if (step.metrics or step.live_metrics) and "{metrics:" not in body:
         raise StepError(f"{name}: parameter {{metrics:Array(UInt16)}} is not used")
     return step

@@ -2,12 +2,24 @@
 -- below it. Readings between the two change nothing, so a level that trembles about the threshold is one period.
 -- A change reaches as far as the readings that leave the state open: from the start of the periods that it touches to the
 -- first ten minutes afterwards in which the gauge was below its lowest threshold and margin.
+-- First asked is, cheaply: is there a period that could change, or a level that could begin one?
 -- target: cityfleet.alarm_periods
 -- source: cityfleet.readings_10min
 -- bucket: 10 minutes
 -- metrics: water_level_m
 -- live: yes
 -- deletes: itself
+SELECT
+    (
+        SELECT count() FROM cityfleet.alarm_periods FINAL
+        WHERE until_ts IS NULL OR assumeNotNull(until_ts) >= {from:DateTime('UTC')}
+    )
+    +
+    (
+        SELECT count() FROM cityfleet.readings_10min
+        WHERE metric_num IN ({metrics:Array(UInt16)}) AND ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
+            AND max >= (SELECT min(assumeNotNull(low)) FROM cityfleet.thresholds FINAL WHERE scheme = 'bao_dong' AND low IS NOT NULL)
+    );
 WITH
     gauges AS
     (

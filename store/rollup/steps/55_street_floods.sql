@@ -2,12 +2,25 @@
 -- within 30 minutes of the last; where a gauge is silent for 2 hours its event is over. Its onset is the dry reading before
 -- the water, where that is at most 30 minutes old. A change can lengthen, join or part the events within 2 hours of it, so
 -- these are made anew, whole, and what is no longer true is deleted. The same readings in any order give the same events.
+-- First asked is, cheaply: is there water, or an event that could change?
 -- target: cityfleet.street_floods
 -- source: cityfleet.readings_10min
 -- bucket: 10 minutes
 -- metrics: street_flood_depth_mm
 -- live: yes
 -- deletes: itself
+SELECT
+    (
+        SELECT count() FROM cityfleet.street_floods FINAL
+        WHERE onset_ts < {to:DateTime('UTC')} + INTERVAL 2 HOUR
+            AND ifNull(end_ts, last_ts) >= {from:DateTime('UTC')} - INTERVAL 2 HOUR
+    )
+    +
+    (
+        SELECT count() FROM cityfleet.readings_10min
+        WHERE metric_num IN ({metrics:Array(UInt16)}) AND ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
+            AND good_n > 0 AND max >= 10
+    );
 WITH
     stored AS
     (

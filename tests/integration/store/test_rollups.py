@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from store.migrate import Ask
-from store.rollup import step
+from store.rollup import ledger, step
+from store.rollup.ledger import Clock
 from store.rollup.runner import Runner
 from store.rollup.schedule import Lease
 from tests.support.cli import cityfleet
@@ -117,6 +118,24 @@ def test_a_later_copy_in_another_ward_takes_the_row_of_the_first_away(still: Sto
     computed.run()
     for table, bucket in _BUCKETS.items():
         assert rollups(still, table, 9000) == from_readings(still, bucket, 9000)
+
+
+def test_one_look_at_all_steps_finds_what_looks_at_each_do(still: StoreHandle) -> None:
+    ask = asker(still)
+    insert(still, [(row[0], row[1], row[2] + 200 * 86_400_000, *row[3:]) for row in readings(12_000, 50)])
+    ledger.note_changes(
+        ask, {"readings_1h": [(1_764_500_400, 3), (1_764_504_000, 4)], "readings_1d": [(1_764_435_600, 5)]}
+    )
+    for now_s in (time.time(), 1_764_507_600, 1_764_400_000):
+        clock = Clock(int(now_s * 1000), grace_s=0, settle_s=0)
+        each = {one.name: ledger.due(ask, one, clock, int((time.time() - 3600) * 1000)) for one in _OWN}
+        assert ledger.due_of_all(ask, _OWN, clock, 400 * 86_400_000) == {
+            name: cells for name, cells in each.items() if cells
+        }
+    computed = runner(still)
+    computed.run()
+    computed.run()
+    assert ledger.due_of_all(ask, _OWN, Clock(int(time.time() * 1000), 0, 0), 3_600_000) == {}
 
 
 def test_an_open_window_waits_and_live_metrics_do_not(still: StoreHandle) -> None:

@@ -29,11 +29,24 @@ def test_a_file_says_when_it_is_due_and_where_its_rows_go() -> None:
         _HEAD + "-- by devices: yes\n" + _BODY,
         _HEAD + "-- metrics: rain_mm\n" + _BODY,
         _HEAD.replace("readings_1h", "readings") + _BODY,
+        _HEAD + "SELECT 1;\n" + _BODY,
+        _HEAD + "-- deletes: itself\nSELECT 1;\nSELECT 2;\n" + _BODY,
     ],
 )
 def test_a_slip_in_a_file_is_refused(text: str) -> None:
     with pytest.raises(StepError, match="x"):
         step.parse("x", text)
+
+
+def test_a_step_may_ask_first_whether_there_is_anything_to_do() -> None:
+    found = step.parse("x", _HEAD + "-- deletes: itself\nSELECT 0;\n" + _BODY)
+    assert (found.question, found.sql) == ("SELECT 0", _BODY.strip())
+
+
+def test_a_step_that_looks_into_readings_of_some_devices_needs_them_too() -> None:
+    needing = {one.name for one in step.load() if one.needs_readings}
+    assert {"quality", "readings_10min", "alarm_periods", "street_floods"} <= needing
+    assert not needing & {"readings_1h", "readings_1d", "rain_10min"}
 
 
 def test_a_step_on_a_table_that_no_step_before_it_fills_is_refused(tmp_path: Path) -> None:
