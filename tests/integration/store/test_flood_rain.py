@@ -15,6 +15,7 @@ from tests.support.store import StoreHandle, running_store
 DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[4] / "shared" / "data"))
 RAIN = 61
 STEPS = ("readings_10min", "rain_10min", "rain_1h")
+_WARD_MM = "SELECT * FROM ioc.ward_rain_{} ORDER BY ward_code"
 HANOI = timezone(timedelta(hours=7))
 
 Series = dict[datetime, Decimal]
@@ -54,6 +55,11 @@ def beijing(wet: StoreHandle) -> dict[str, Series]:
     )  # fmt: skip
     compute(wet, STEPS, ms(datetime(2016, 6, 30, tzinfo=UTC)), ms(datetime(2016, 8, 1, tzinfo=UTC)))
     return by_ward
+
+
+def compute_now(store: StoreHandle) -> None:
+    now = ms(datetime.now(UTC))
+    compute(store, ("rain_now",), now, now)
 
 
 def total(series: Series, at: datetime, hours: int) -> Decimal:
@@ -136,5 +142,39 @@ def test_the_last_hours_come_from_ten_minutes_and_silence_is_not_dry(wet: StoreH
         "WHERE ward_code = '00070'"
     )[0]
     assert (row[0], row[3]) == ("\\N", "0")
+    compute_now(wet)
     assert wet.rows("SELECT count() FROM ioc.ward_rain_now WHERE ward_code = '00070'") == [["1"]]
     assert wet.rows("SELECT r48_max_mm FROM ioc.storm_rain_48h WHERE ward_code = '00070'") == [["\\N"]]
+
+
+def test_what_is_kept_of_now_says_what_the_sums_of_now_say(wet: StoreHandle) -> None:
+    now = datetime.now(UTC)
+    add_devices(
+        wet,
+        ({"device_num": num, "device_id": f"rain-{num}", "device_type": "gauge-rain", "ward_code": "00071"}
+         for num in (211, 212, 213)),
+    )  # fmt: skip
+    times = [now - timedelta(minutes=10 * n + 1) for n in range(300)]
+    add_readings(wet, [(211, RAIN, ms(when), (n % 7) / 4, 1, "00071") for n, when in enumerate(times)])
+    # One that was in another ward until ten hours ago, one that is silent since six; 214 stands nowhere now.
+    add_readings(wet, [(212, RAIN, ms(when), 0.5, 1, "00072" if n > 60 else "00071") for n, when in enumerate(times)])
+    add_readings(wet, [(213, RAIN, ms(when), 0.25, 1 + n % 2 * 2, "00071") for n, when in enumerate(times) if n > 36])
+    add_readings(wet, [(214, RAIN, ms(when), 2.0, 1, "00073") for when in times])
+    compute(wet, STEPS, ms(times[-1]), ms(now))
+    compute_now(wet)
+    at = wet.rows("SELECT max(t10) + 599 FROM cityfleet.rain_now")[0][0]
+    found = wet.rows(_WARD_MM.format("now"))
+    assert {"00071", "00073"} <= {row[0] for row in found}
+    assert found == wet.rows(_WARD_MM.format(f"at(at = '{at}')"))
+
+
+def test_sums_that_are_no_longer_made_are_not_taken_for_those_of_now(wet: StoreHandle) -> None:
+    columns = "device_num, ward_code, device_id, t10, r1, n1, version"
+    wet.query(
+        f"INSERT INTO cityfleet.rain_now ({columns}) "
+        "SELECT 1000, '00074', 'old', now('UTC') - 3600, 5, 6, max(version) + 1 FROM cityfleet.rain_now",
+        "admin",
+    )
+    assert len(wet.rows("SELECT * FROM ioc.storm_rain_48h")) == 1
+    row = wet.rows("SELECT r1_mm, gauges_n, gauges_reporting FROM ioc.ward_rain_now WHERE ward_code = '00074'")[0]
+    assert row == ["\\N", "1", "0"]
