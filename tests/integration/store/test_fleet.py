@@ -262,3 +262,9 @@ def test_every_answer_says_what_it_rests_on(fleet: StoreHandle, name: str) -> No
     fleet.query(
         f"SELECT ward_code, ward_name, as_of, n, coverage, quality.good, method FROM ioc.{name}{period} LIMIT 1"
     )
+
+
+def test_a_group_that_nobody_is_in_is_no_cause(silent: dict[str, list[str]]) -> None:
+    # Devices without gateway, site and vendor have only their ward, their type and the city in common.
+    assert {row[4] for row in silent.values()} <= {"ward", "device", "late"}
+    assert all(row[5] for row in silent.values())
