@@ -14,6 +14,8 @@ DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[3] / "shared
 HANOI = timezone(timedelta(hours=7))
 METRICS = ("pm2_5", "pm10", "tsp", "so2", "no2", "o3", "co")
 NUMBERS = {name: number for number, name in enumerate((*METRICS, "rain_mm", "wind_m_s"), start=1)}
+# What the indices and the views of air rest on.
+_STEPS = {"quality", "readings_10min", "readings_1h", "rain_10min", "rain_1h", "vn_aqi_1h", "vn_aqi_1d"}
 # (metric, time, value, quality)
 Reading = tuple[str, datetime, float, int]
 
@@ -23,7 +25,7 @@ class City:
 
     def __init__(self, store: StoreHandle) -> None:
         self.store = store
-        self.runner = Runner(self._ask, step.load(), grace_s=0, settle_s=0)
+        self.runner = Runner(self._ask, [one for one in step.load() if one.name in _STEPS], grace_s=0, settle_s=0)
         self._stations: dict[str, int] = {}
         metrics = [(n, m if m in ("rain_mm", "wind_m_s") else f"{m}_ug_m3") for m, n in NUMBERS.items()]
         self._put("metrics (metric_num, metric, version)", ((number, name, 1) for number, name in metrics))

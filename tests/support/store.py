@@ -70,11 +70,16 @@ class StoreHandle:
     def start(self, timeout_s: float = 120.0) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log = (self.data_dir / "store.log").open("ab")
-        ports = {"CITYFLEET_STORE__LISTEN__PORT": "0", "CITYFLEET_STORE__HTTP__PORT": "0"}
+        # Rollups of what a test inserts, years at times, would be computed beside all tests; few ask for them.
+        apart = {
+            "CITYFLEET_STORE__LISTEN__PORT": "0",
+            "CITYFLEET_STORE__HTTP__PORT": "0",
+            "CITYFLEET_STORE__ROLLUP__ENABLED": "false",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "store", "--data", str(self.data_dir)],
             cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'proto/gen'}", **ports, **self.environ},
+            env={**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'proto/gen'}", **apart, **self.environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -15,8 +15,11 @@ from store.rollup.schedule import Lease
 from tests.support.cli import cityfleet
 from tests.support.store import StoreHandle, running_store
 
-_OFF = {"CITYFLEET_STORE__ROLLUP__ENABLED": "false"}
-_OFTEN = {"CITYFLEET_STORE__ROLLUP__EVERY_S": "0.1", "CITYFLEET_STORE__ROLLUP__LATE_S": "0"}
+_OFTEN = {
+    "CITYFLEET_STORE__ROLLUP__ENABLED": "true",
+    "CITYFLEET_STORE__ROLLUP__EVERY_S": "0.1",
+    "CITYFLEET_STORE__ROLLUP__LATE_S": "0",
+}
 _BEGIN_MS = 1_764_500_000_000  # 2025-11-30T10:53:20Z: what follows crosses days, a week, a month
 _TABLES = ("readings_10min", "readings_1h", "readings_1d")
 _OWN = [one for one in step.load() if one.name in _TABLES]
@@ -26,7 +29,7 @@ Reading = tuple[int, int, int, float, int, str]
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
     """A store that computes nothing by itself."""
-    with running_store(tmp_path_factory.mktemp("rollups"), **_OFF) as running:
+    with running_store(tmp_path_factory.mktemp("rollups")) as running:
         yield running
 
 
