@@ -227,8 +227,10 @@ def test_a_watch_shows_what_matches_and_then_each_change(cf, registry):
     for device_id in ("seen-1", "seen-2", "unseen"):
         gauge(cf, device_id)
     text = 'device_id = "seen-*" AND NOT labels.hidden = yes'
+    # Where the tests run in the background of a script, SIGINT is ignored, and a child inherits that.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import main; main()"
     watch = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "device", "list", "--watch", "--filter", text, "-o", "ndjson"],
+        [sys.executable, "-c", heeds, "device", "list", "--watch", "--filter", text, "-o", "ndjson"],
         cwd=ROOT,
         env=os.environ
         | {"CITYFLEET_DATA_DIR": str(registry.data_dir), "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}"},
