@@ -17,6 +17,7 @@ from store.embedded import sandbox
 from store.embedded.accounts import Account, Accounts, WardAccounts
 from store.embedded.engine import Engine
 from store.embedded.errors import StoreError
+from store.embedded.folders import Folders
 from store.embedded.http import Interface
 from store.embedded.quota import Quotas
 from store.embedded.slots import Slots
@@ -118,6 +119,9 @@ async def _serve(
     on_listening: Callable[[dict[str, str]], None],
 ) -> None:
     sight = Sight(declared(), await asyncio.to_thread(public_rows, engine.ask, declared()))
+    every, named, kept = await asyncio.to_thread(
+        lambda: (Folders(engine), Folders(engine, ("metrics", "device_types")), Folders(engine, ("quarantine",)))
+    )
     access = settings.access
     interface = Interface(
         engine,
@@ -144,9 +148,11 @@ async def _serve(
         async with Endpoint(settings.http, lambda: {"store": "is closing"} if interface.closing else {}) as endpoint:
             url = f"http://{settings.listen.host}:{runner.addresses[0][1]}"
             on_listening({"http": url, "metrics": f"http://{settings.http.host}:{endpoint.port}"})
-            measuring = asyncio.create_task(_measure(engine), name="measure")
-            looking = asyncio.create_task(_look(engine, sight), name="public_rows")
-            limit = QuarantineLimit(lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine)
+            measuring = asyncio.create_task(_measure(engine, every), name="measure")
+            looking = asyncio.create_task(_look(engine, sight, named), name="public_rows")
+            limit = QuarantineLimit(
+                lambda sql: engine.run(_ask_alone, engine, sql), settings.quarantine, state=kept.state
+            )
             computing = asyncio.create_task(engine.run(passes.forever), name="rollups")
             limiting = asyncio.create_task(keep_within_limits(limit), name="quarantine_limit")
             await stop.wait()
@@ -192,24 +198,33 @@ def _ask_alone(engine: Engine, sql: str, params: Mapping[str, str] | None = None
     return answer
 
 
-async def _look(engine: Engine, sight: Sight) -> None:
+async def _look(engine: Engine, sight: Sight, folders: Folders) -> None:
     """Metrics and types come and go: what is public by its metric follows."""
+    seen: tuple[int, ...] | None = None
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
+        state = folders.state()
+        if state is not None and state == seen:
+            continue
         try:
             sight.renew(
                 await engine.run(public_rows, lambda sql, params=None: _ask_alone(engine, sql, params), declared())
             )
+            seen = state
         except StoreError as error:
             log.warning("public_rows_unknown", reason=str(error))
 
 
-async def _measure(engine: Engine) -> None:
+async def _measure(engine: Engine, folders: Folders) -> None:
+    seen: tuple[int, ...] | None = None
     while True:
-        try:
-            most, size = (await engine.control(_PARTS)).split("\t")
-            metrics.active_parts_max.set(int(most))
-            metrics.disk_bytes.set(int(size))
-        except StoreError as error:
-            log.warning("measure_failed", reason=str(error))
+        state = folders.state()
+        if state is None or state != seen:
+            try:
+                most, size = (await engine.control(_PARTS)).split("\t")
+                metrics.active_parts_max.set(int(most))
+                metrics.disk_bytes.set(int(size))
+                seen = state
+            except StoreError as error:
+                log.warning("measure_failed", reason=str(error))
         await asyncio.sleep(_MEASURE_EVERY_S)

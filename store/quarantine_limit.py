@@ -65,14 +65,24 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class QuarantineLimit:
-    """Call `enforce` again and again; it costs a look at the list of parts while there is nothing to do."""
+    """Call `enforce` again and again; it costs a look at the list of parts while there is nothing to do.
+
+    Args:
+        state: of the table's parts; while it is the same there is nothing to look at, None is never the same.
+    """
 
     def __init__(
-        self, ask: Ask, settings: QuarantineSettings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self,
+        ask: Ask,
+        settings: QuarantineSettings,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        state: Callable[[], tuple[int, ...] | None] = lambda: None,
     ) -> None:
         self._ask = ask
         self._settings = settings
         self._clock_ms = clock_ms
+        self._state = state
+        self._seen: tuple[int, ...] | None = None
         self._aged_at_s = float("-inf")
         self._is_prepared = False
 
@@ -81,10 +91,15 @@ class QuarantineLimit:
         if not self._is_prepared:
             await self._bound_parts()
             self._is_prepared = True
+        is_age_due = self._settings.max_age_days > 0 and time.monotonic() - self._aged_at_s >= _AGE_EVERY_S
+        state = self._state()
+        if state is not None and state == self._seen and not is_age_due:
+            return 0
+        self._seen = None
         sizes = await self._sizes()
         total = sum(sizes.values())
-        is_age_due = self._settings.max_age_days > 0 and time.monotonic() - self._aged_at_s >= _AGE_EVERY_S
         if total <= self._settings.max_bytes and not is_age_due:
+            self._seen = state
             return 0
         parts = await self._parts(sizes)
         oldest_ms = self._clock_ms() - round(self._settings.max_age_days * _DAY_MS)

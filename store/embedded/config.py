@@ -56,6 +56,13 @@ FIXED_SETTINGS: dict[str, str | None] = {
     "url_base": None,
 }
 
+# What the engine does though nobody asks it anything. A merge begins with the insert that calls for it all the same.
+_AT_REST = {
+    "background_processing_pool_thread_sleep_seconds_if_nothing_to_do": "5",
+    "background_streaming_processing_pool_thread_sleep_seconds_if_nothing_to_do": "300",
+    "memory_worker_period_ms": "500",
+}
+
 
 def write(folder: Path, max_memory_bytes: int) -> Path:
     """Write config.xml and users.xml below `folder` and return the first; rewritten at every start."""
@@ -85,7 +92,9 @@ def write(folder: Path, max_memory_bytes: int) -> Path:
     memory = f"<max_server_memory_usage>{max_memory_bytes}</max_server_memory_usage>" if max_memory_bytes else ""
     config.write_text(
         f"<clickhouse>\n<users_config>{users}</users_config>\n{memory}\n"
-        "<mark_cache_size>268435456</mark_cache_size>\n</clickhouse>\n",
+        "<mark_cache_size>268435456</mark_cache_size>\n"
+        + "".join(f"<{name}>{value}</{name}>\n" for name, value in _AT_REST.items())
+        + "</clickhouse>\n",
         encoding="utf-8",
     )
     return config

@@ -55,11 +55,11 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
     return [Cell(int(bucket), int(block), int(count), redone == "1") for bucket, block, count, redone in rows]
 
 
-def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, back_ms: int) -> dict[str, list[Cell]] | None:
+def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, back_ms: int | None) -> dict[str, list[Cell]] | None:
     """The same of all steps at one look, by name; a step of which nothing is due may be absent.
 
     Args:
-        back_ms: what changed so long ago is looked at, beyond the length of a step's bucket.
+        back_ms: what changed so long ago is looked at, beyond the length of a step's bucket; None: all.
 
     Returns: None if so much has changed that each step must be asked by itself.
     """
@@ -157,26 +157,30 @@ def note_changes(ask: Ask, cells: Mapping[str, Iterable[tuple[int, int]]]) -> No
     )
 
 
-def adopt(ask: Ask, step: Step, steps: Sequence[Step]) -> None:
-    """Of a step that nothing was ever noted for: make due what follows from all that its sources have done."""
-    if step.reads_readings:
+def adopt(ask: Ask, asked: Sequence[Step], steps: Sequence[Step]) -> None:
+    """Of those `asked` that nothing was ever noted for: make due what follows from all that their sources have done."""
+    known = set(ask("SELECT DISTINCT source FROM cityfleet.rollup_changes").splitlines())
+    if not known:
         return
-    known = ask(f"SELECT count() FROM cityfleet.rollup_changes WHERE source = '{step.name}'")
-    if known != "0":
-        return
-    for source in steps:
-        if source.target not in step.sources:
-            continue
-        first = floor_sql(f"at - {step.reach_back_s}", step.bucket_s)
-        last = floor_sql(f"at + {source.bucket_s - 1 + step.reach_s}", step.bucket_s)
-        buckets = f"arrayJoin(range(toInt64({first}), toInt64({last}) + 1, {step.bucket_s}))"
-        ask(
-            "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) SELECT DISTINCT "
-            f"'{step.name}', toDateTime({buckets}, 'UTC'), "
-            f"{'block' if step.by_devices else '0'}, 1, now64(3, 'UTC') FROM "
-            "(SELECT toInt64(toUnixTimestamp(bucket)) AS at, block FROM cityfleet.rollup_done "
-            f"WHERE step = '{source.name}') SETTINGS insert_deduplicate = 0"
-        )
+    done = set(ask("SELECT DISTINCT step FROM cityfleet.rollup_done").splitlines())
+    for step in asked:
+        if not step.reads_readings and step.name not in known:
+            for source in steps:
+                if source.target in step.sources and source.name in done:
+                    _adopt(ask, step, source)
+
+
+def _adopt(ask: Ask, step: Step, source: Step) -> None:
+    first = floor_sql(f"at - {step.reach_back_s}", step.bucket_s)
+    last = floor_sql(f"at + {source.bucket_s - 1 + step.reach_s}", step.bucket_s)
+    buckets = f"arrayJoin(range(toInt64({first}), toInt64({last}) + 1, {step.bucket_s}))"
+    ask(
+        "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) SELECT DISTINCT "
+        f"'{step.name}', toDateTime({buckets}, 'UTC'), "
+        f"{'block' if step.by_devices else '0'}, 1, now64(3, 'UTC') FROM "
+        "(SELECT toInt64(toUnixTimestamp(bucket)) AS at, block FROM cityfleet.rollup_done "
+        f"WHERE step = '{source.name}') SETTINGS insert_deduplicate = 0"
+    )
 
 
 def note_done(ask: Ask, step: Step, cells: Iterable[Cell], computed_ms: int) -> None:
@@ -243,8 +247,10 @@ def _buckets(ask: Ask, step: Step, since_ms: int) -> tuple[set[int] | None, set[
     return _read_for(step, of_step), of_step
 
 
-def _changed(ask: Ask, steps: Sequence[Step], now_ms: int, back_ms: int) -> dict[str, set[int]] | None:
+def _changed(ask: Ask, steps: Sequence[Step], now_ms: int, back_ms: int | None) -> dict[str, set[int]] | None:
     """Buckets of each source that changed as lately as its steps ask for."""
+    if back_ms is None:
+        return _noted(ask, f"source IN ({_sources(steps)})") if steps else {}
     lengths: dict[int, list[Step]] = {}
     for step in steps:
         lengths.setdefault(step.bucket_s, []).append(step)

@@ -95,13 +95,13 @@ class Runner:
         is_all_done = True
         self._learn_metrics()
         self._noted.clear()
-        found = None if is_full else self._look()
-        for step in self._steps:
+        asked = [step for step in self._steps if not step.metrics or self._metric_nums(step.metrics)]
+        if is_full:
+            ledger.adopt(self._ask, asked, self._steps)
+        back_ms = None if is_full else _LOOK_BACK_MS
+        found = ledger.due_of_all(self._ask, asked, self._clock(self._now_ms()), back_ms)
+        for step in asked:
             numbers = self._metric_nums(step.metrics)
-            if step.metrics and not numbers:
-                continue
-            if is_full:
-                ledger.adopt(self._ask, step, self._steps)
             # What a step before it has just made due was not seen by the look at all.
             cells = None if found is None or step.name in self._noted else found.get(step.name, [])
             is_all_done &= self._run_due(step, numbers, ran, cells, is_full=is_full)
@@ -135,9 +135,6 @@ class Runner:
         self._learn_metrics()
         window = _all(step.floor(start_s), step.floor(end_s - 1) + step.bucket_s)
         self._compute(step, window, self._metric_nums(step.metrics), may_have_rows=True)
-
-    def _look(self) -> dict[str, list[Cell]] | None:
-        return ledger.due_of_all(self._ask, self._steps, self._clock(self._now_ms()), _LOOK_BACK_MS)
 
     def _clock(self, now_ms: int) -> Clock:
         return Clock(now_ms, self._grace_s, self._settle_s, self._late_s)
