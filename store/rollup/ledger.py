@@ -8,8 +8,8 @@ from store.migrate import Ask
 from store.rollup.step import BLOCK_DEVICES, READINGS, READINGS_BUCKET_S, Step, floor, floor_sql
 from store.rollup.window import Cell
 
-# Cells a look brings at most, the newest first; the rest comes with the next.
-CELLS = 50_000
+# Cells a look brings at most, the newest first, which takes some 60 MB; the rest comes with the next.
+CELLS = 400_000
 # Of so many buckets a look takes the changes one by one; of more it goes through all.
 _BUCKETS = 2_000
 # A statement with more values would be slow to parse.

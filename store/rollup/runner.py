@@ -34,6 +34,13 @@ _FULL_EVERY_S = 3600.0
 _LIVE_EVERY_S = 60.0
 # So long one step has its turn in a pass.
 _TURN_S = 60.0
+# While what it follows from has a backlog, a step does no more than so much besides its own bucket.
+_NEW_S = 3 * 3600
+# Cells computed at once by a step that is not on readings, at first: then four times as many while that is short work,
+# half when it was long.
+_BUCKETS_AT_ONCE = 36
+_SHORT_S = 2.0
+_LONG_S = 15.0
 _AROUND_S = 7 * 86_400
 _ALL_BLOCKS = 1 << 24
 
@@ -82,6 +89,7 @@ class Runner:
         self._live_at_s = float("-inf")
         self._numbers: dict[str, int] = {}
         self._noted: set[str] = set()
+        self._at_once: dict[str, int] = {}
 
     def run(self) -> Ran:
         """One pass over all steps: every closed window that is due, the newest first; the open ones once a minute.
@@ -92,7 +100,7 @@ class Runner:
         began_s = time.monotonic()
         # Now and then all is looked at, should something have been noted late.
         is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
-        is_all_done = True
+        behind = set[str]()
         self._learn_metrics()
         self._noted.clear()
         asked = [step for step in self._steps if not step.metrics or self._metric_nums(step.metrics)]
@@ -104,10 +112,12 @@ class Runner:
             numbers = self._metric_nums(step.metrics)
             # What a step before it has just made due was not seen by the look at all.
             cells = None if found is None or step.name in self._noted else found.get(step.name, [])
-            is_all_done &= self._run_due(step, numbers, ran, cells, is_full=is_full)
+            is_behind = any(source in behind for source in step.sources)
+            if not self._run_due(step, numbers, ran, cells, is_full=is_full, is_behind=is_behind):
+                behind.add(step.target)
         if is_full:
             self._looked_at_s = began_s
-        if not is_all_done:
+        if behind:
             self._looked_at_s = float("-inf")
         self._live_if_due()
         return ran
@@ -139,11 +149,14 @@ class Runner:
     def _clock(self, now_ms: int) -> Clock:
         return Clock(now_ms, self._grace_s, self._settle_s, self._late_s)
 
-    def _run_due(self, step: Step, numbers: list[int], ran: Ran, cells: list[Cell] | None, *, is_full: bool) -> bool:
+    def _run_due(
+        self, step: Step, numbers: list[int], ran: Ran, cells: list[Cell] | None, *, is_full: bool, is_behind: bool
+    ) -> bool:
         """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others.
 
         Args:
             cells: that are due; None: not known.
+            is_behind: a step that this one follows from has a backlog: what is old would be computed again and again.
         """
         if cells is None:
             now_ms = self._now_ms()
@@ -157,24 +170,58 @@ class Runner:
             kept = [cell for cell in cells if cell.bucket >= oldest_s]
             if kept != cells:
                 ledger.note_done(self._ask, step, (cell for cell in cells if cell.bucket < oldest_s), now_ms)
-        turn_ends_s = time.monotonic() + _TURN_S
-        for window in windows(kept, step.bucket_s, _ROWS):
-            began_s = time.monotonic()
-            if self._is_stopping() or began_s > turn_ends_s:
-                return False
-            self._live_if_due()
-            self._run_window(step, window, numbers)
-            seconds = time.monotonic() - began_s
-            metrics.seconds.labels(step.name).inc(seconds)
-            metrics.cells.labels(step.name).inc(len(window.cells))
-            ran.windows += 1
-            ran.cells += len(window.cells)
-            log.debug(
-                "rollup", step=step.name, start=window.start, end=window.end, cells=len(window.cells), seconds=seconds
-            )
+        is_all = len(cells) < ledger.CELLS
+        if kept and is_behind:
+            newest_s = self._now_ms() // 1000 - _NEW_S - step.bucket_s
+            is_all = is_all and kept[-1].bucket >= newest_s
+            kept = [cell for cell in kept if cell.bucket >= newest_s]
+        is_all = self._run_cells(step, numbers, ran, kept) and is_all
         if cells:
             metrics.newest_done.labels(step.name).set(cells[0].bucket + step.bucket_s)
-        return len(cells) < ledger.CELLS
+        return is_all
+
+    def _run_cells(self, step: Step, numbers: list[int], ran: Ran, left: list[Cell]) -> bool:
+        """All of these, or as many as there is time for: False."""
+        turn_ends_s = time.monotonic() + _TURN_S
+        while left:
+            # Of readings it is known how many a cell has; of others how long the last windows took.
+            most = _ROWS if step.reads_readings else self._at_once.get(step.name, _BUCKETS_AT_ONCE)
+            made = windows(left, step.bucket_s, most, counts_cells=not step.reads_readings)
+            left = []
+            for at, window in enumerate(made):
+                if self._is_stopping():
+                    return False
+                self._live_if_due()
+                began_s = time.monotonic()
+                self._run_window(step, window, numbers)
+                seconds = time.monotonic() - began_s
+                metrics.seconds.labels(step.name).inc(seconds)
+                metrics.cells.labels(step.name).inc(len(window.cells))
+                ran.windows += 1
+                ran.cells += len(window.cells)
+                log.debug(
+                    "rollup", step=step.name, start=window.start, end=window.end, cells=len(window.cells),
+                    seconds=seconds,
+                )  # fmt: skip
+                if at + 1 == len(made):
+                    break
+                if time.monotonic() > turn_ends_s:
+                    return False
+                if self._learn(step, most, len(window.cells), seconds) != most:
+                    left = [cell for later in made[at + 1 :] for cell in later.cells]
+                    break
+        return True
+
+    def _learn(self, step: Step, most: int, count: int, seconds: float) -> int:
+        """How many cells of the step are to be computed at once after a window of `count` took so long."""
+        if step.reads_readings:
+            return most
+        if seconds > _LONG_S:
+            most = max(most // 2, 1)
+        elif seconds < _SHORT_S and 2 * count > most:
+            most *= 4
+        self._at_once[step.name] = most
+        return most
 
     def _run_window(self, step: Step, window: Window, numbers: list[int]) -> None:
         # A live run writes rows of a window that is not noted as done.

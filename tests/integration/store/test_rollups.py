@@ -113,6 +113,29 @@ def test_the_same_readings_in_any_order_and_late_give_the_same_rollups(still: St
     assert computed.run().cells == 0
 
 
+def test_a_backlog_that_takes_many_passes_is_caught_up_with_each_hour_once(
+    still: StoreHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.rollup.runner._TURN_S", 0.0)
+    monkeypatch.setattr("store.rollup.runner._ROWS", 60)
+    rows = [row for row in readings(20_000, 600) if row[2] < _BEGIN_MS + 4 * 3_600_000]
+    insert(still, rows + [(row[0] + 256, *row[1:]) for row in rows])
+    before = still.rows("SELECT now64(3)")[0][0]
+    computed = runner(still)
+    passes = 0
+    while computed.run().cells:
+        passes += 1
+    assert passes > 2
+    for first_device in (20_000, 20_256):
+        for table, bucket in _BUCKETS.items():
+            assert rollups(still, table, first_device) == from_readings(still, bucket, first_device)
+    twice = still.rows(
+        "SELECT bucket, block FROM cityfleet.rollup_done WHERE step = 'readings_1h' AND computed_at > "
+        f"toDateTime64('{before}', 3) GROUP BY bucket, block HAVING count() > 1"
+    )
+    assert twice == []
+
+
 def test_a_later_copy_in_another_ward_takes_the_row_of_the_first_away(still: StoreHandle) -> None:
     computed = runner(still)
     insert(still, [(9000, 1, _BEGIN_MS, 5, 1, "00004"), (9000, 1, _BEGIN_MS + 7_200_000, 6, 1, "00004")])
