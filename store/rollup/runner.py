@@ -228,11 +228,11 @@ class Runner:
         live = [] if window.is_redone else self._metric_nums(step.live_metrics)
         may_have_rows = window.is_redone or bool(live) or (step.is_live and not step.live_metrics)
         version = self._compute(step, window, numbers, may_have_rows=may_have_rows, written=live)
-        altered = {
-            dependant.name: self._altered(step, dependant, window, version)
-            for dependant in self._steps
-            if step.target in dependant.sources
-        }
+        dependants = [other for other in self._steps if step.target in other.sources]
+        # Much time of which there was nothing and is nothing, as of traffic where none is counted.
+        if dependants and len(window.cells) > 1 and not may_have_rows and self._gave_nothing(step, window, version):
+            dependants = []
+        altered = {other.name: self._altered(step, other, window, version) for other in dependants}
         ledger.note_changes(self._ask, altered)
         self._noted.update(altered)
         ledger.note_done(self._ask, step, window.cells, version)
@@ -275,6 +275,15 @@ class Runner:
                 parameters,
             )
         return version
+
+    def _gave_nothing(self, step: Step, window: Window, version: int) -> bool:
+        if step.by_devices or step.is_sparse or step.deletes_itself:
+            return False
+        answer = self._ask(
+            f"SELECT count() FROM (SELECT 1 FROM {step.target} WHERE version = {version} AND `{step.time}` >= "
+            f"fromUnixTimestamp({window.start}) AND `{step.time}` < fromUnixTimestamp({window.end}) LIMIT 1)"
+        )
+        return answer == "0"
 
     def _altered(self, step: Step, dependant: Step, window: Window, version: int) -> set[tuple[int, int]]:
         """Cells of `dependant` that follow from the window."""

@@ -61,16 +61,19 @@ WITH
         SELECT
             d.*,
             ['pm2_5', 'pm10', 'so2', 'no2', 'co', 'o3', 'o3'] AS names,
-            [
-                index_of(mean_24h(d.pm2_5), d.day, scale['vn_aqi pm2_5 24h']),
-                index_of(mean_24h(d.pm10), d.day, scale['vn_aqi pm10 24h']),
-                index_of(if(enough(d.so2), highest(d.so2), nan), d.day, scale['vn_aqi so2 1h']),
-                index_of(if(enough(d.no2), highest(d.no2), nan), d.day, scale['vn_aqi no2 1h']),
-                index_of(if(enough(d.co), highest(d.co), nan), d.day, scale['vn_aqi co 1h']),
-                index_of(if(enough(d.o3), highest(d.o3), nan), d.day, scale['vn_aqi o3 1h']),
-                -- Above 400 ug/m3 there is none, and the 1-hour index stands alone.
-                index_of(if(enough(d.o3_8h), highest(d.o3_8h), nan), d.day, scale['vn_aqi o3 8h'])
-            ] AS vn,
+            -- Above 400 ug/m3 of O3 in 8 hours there is no index, and that of one hour stands alone.
+            arrayMap(
+                (c, segments) -> index_of(c, d.day, segments),
+                [
+                    mean_24h(d.pm2_5), mean_24h(d.pm10), if(enough(d.so2), highest(d.so2), nan),
+                    if(enough(d.no2), highest(d.no2), nan), if(enough(d.co), highest(d.co), nan),
+                    if(enough(d.o3), highest(d.o3), nan), if(enough(d.o3_8h), highest(d.o3_8h), nan)
+                ],
+                [
+                    scale['vn_aqi pm2_5 24h'], scale['vn_aqi pm10 24h'], scale['vn_aqi so2 1h'], scale['vn_aqi no2 1h'],
+                    scale['vn_aqi co 1h'], scale['vn_aqi o3 1h'], scale['vn_aqi o3 8h']
+                ]
+            ) AS vn,
             arrayMax(i -> if(isNaN(i), -1, i), vn) AS vn_max,
             isFinite(vn[1]) OR isFinite(vn[2]) AS has_vn
         FROM days AS d
