@@ -1,1 +1,1 @@
-"""Open formats over HTTP, read-only: OGC SensorThings. The store is asked as the caller, so its rules count."""
+"""Open formats over HTTP, read-only: SensorThings and NGSI-LD. The store is asked as the caller: its rules count."""

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from runtime.endpoint import Endpoint
 from share.asking import Store
+from share.ngsi.routes import NgsiLd
 from share.problem import problems
 from share.settings import ShareSettings
 from share.sta.routes import SensorThings
@@ -21,6 +22,7 @@ READY_PERIOD_S = 5.0
 def application(settings: ShareSettings, store: Store) -> web.Application:
     app = web.Application(middlewares=[problems(_api_of, settings.deadline_s)], client_max_size=1 << 16)
     app.add_routes(SensorThings(settings, store).routes())
+    app.add_routes(NgsiLd(settings, store).routes())
     return app
 
 

@@ -104,6 +104,7 @@ def _refused(answer: aiohttp.ClientResponse) -> Problem:
         return Problem(403, "this account may not read that")
     if code == 159:
         return Problem(504, "the store needed too long: ask for less")
-    if answer.status in (429, 503):
-        return Problem(answer.status, "the store is busy, or the account's quota is used up; ask again later")
+    # A server refuses these with 500.
+    if status := {201: 429, 202: 503}.get(code, answer.status if answer.status in (429, 503) else 0):
+        return Problem(status, "the store is busy, or the account's quota is used up; ask again later")
     return Problem(502, f"the store refused the question (code {code})")

@@ -16,7 +16,7 @@ from store.accounts import credentials
 from store.client import store_url
 
 _TIMEOUT_S = 5.0
-ROLES = ("store", "registry", "ingest")
+ROLES = ("store", "registry", "ingest", "share")
 
 
 class StoreAwayError(Exception):
@@ -66,7 +66,11 @@ class Deployment:
     @property
     def roles(self) -> tuple[str, ...]:
         """Those that this deployment runs itself."""
-        return tuple(role for role in ROLES if role != "store" or not self.settings.store.url)
+        is_run = {
+            "store": not self.settings.store.url,
+            "share": self.settings.share.enabled or runfile.read(self.data_dir, "share") is not None,
+        }
+        return tuple(role for role in ROLES if is_run.get(role, True))
 
     def role(self, name: str) -> RoleAnswer:
         if name not in self._roles:

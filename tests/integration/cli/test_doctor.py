@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import time
+from base64 import b64encode
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
@@ -13,6 +15,8 @@ from cli.doctor_checks.check import Status
 from cli.doctor_checks.deployment import ROLES, Deployment
 from cli.settings import Settings
 from loadtest.platform import Platform, free_ports, running_platform
+from runtime import runfile
+from tests.support.registry import wait_until
 
 
 def findings(platform: Platform, status: int) -> dict[str, dict[str, str]]:
@@ -51,15 +55,28 @@ def test_a_table_that_would_store_a_retry_twice_is_named(platform):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A platform that ran, and was stopped in order. The last test breaks it."""
-    with running_platform(tmp_path_factory.mktemp("stopped")) as platform:
+    """A platform with open formats that ran, and was stopped in order. The last test breaks it."""
+    share = "share.enabled = true\nshare.listen.port = 0\nshare.http.port = 0\n"
+    with running_platform(tmp_path_factory.mktemp("stopped"), share) as platform:
+        for _ in wait_until("open formats are served"):
+            if found := runfile.read(platform.data_dir, "share"):
+                break
+        request = Request(f"{found.addresses['http']}/ngsi-ld/v1/types")
+        request.add_header("Authorization", f"Basic {b64encode(f'reader:{reader(platform)}'.encode()).decode()}")
+        with urlopen(request, timeout=30) as answer:
+            assert json.loads(answer.read())["typeList"] == []
+        assert findings(platform, 0)["role.share"]["status"] == "ok"
         assert platform.stop() == 0
         yield platform
 
 
+def reader(platform: Platform) -> str:
+    return (platform.data_dir / "secrets" / "store-reader").read_text().strip()
+
+
 def test_a_deployment_that_was_stopped_is_told_by_its_files(stopped):
     found = findings(stopped, 0)
-    for role in ("store", "registry", "ingest"):
+    for role in ("store", "registry", "ingest", "share"):
         assert (found[f"role.{role}"]["status"], found[f"role.{role}"]["what"]) == ("warn", "not running")
     assert found["ledger.run"]["what"].startswith("stopped at ")
     assert found["store.schema"]["status"] == "skip"
