@@ -70,7 +70,9 @@ class Store:
             "X-ClickHouse-Key": password.encode().decode("latin-1"),
         }
         try:
-            await asyncio.wait_for(self._slots.acquire(), self._queue_wait_s)
+            # Not wait_for: with 0 it refuses although there is room.
+            async with asyncio.timeout(self._queue_wait_s):
+                await self._slots.acquire()
         except TimeoutError:
             raise Problem(503, "too many requests at once; ask again in some seconds") from None
         metrics.running.inc()

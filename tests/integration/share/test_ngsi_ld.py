@@ -157,7 +157,7 @@ class Client:
 
 @pytest.fixture
 async def base(store: StoreHandle) -> AsyncIterator[str]:
-    settings = ShareSettings(listen=ListenSettings(), http=ListenSettings())
+    settings = ShareSettings(listen=ListenSettings(), http=ListenSettings(), deadline_s=600)
     async with serving(settings, store.settings, store.data_dir) as addresses:
         yield addresses["http"]
 
@@ -361,7 +361,7 @@ async def test_another_wards_entity_is_not_there(city: Client, ward: Client, nam
         ({"type": "Device", "idPattern": ".*"}, "idPattern"),
         ({"type": "Device;Vehicle"}, "type"),
         ({"type": "Device", "after": "Device:1) OR (1=1"}, "after"),
-        ({"type": "Device", "after": "FloodMonitoring:1"}, ""),
+        ({"type": "Device", "after": "FloodMonitoring:1"}, "after"),
         ({"q": "pm25>1|pm10>1"}, "q"),
         ({"q": "(pm25>1)"}, "q"),
         ({"q": "pm25>high"}, "q"),
