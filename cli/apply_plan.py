@@ -10,7 +10,7 @@ from cityfleet.registry.v1 import device_pb2, site_pb2
 from cli.document_file import read_documents
 from cli.errors import CommandError, ExitCode, sentence_of
 from cli.manifest import changes
-from cli.manifest_calls import PUT_BATCH, Put, chunks, delete, found, members, put, put_devices
+from cli.manifest_calls import PUT_BATCH, Put, chunks, delete, delete_devices, found, members, put, put_devices
 from cli.manifest_kinds import DEVICE, GROUP, KINDS, QUERY, SITE, TYPE, Kind, kind_of
 from cli.options import quoted
 from cli.paging import pages
@@ -150,11 +150,10 @@ def perform(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> 
 
     Returns: of each the token, if it is new and has one, and why it failed; both empty as a rule.
     """
-    puts = [step.put for step in steps if step.put is not None]
-    if len(steps) == 1 or len(puts) < len(steps):
-        return [_performed(client, step, dry_run=dry_run) for step in steps]
+    if len(steps) == 1:
+        return [_performed(client, steps[0], dry_run=dry_run)]
     try:
-        return [(token, "") for token in put_devices(client, puts, dry_run=dry_run)]
+        return [(token, "") for token in _together(client, steps, dry_run=dry_run)]
     except grpc.RpcError as exc:
         if not isinstance(exc, grpc.Call):
             raise
@@ -164,15 +163,25 @@ def perform(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> 
 
 
 def parts(level: Sequence[Step]) -> Iterator[Sequence[Step]]:
-    """What is done by one call: many devices that are all new or all there, or one of anything."""
-    batched: dict[bool, list[Step]] = {True: [], False: []}
+    """What is done by one call: many devices that are all new, all there or all to be deleted, or one of anything."""
+    batched: dict[Action, list[Step]] = {Action.CREATE: [], Action.CHANGE: [], Action.DELETE: []}
     for step in level:
-        if step.kind is DEVICE and step.put is not None:
-            batched[step.put.is_new].append(step)
+        if step.kind is DEVICE and step.action in batched and not step.problem:
+            batched[step.action].append(step)
         else:
             yield [step]
     for steps in batched.values():
         yield from chunks(steps, PUT_BATCH)
+
+
+def _together(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> list[str]:
+    """Devices to which the same is done, all or none. Returns: their tokens. Raises: grpc.RpcError."""
+    puts = [step.put for step in steps if step.put is not None]
+    if puts:
+        return put_devices(client, puts, dry_run=dry_run)
+    if not dry_run:
+        delete_devices(client, {step.name: step.etag for step in steps})
+    return [""] * len(steps)
 
 
 def levels(steps: Sequence[Step]) -> Iterator[list[Step]]:

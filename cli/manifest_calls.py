@@ -114,6 +114,13 @@ def put_devices(client: RegistryClient, wanted: Sequence[Put], *, dry_run: bool)
     return [""] * len(wanted)
 
 
+def delete_devices(client: RegistryClient, wanted: Mapping[str, str]) -> None:
+    """Delete several, all or none. Args: wanted: etags by name. Raises: grpc.RpcError."""
+    ends = [device_pb2.DeleteDeviceRequest(name=name, etag=etag) for name, etag in wanted.items()]
+    request = device_pb2.BatchDeleteDevicesRequest(requests=ends, request_id=request_id_of(""))
+    client.devices.BatchDeleteDevices(request, timeout=CALL_S)
+
+
 def delete(client: RegistryClient, kind: Kind, name: str, etag: str) -> None:
     """Raises: grpc.RpcError."""
     request = getattr(kind.file, f"Delete{kind.noun}Request")(name=name, etag=etag, request_id=request_id_of(""))

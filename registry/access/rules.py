@@ -90,6 +90,10 @@ def _devices(request: Any) -> Iterator[Named]:
         yield from _device(each)
 
 
+def _deleted(request: Any) -> Iterator[Named]:
+    return iter(()) if request.allow_missing else (Named(each.name) for each in request.requests)
+
+
 def _site(request: Any) -> Iterator[Named]:
     yield Named(request.site.name, request.allow_missing)
 
@@ -131,6 +135,7 @@ _TABLE: dict[str, dict[str, Rule]] = {
         "BatchGetDevices": Rule(Role.VIEWER, Reach.NAMED, _names),
         "BatchCreateDevices": _MADE,
         "BatchUpdateDevices": Rule(Role.OPERATOR, Reach.NAMED, _devices, _role_of_updates),
+        "BatchDeleteDevices": Rule(Role.ENGINEER, Reach.NAMED, _deleted),
         "AggregateDevices": _SEEN,
         "ExportDevices": _SEEN,
         "WatchDevices": _SEEN,

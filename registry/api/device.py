@@ -140,6 +140,21 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
         return await call.change(_updated, _update_devices, changes)
 
     @called
+    async def BatchDeleteDevices(
+        self, request: pb.BatchDeleteDevicesRequest, call: Call
+    ) -> pb.BatchDeleteDevicesResponse:
+        _check_batch("requests", len(request.requests))
+        wanted = []
+        for at, each in enumerate(request.requests):
+            _check_part(f"requests[{at}]", each)
+            wanted.append(lifecycle.Deletion(id_of(each.name, "devices", f"requests[{at}].name"), each.etag))
+
+        def answer(devices: list[Described]) -> pb.BatchDeleteDevicesResponse:
+            return pb.BatchDeleteDevicesResponse(devices=[shown(device) for device in devices])
+
+        return await call.change(answer, _delete_devices, wanted, request.allow_missing)
+
+    @called
     async def ListDevicePlacements(
         self, request: pb.ListDevicePlacementsRequest, call: Call
     ) -> pb.ListDevicePlacementsResponse:
@@ -200,6 +215,13 @@ def _updated(devices: list[Described]) -> pb.BatchUpdateDevicesResponse:
     return pb.BatchUpdateDevicesResponse(devices=[shown(device) for device in devices])
 
 
+def _delete_devices(
+    connection: Connection, wanted: Sequence[lifecycle.Deletion], allow_missing: bool
+) -> list[Described]:
+    deleted = lifecycle.delete_devices(connection, wanted, allow_missing=allow_missing)
+    return describe(connection, deleted, sequence.now_ms())
+
+
 def _rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> tuple[Described, str]:
     rotated = fleet.rotate_token(connection, device_id, token, keep_previous)
     return describe(connection, [rotated.device], sequence.now_ms(), with_documents=True)[0], rotated.token
@@ -232,7 +254,7 @@ def _check_batch(field: str, size: int) -> None:
         raise InvalidError([Violation(field, "BATCH_SIZE", f"1 to {MAX_BATCH} at once, not {size}")])
 
 
-def _check_part(field: str, part: pb.CreateDeviceRequest | pb.UpdateDeviceRequest) -> None:
+def _check_part(field: str, part: pb.CreateDeviceRequest | pb.UpdateDeviceRequest | pb.DeleteDeviceRequest) -> None:
     """A batch is answered as a whole, so only the whole is a dry run or has an id."""
     for name in ("validate_only", "request_id"):
         if getattr(part, name):

@@ -77,7 +77,7 @@ def create_devices(connection: Connection, requests: Sequence[Creation]) -> list
 
     Raises: InvalidError, whose fields begin with `requests[0].`; AlreadyExistsError.
     """
-    return _create(connection, requests, _prefixes(requests))
+    return _create(connection, requests, prefixes_of(requests))
 
 
 def get_device(connection: Connection, device_id: str) -> Device:
@@ -109,7 +109,7 @@ def update_devices(connection: Connection, changes: Sequence[Change]) -> list[De
 
     Raises: as update_device; fields of an InvalidError begin with `requests[0].`.
     """
-    return _update(connection, changes, _prefixes(changes))
+    return _update(connection, changes, prefixes_of(changes))
 
 
 def rotate_token(connection: Connection, device_id: str, token: str, keep_previous: bool) -> Created:
@@ -167,8 +167,8 @@ def _create(connection: Connection, requests: Sequence[Creation], prefixes: Sequ
     """Args: prefixes: what goes before the fields of the violations of each request."""
     specs = [request.spec for request in requests]
     world = gather(connection, specs)
-    found = _twice("device_id", (spec.device_id for spec in specs), prefixes)
-    found += _twice("external_id", (spec.external_id for spec in specs), prefixes)
+    found = given_twice("device_id", (spec.device_id for spec in specs), prefixes)
+    found += given_twice("external_id", (spec.external_id for spec in specs), prefixes)
     kinds = [world.types.get(spec.device_type) for spec in specs]
     are_gateways = [kind is not None and kind.spec.is_gateway for kind in kinds]
     coming = {spec.device_id: Gateway(0, is_one, True) for spec, is_one in zip(specs, are_gateways, strict=True)}
@@ -214,7 +214,7 @@ def _check_new(connection: Connection, device_ids: Sequence[str]) -> None:
 
 def _update(connection: Connection, changes: Sequence[Change], prefixes: Sequence[str]) -> list[Device]:
     device_ids = [change.given.device_id for change in changes]
-    if found := _twice("device_id", device_ids, prefixes):
+    if found := given_twice("device_id", device_ids, prefixes):
         raise InvalidError(found)
     known = db.find_devices(connection, device_ids)
     missing = [at for at, change in enumerate(changes) if change.allow_missing and change.given.device_id not in known]
@@ -231,7 +231,7 @@ def _update(connection: Connection, changes: Sequence[Change], prefixes: Sequenc
             check_changeable(device)
             wanted.append((at, device, spec))
     new_names = [spec.external_id if spec.external_id != device.spec.external_id else "" for _, device, spec in wanted]
-    found += _twice("external_id", new_names, [prefixes[at] for at, _, _ in wanted])
+    found += given_twice("external_id", new_names, [prefixes[at] for at, _, _ in wanted])
     world = gather(connection, (spec for _, _, spec in wanted))
     for at, device, spec in wanted:
         own = check_device(spec) + check_references(spec, world, device.spec)
@@ -285,11 +285,13 @@ def _check_place(spec: DeviceSpec, world: World) -> None:
         check_change(f"devices/{spec.device_id}", None, {"ward_code": ward_code, "labels": spec.labels})
 
 
-def _prefixes(requests: Sequence[object]) -> list[str]:
+def prefixes_of(requests: Sequence[object]) -> list[str]:
+    """What goes before the fields of the violations of each request of a batch."""
     return [f"requests[{at}]." for at in range(len(requests))]
 
 
-def _twice(field: str, values: Iterable[str], prefixes: Sequence[str]) -> list[Violation]:
+def given_twice(field: str, values: Iterable[str], prefixes: Sequence[str]) -> list[Violation]:
+    """A violation for each value that another one before it has. Empty values are none."""
     seen: set[str] = set()
     found = []
     for value, prefix in zip(values, prefixes, strict=True):

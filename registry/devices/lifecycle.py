@@ -2,20 +2,38 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection
 
+from registry.access.within import hidden_devices
 from registry.audit.record import changed
 from registry.db import devices as db
 from registry.db import lifecycle as db_lifecycle
 from registry.db import sequence
 from registry.devices.catalogue import check_etag
-from registry.devices.fleet import check_nobody_behind, get_device, note
+from registry.devices.counted import behind
+from registry.devices.fleet import (
+    check_nobody_behind,
+    gateway_in_use,
+    get_device,
+    get_devices,
+    given_twice,
+    note,
+    prefixes_of,
+)
 from registry.devices.model import Device, State
 from registry.devices.references import World, check_references, gather
-from registry.errors import PreconditionError
+from registry.errors import InvalidError, PreconditionError
 
 KEPT_MS = 30 * 86_400_000
 PURGED_AT_ONCE = 1000
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """`etag`: only while it is still that version; empty: whatever it is."""
+
+    device_id: str
+    etag: str = ""
 
 
 def decommission_device(connection: Connection, device_id: str, given_etag: str) -> Device:
@@ -37,15 +55,39 @@ def delete_device(connection: Connection, device_id: str, given_etag: str) -> De
 
     Raises: NotFoundError, EtagMismatchError, PreconditionError; also if it is deleted already.
     """
-    device = get_device(connection, device_id)
-    check_etag(f"devices/{device_id}", given_etag, device.revision)
-    if device.state == State.DELETED:
-        raise _wrong_state(device, "is deleted already", "DEVICE_DELETED")
-    if device.is_active:
-        check_nobody_behind(connection, device, "cannot be deleted")
+    return delete_devices(connection, [Deletion(device_id, given_etag)])[0]
+
+
+def delete_devices(connection: Connection, wanted: Sequence[Deletion], *, allow_missing: bool = False) -> list[Device]:
+    """All or none, in the order given, each once; at most some thousands. A gateway may go with those behind it.
+
+    Args: allow_missing: leave out what is not there, is deleted already, or is outside the scope of the call.
+    Raises: as delete_device; InvalidError, whose fields begin with `requests[0].`.
+    """
+    if twice := given_twice("name", (each.device_id for each in wanted), prefixes_of(wanted)):
+        raise InvalidError(twice)
+    if allow_missing:
+        known = db.find_devices(connection, [each.device_id for each in wanted])
+        there = {device_id for device_id, device in known.items() if device.state != State.DELETED}
+        there -= hidden_devices(connection, there)
+        wanted = [each for each in wanted if each.device_id in there]
+    device_ids = [each.device_id for each in wanted]
+    devices = get_devices(connection, device_ids)
+    for each, device in zip(wanted, devices, strict=True):
+        check_etag(f"devices/{device.spec.device_id}", each.etag, device.revision)
+        if device.state == State.DELETED:
+            raise _wrong_state(device, "is deleted already", "DEVICE_DELETED")
     now_ms = sequence.now_ms()
-    db_lifecycle.end_devices(connection, [device], State.DELETED, now_ms, now_ms + KEPT_MS)
-    return _noted(connection, device)
+    db_lifecycle.end_devices(connection, devices, State.DELETED, now_ms, now_ms + KEPT_MS)
+    # Only now: those that go with their gateway do not hold it.
+    held = behind(connection, (device.device_num for device in devices if device.is_active))
+    for device in devices:
+        if device.device_num in held:
+            raise gateway_in_use(device, held[device.device_num], "cannot be deleted")
+    ended = get_devices(connection, device_ids)
+    for before, after in zip(devices, ended, strict=True):
+        note(before, after)
+    return ended
 
 
 def undelete_device(connection: Connection, device_id: str) -> Device:

@@ -56,6 +56,11 @@ CALLS = [
     ("DeviceService/DecommissionDevice", {"name": "devices/am-4"}),
     ("DeviceService/DeleteDevice", {"name": "devices/am-4"}),
     ("DeviceService/UndeleteDevice", {"name": "devices/am-4"}),
+    (
+        "DeviceService/BatchCreateDevices",
+        {"requests": [{"device_id": "am-5", "device": {"device_type": "am-gauge"}}]},
+    ),
+    ("DeviceService/BatchDeleteDevices", {"requests": [{"name": "devices/am-5"}]}),
     ("DeviceService/BulkUpdateDevices", {"filter": "device_id = am-3", "device": {"display_name": "3"}}),
     ("DeviceService/BulkDeleteDevices", {"filter": "device_id = am-3", "action": "ACTION_DECOMMISSION"}),
     ("GroupService/CreateGroup", {"group_id": "am-g", "group": {}}),

@@ -3,6 +3,7 @@
 import csv
 import json
 import urllib.request
+from collections import Counter
 
 import pytest
 import yaml
@@ -226,6 +227,14 @@ def test_many_devices_go_in_few_calls_and_one_that_is_wrong_holds_up_no_other(cf
     done = outcomes(cf("apply", "-f", str(file), "--yes", "-o", "json", code=5))
     assert [name for name, outcome in done.items() if outcome == "failed"] == ["devices/lot-7"]
     assert cf("device", "list", "--filter", "site = Cellar", "--limit", "1000", "-o", "name").count("lot-") == 299
+    kept = [each | {"labels": {"lot": "a"}} for each in documents]
+    file.write_text(json.dumps(kept))
+    cf("apply", "-f", str(file), "--yes")
+    file.write_text(json.dumps(kept[:1]))
+    before = calls("BatchDeleteDevices", "DeleteDevice")
+    pruned = outcomes(cf("apply", "-f", str(file), "--prune", "--label", "lot=a", "--yes", "-o", "json"))
+    assert Counter(pruned.values()) == {"deleted": 299, "unchanged": 1}
+    assert calls("BatchDeleteDevices", "DeleteDevice") - before == 2
 
 
 def test_what_was_deleted_by_hand_is_not_brought_back_unseen(cf, fleet):

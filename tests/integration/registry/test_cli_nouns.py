@@ -155,6 +155,13 @@ def test_devices_go_and_come_back(cf):
     assert (back["state"], back["delete_time"], back["external_id"]) == ("active", "", "")
     assert "Decommission 1 device? Nobody to ask here" in cf("device", "decommission", "comes-back", code=2)
     assert "which devices?" in cf("device", "delete", code=2)
+    assert "goes with named devices" in cf("device", "delete", "--filter", "x", "--allow-missing", code=2)
+    cf("device", "create", "goes-too", "-t", "gateway")
+    gauge(cf, "goes-behind", "--gateway", "goes-too")
+    both = ("device", "delete", "goes-too", "goes-behind")
+    assert "nobody" in cf(*both, "nobody", code=3)
+    assert cf("device", "get", "goes-too", "-o", "json")["state"] == "active"
+    assert cf(*both, "nobody", "--allow-missing", "-o", "name").split() == ["goes-too", "goes-behind"]
     assert "not both" in cf("device", "delete", "a", "--filter", "*", code=2)
 
 

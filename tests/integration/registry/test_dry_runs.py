@@ -27,6 +27,7 @@ TRIED = {
     "UndeleteDevice": {"name": "devices/gone"},
     "BatchCreateDevices": {"requests": [{"device_id": "tried", "device": {"device_type": "gauge"}}]},
     "BatchUpdateDevices": {"requests": [{"device": {"name": "devices/there", "display_name": "x"}}]},
+    "BatchDeleteDevices": {"requests": [{"name": "devices/there"}]},
     "RotateDeviceToken": {"name": "devices/there"},
     "CreateSite": {"site_id": "tried"},
     "UpdateSite": {"site": {"name": "sites/there", "display_name": "x"}},

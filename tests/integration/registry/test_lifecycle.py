@@ -104,6 +104,47 @@ def test_a_batch_of_updates_is_all_or_none(stubs):
     ]
 
 
+def test_a_batch_of_deletions_is_all_or_none(stubs):
+    create(stubs, "e-gw", device_type="gateway")
+    for name in ("e-1", "e-2"):
+        create(stubs, name, gateway="e-gw")
+
+    def delete(*names: str, etags: dict[str, str] | None = None, **fields: object) -> list[tuple[str, int]]:
+        requests = [{"name": f"devices/{name}", "etag": (etags or {}).get(name, "")} for name in names]
+        answer = stubs.devices.BatchDeleteDevices(pb.BatchDeleteDevicesRequest(requests=requests, **fields))
+        return [(device.name.removeprefix("devices/"), device.state) for device in answer.devices]
+
+    everything, gone = ("e-gw", "e-2", "e-1"), pb.Device.STATE_DELETED
+    for names, etags, status, reason in (
+        (("e-1", "e-2"), {"e-2": '"1"'}, grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
+        (("e-1", "e-9"), {}, grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND"),
+        (("e-1", "e-1"), {}, grpc.StatusCode.INVALID_ARGUMENT, "requests[1].name"),
+        (("e-gw", "e-1"), {}, grpc.StatusCode.FAILED_PRECONDITION, "GATEWAY_IN_USE"),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            delete(*names, etags=etags)
+        assert code(refused) == status
+        assert reason in refused.value.details() + str(refused.value.trailing_metadata())
+    assert delete(*everything, validate_only=True) == [(name, gone) for name in everything]
+    assert {get(stubs, name).state for name in everything} == {pb.Device.STATE_ACTIVE}
+    again = {"request_id": "6a9b4c40-6c8f-4b6c-9f0c-1a2b3c4d5e6f", "etags": {"e-1": get(stubs, "e-1").etag}}
+    assert delete(*everything, **again) == delete(*everything, **again) == [(name, gone) for name in everything]
+    with pytest.raises(grpc.RpcError) as twice:
+        delete("e-1")
+    assert code(twice) == grpc.StatusCode.FAILED_PRECONDITION
+    create(stubs, "e-3")
+    assert delete("e-9", "e-3", "e-1", allow_missing=True) == [("e-3", gone)]
+    assert delete("e-9", "e-3", allow_missing=True) == []
+    with pytest.raises(grpc.RpcError) as none:
+        delete()
+    assert code(none) == grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.RpcError) as inner:
+        stubs.devices.BatchDeleteDevices(
+            pb.BatchDeleteDevicesRequest(requests=[{"name": "devices/e-3", "validate_only": True}])
+        )
+    assert "requests[0].validate_only" in inner.value.details()
+
+
 def test_an_external_id_given_to_two_devices_of_a_batch_is_refused(stubs):
     for name in ("x-1", "x-2"):
         create(stubs, name)

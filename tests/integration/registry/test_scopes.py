@@ -162,7 +162,7 @@ def test_a_watch_is_of_the_scope(registry, admin):
         admin.update(name, ward_code=THEIRS)
 
 
-def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer):
+def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer, admin):
     def devices(caller: Caller, device_id: str):
         name, stub = f"devices/{device_id}", caller.devices
         yield lambda: caller.get(device_id)
@@ -179,6 +179,8 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer):
         name, stub = f"devices/{device_id}", engineer.devices
         yield lambda: stub.DeleteDevice(device_pb2.DeleteDeviceRequest(name=name))
         yield lambda: stub.UndeleteDevice(device_pb2.UndeleteDeviceRequest(name=name))
+        parts = [device_pb2.DeleteDeviceRequest(name=each) for each in ("devices/ours", name)]
+        yield lambda: stub.BatchDeleteDevices(device_pb2.BatchDeleteDevicesRequest(requests=parts))
 
     def sites(site_id: str):
         name, stub = f"sites/{site_id}", engineer.sites
@@ -199,6 +201,12 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer):
         hidden, missing = answers(devices(caller, "theirs"), "theirs"), answers(devices(caller, "nobody"), "nobody")
         assert hidden == missing
     assert answers(ends("theirs"), "theirs") == answers(ends("nobody"), "nobody")
+    parts = [device_pb2.DeleteDeviceRequest(name=f"devices/{name}", etag='"7"') for name in ("theirs", "nobody")]
+    lenient = device_pb2.BatchDeleteDevicesRequest(requests=parts, allow_missing=True)
+    assert not engineer.devices.BatchDeleteDevices(lenient).devices
+    with fails(StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED"):
+        operator.devices.BatchDeleteDevices(lenient)
+    assert admin.get("theirs").state == device_pb2.Device.STATE_ACTIVE
     assert answers(sites("site-theirs"), "site-theirs") == answers(sites("site-nobody"), "site-nobody")
 
 
