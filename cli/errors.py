@@ -42,6 +42,7 @@ _CODE_REMEDIES = {
 }
 _GRANTED = "`cityfleet account whoami` shows what you may do; an administrator grants more: `cityfleet account update`"
 _REASON_REMEDIES = {
+    "METHOD_UNKNOWN": _CODE_REMEDIES[grpc.StatusCode.UNIMPLEMENTED],
     "ROLE_REQUIRED": _GRANTED,
     "SCOPE_TOO_SMALL": _GRANTED,
     "NOT_THERE_OR_NOT_YOURS": _GRANTED,

@@ -88,3 +88,9 @@ class TooManyError(RegistryError):
     """As many as can be served are at it: come back later."""
 
     reason = "TOO_MANY"
+
+
+class UnknownMethodError(RegistryError):
+    """The API has no such method, or not yet: the registry may be older than its caller."""
+
+    reason = "METHOD_UNKNOWN"

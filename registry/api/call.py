@@ -35,7 +35,7 @@ from registry.api.status import abort, code_of
 from registry.audit.event import Origin
 from registry.audit.log import recorded
 from registry.db.engine import Database
-from registry.errors import StoppingError, UnauthenticatedError
+from registry.errors import StoppingError, UnauthenticatedError, UnknownMethodError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,6 +169,17 @@ def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Reques
     return cast(Callable[[Self, Request, Any], R], method)
 
 
+def _unknown(method: str) -> Callable[[Any, Any], Awaitable[None]]:
+    """What gRPC itself would answer has no details."""
+    method = method.removeprefix("/")
+
+    async def answer(_: Any, context: Any) -> None:
+        text = f"there is no method {method}; reflection tells which there are"
+        await abort(context, UnknownMethodError(text, metadata={"method": method}))
+
+    return answer
+
+
 class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Gives every method of the server, but health and reflection, a Call instead of gRPC's context."""
 
@@ -192,7 +203,9 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         details: grpc.HandlerCallDetails,
     ) -> Any:
         handler = await continuation(details)
-        if handler is None or details.method.startswith(OPEN):
+        if handler is None:
+            return grpc.stream_stream_rpc_method_handler(_unknown(details.method))
+        if details.method.startswith(OPEN):
             return handler
         method, reader = details.method.removeprefix("/"), tolerant(handler.request_deserializer)
         if handler.response_streaming:

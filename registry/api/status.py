@@ -1,6 +1,11 @@
-"""Errors of the registry as google.rpc.Status (AIP-193): one table of codes, ErrorInfo always, field violations."""
+"""Errors of the registry as google.rpc.Status (AIP-193): one table of codes, ErrorInfo always, field violations.
+
+A status travels in the headers behind the answer, of which clients take 8 KiB. One that is larger never arrives: they
+see RESOURCE_EXHAUSTED, whatever it was. So what a caller sent is said again in part, and of many violations the first.
+"""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -11,6 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry import errors
 
 DOMAIN = "registry.cityfleet"
+# Three bytes for each that is not ASCII, and then again within the details.
+MAX_MESSAGE_BYTES = 1000
+MAX_VALUE_BYTES = 300
+MAX_STATUS_BYTES = 3500
 DETAILS_KEY = "grpc-status-details-bin"  # what grpc_status.rpc_status reads
 
 _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
@@ -24,6 +33,7 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
     errors.ResumeTokenError: grpc.StatusCode.OUT_OF_RANGE,
     errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
     errors.TooManyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.UnknownMethodError: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 log = structlog.get_logger()
@@ -50,8 +60,8 @@ async def abort(context: Any, exc: Exception) -> NoReturn:
     status = status_pb2.Status(code=code.value[0])
     info = error_details_pb2.ErrorInfo(domain=DOMAIN)
     if isinstance(exc, errors.RegistryError):
-        status.message, info.reason = str(exc), exc.reason
-        info.metadata.update(exc.metadata)
+        status.message, info.reason = told(str(exc), MAX_MESSAGE_BYTES), exc.reason
+        info.metadata.update({key: told(value, MAX_VALUE_BYTES) for key, value in exc.metadata.items()})
     else:
         log.error("request_failed", exc_info=exc)
         is_database = isinstance(exc, SQLAlchemyError)
@@ -59,11 +69,35 @@ async def abort(context: Any, exc: Exception) -> NoReturn:
         status.message = (
             "the registry cannot use its database now; try again" if is_database else "internal error; see the log"
         )
-    status.details.add().Pack(info)
+    bad = error_details_pb2.BadRequest()
     if isinstance(exc, errors.InvalidError):
-        bad = error_details_pb2.BadRequest()
-        for violation in exc.violations:
-            bad.field_violations.add(field=violation.field, reason=violation.reason, description=violation.description)
+        left = MAX_STATUS_BYTES - status.ByteSize() - info.ByteSize()
+        bad.field_violations.extend(_first(exc.violations, left))
+        if len(bad.field_violations) < len(exc.violations):
+            info.metadata["violations"] = str(len(exc.violations))
+    status.details.add().Pack(info)
+    if bad.field_violations:
         status.details.add().Pack(bad)
     await context.abort(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort always raises")
+
+
+def told(text: str, limit: int) -> str:
+    """The text, cut if it has more bytes."""
+    raw = text.encode(errors="replace")
+    return text if len(raw) <= limit else f"{raw[: limit - 3].decode(errors='ignore')}…"
+
+
+def _first(
+    violations: Sequence[errors.Violation], size_bytes: int
+) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    """As many as there is room for; at least one."""
+    for at, violation in enumerate(violations):
+        field, reason = told(violation.field, MAX_VALUE_BYTES), violation.reason
+        made = error_details_pb2.BadRequest.FieldViolation(
+            field=field, reason=reason, description=told(violation.description, MAX_MESSAGE_BYTES)
+        )
+        size_bytes -= made.ByteSize() + 3
+        if at and size_bytes < 0:
+            return
+        yield made

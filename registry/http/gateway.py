@@ -16,6 +16,8 @@ from registry.api.status import DETAILS_KEY, DOMAIN
 from registry.http.routes import Key, Route
 
 CALL_S = 30.0
+# As much as a call may have: a batch of thousands goes in one.
+MAX_BODY_BYTES = 16 << 20
 # google.rpc.Code says which.
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -112,7 +114,11 @@ async def _message(request: web.Request, route: Route, name: str) -> Message:
     if request.method == "POST" and request.content_type != "application/json":
         text = "send the body as `Content-Type: application/json`, {} if there is nothing to say"
         raise _Refused("CONTENT_TYPE_NOT_JSON", text)
-    body = await request.read()
+    try:
+        body = await request.clone(client_max_size=MAX_BODY_BYTES).read()
+    except web.HTTPRequestEntityTooLarge as exc:
+        text = f"the body may have {MAX_BODY_BYTES} bytes; send less at once, or stream it over gRPC"
+        raise _Refused("BODY_TOO_LARGE", text, grpc.StatusCode.RESOURCE_EXHAUSTED, 413) from exc
     if body and request.method in ("GET", "DELETE"):
         raise _Refused("BODY_NOT_ALLOWED", f"{request.method} takes no body")
     try:

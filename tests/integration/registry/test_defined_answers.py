@@ -205,6 +205,32 @@ def test_a_place_outside_every_ward_is_taken_without_a_ward(stubs, old):
     assert [each.name for each in listed.devices] == ["devices/at-sea"]
 
 
+def test_an_error_arrives_however_much_was_wrong(stubs, old):
+    """Clients take 8 KiB of headers: a larger status would be lost, and its code with it."""
+    device = pb.Device(device_type="nothing")
+    many = [pb.CreateDeviceRequest(device_id=f"wrong-{number}", device=device) for number in range(1000)]
+    with fails(INVALID, "INVALID_FIELDS") as told:
+        stubs.devices.BatchCreateDevices(pb.BatchCreateDevicesRequest(requests=many))
+    assert told.violations[0] == ("requests[0].device_type", "DEVICE_TYPE_UNKNOWN")
+    assert len(told.violations) < 1000
+    assert told.metadata["violations"] == "1000"
+    for name in ("x" * 100_000, "Đ" * 100_000):
+        with fails(INVALID, "NAME_INVALID"):
+            stubs.devices.GetDevice(pb.GetDeviceRequest(name=name))
+        with fails(grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND") as told:
+            stubs.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{name}"))
+        assert told.message.endswith("…")
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "stream_stream"])
+def test_a_method_that_is_not_there_is_named(stubs, kind):
+    method = getattr(stubs.channel, kind)("/cityfleet.registry.v1.DeviceService/FlyDevice")
+    with fails(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN") as told:
+        answer = method(iter([b""]) if kind == "stream_stream" else b"", timeout=20)
+        list(answer if kind == "stream_stream" else ())
+    assert told.metadata["method"] == "cityfleet.registry.v1.DeviceService/FlyDevice"
+
+
 @pytest.mark.parametrize(
     "body", [b"\xff\xff\xff", b"\x0a\x03a\xffb", b"\x0a\x7f"], ids=["noise", "no utf-8", "cut off"]
 )

@@ -95,6 +95,8 @@ def test_an_error_has_reason_fields_and_status(api):
         ("POST", "/devices?device=x", {}, 400, "PARAMETER_UNKNOWN"),
         ("PATCH", "/devices/x", {"name": "devices/y"}, 400, "NAME_DIFFERS"),
         ("GET", "/devices/x", {}, 400, "BODY_NOT_ALLOWED"),
+        ("POST", "/devices:batchGet", b" " * (17 << 20), 413, "BODY_TOO_LARGE"),
+        ("POST", "/devices:batchGet", b'{"names": ["' + b"x" * (2 << 20) + b'"]}', 400, "NAME_INVALID"),
     ],
 )
 def test_what_stands_for_no_call_is_refused(api, method, path, body, status, reason):
