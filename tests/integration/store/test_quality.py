@@ -21,6 +21,8 @@ from tests.support.store import StoreHandle, running_store
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("CITYFLEET_DATA", ROOT.parent / "shared" / "data"))
 START_S = 1_699_920_000  # 2023-11-14, midnight UTC
+# The step of the flags, and those that take them into their sums.
+STEPS = ("quality", "readings_10min", "readings_1h", "readings_1d")
 Series = list[tuple[int, float]]  # milliseconds, value
 
 SPIKES = [10, 12, 999.99, 13, 15, 40, 9, 9]
@@ -70,7 +72,7 @@ class City:
         self.ask(f"INSERT INTO cityfleet.latest {newest}")
 
     def run(self) -> None:
-        Runner(self.ask, load(), grace_s=0, settle_s=0).run()
+        Runner(self.ask, [one for one in load() if one.name in STEPS], grace_s=0, settle_s=0).run()
 
     def flags(self, num: int) -> list[int]:
         rows = self.store.rows(f"SELECT quality FROM ioc.readings WHERE device_num = {num} ORDER BY ts")
