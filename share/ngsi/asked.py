@@ -10,13 +10,14 @@ import msgspec
 
 from share.ngsi.models import FACTS_OF, MODELS_BY_NAME, URN, Model, attributes, model_of
 from share.problem import Problem
+from share.terms import joined
 
 _KNOWN = {"id", "type", "attrs", "q", "georel", "geometry", "coordinates", "geoproperty", "limit", "offset", "count"}
 _KNOWN |= {"options", "format", "after"}
-_MAX_TERMS, _MAX_VALUES, _MAX_IDS, _MAX_OFFSET, _MAX_CORNERS = 20, 20, 100, 1_000_000, 200
+_MAX_VALUES, _MAX_IDS, _MAX_OFFSET, _MAX_CORNERS = 20, 100, 1_000_000, 200
 _ID = re.compile(rf"{URN}([A-Za-z]+):([a-z0-9-]{{1,63}})")
 _VALUE = r'(?:"[^"]*"|[^;|()"~,=<>!\s]+)'
-_TERM = re.compile(rf"\s*([A-Za-z]\w*)\s*(?:(==|!=|>=|<=|>|<)\s*({_VALUE}(?:,{_VALUE})*))?\s*(;|$)")
+_TERM = re.compile(rf"\s*([A-Za-z]\w*)\s*(?:(==|!=|>=|<=|>|<)\s*({_VALUE}(?:,{_VALUE})*))?\s*(?:(?P<more>;)|$)")
 _NEAR = re.compile(r"near;(max|min)Distance==([0-9]{1,7}(?:\.[0-9]{1,3})?)")
 
 Op = Literal["", "==", "!=", ">", ">=", "<", "<="]
@@ -162,22 +163,12 @@ def _models(
 
 def _terms(text: str) -> tuple[Term, ...]:
     terms: list[Term] = []
-    at, has_more = 0, bool(text.strip())
-    while has_more:
-        found = _TERM.match(text, at)
-        if not found or len(terms) == _MAX_TERMS:
-            raise Problem(
-                400,
-                f"comparisons (==, !=, >, >=, <, <=) joined by `;`, at most {_MAX_TERMS}; "
-                f"not from {text[at : at + 40]!r} on",
-                "q",
-            )
+    for found in joined(text, _TERM, "q", "comparisons (==, !=, >, >=, <, <=) joined by `;`"):
         values = tuple(part.strip('"') for part in re.findall(_VALUE, found[3] or ""))
         op: Op = found[2] or ""  # type: ignore[assignment]
         if len(values) > _MAX_VALUES or (len(values) > 1 and op not in ("==", "!=")):
             raise Problem(400, f"a list goes with == and !=, and has at most {_MAX_VALUES} values", "q")
         terms.append(Term(found[1], op, values))
-        at, has_more = found.end(), found[4] == ";"
     return tuple(terms)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from share.problem import Problem
+from share.terms import joined
 
 _KNOWN = {"$top", "$skip", "$count", "$filter", "$orderby", "$expand", "$select", "$skiptoken"}
 _MAX_SKIP = 10_000
-_MAX_TERMS = 20
 _TERM = re.compile(
     r"\s*(?P<field>[@A-Za-z_][\w./]*)\s+(?P<op>eq|ne|gt|ge|lt|le)\s+"
     r"(?P<value>'(?:[^']|'')*'|[^\s']+)\s*(?:(?P<more>\band\b)|$)"
@@ -81,18 +81,8 @@ def _order(text: str) -> tuple[str, bool]:
 
 def _terms(text: str) -> tuple[Term, ...]:
     terms: list[Term] = []
-    at, has_more = 0, bool(text.strip())
-    while has_more:
-        found = _TERM.match(text, at)
-        if not found or len(terms) == _MAX_TERMS:
-            raise Problem(
-                400,
-                f"comparisons (eq, ne, gt, ge, lt, le) joined by `and`, at most {_MAX_TERMS}; "
-                f"not from {text[at : at + 40]!r} on",
-                "$filter",
-            )
+    for found in joined(text, _TERM, "$filter", "comparisons (eq, ne, gt, ge, lt, le) joined by `and`"):
         value = found["value"]
         value = value[1:-1].replace("''", "'") if value.startswith("'") else value
         terms.append(Term(found["field"], _OPS[found["op"]], value))
-        at, has_more = found.end(), found["more"] is not None
     return tuple(terms)

@@ -1,5 +1,6 @@
 """Readings of two wards in a store, and accounts that see one of them."""
 
+import time
 from urllib import error, parse, request
 
 from store.access import accounts
@@ -74,3 +75,13 @@ class Ward:
             code = int(exc.headers.get("X-ClickHouse-Exception-Code") or 0)
             raise QueryError(exc.code, code, exc.read().decode(errors="replace")) from None
         return text
+
+
+def settled_account(store: StoreHandle, user: str, *wards: str, devices: int) -> str:
+    """Make an account that sees so many devices, and wait until the store has seen which metrics are public."""
+    password = account(store, user, *wards)
+    deadline = time.monotonic() + 30
+    while Ward(store, user, password).query("SELECT count() FROM ioc.devices").strip() != str(devices):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return password

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from runtime.settings import ListenSettings
 from share.app import serving
 from share.settings import ShareSettings
 from tests.support.store import StoreHandle, running_store
-from tests.support.wards import MARKER, OTHER, OWN, Ward, account, fill
+from tests.support.wards import MARKER, OTHER, OWN, fill, settled_account
 
 # The models of smartdatamodels.org as their model.yaml has them: what is required, and names that we use of the rest.
 COMMON = {"id", "type", "name", "location", "areaServed"}
@@ -122,12 +121,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
 
 @pytest.fixture(scope="module")
 def password(store: StoreHandle) -> str:
-    made = account(store, "phuong70", OWN)
-    end = time.monotonic() + 30
-    while Ward(store, "phuong70", made).query("SELECT count() FROM ioc.devices").strip() != "46":
-        assert time.monotonic() < end
-        time.sleep(0.05)  # until the store has seen which metric is public
-    return made
+    return settled_account(store, "phuong70", OWN, devices=46)
 
 
 class Client:

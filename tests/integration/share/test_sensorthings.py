@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from runtime.settings import ListenSettings
 from share.app import serving
 from share.settings import ShareSettings
 from tests.support.store import StoreHandle, running_store
-from tests.support.wards import MARKER, OTHER, OWN, Ward, account, fill
+from tests.support.wards import MARKER, OTHER, OWN, fill, settled_account
 
 START_MS = 1_793_491_200_000  # 2026-11-01T00:00:00Z
 HISTORY = "phenomenonTime ge 2026-11-01T00:00:00Z and phenomenonTime lt 2026-11-08T07:00:00+07:00"
@@ -46,12 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
 
 @pytest.fixture(scope="module")
 def password(store: StoreHandle) -> str:
-    made = account(store, "phuong70", OWN)
-    end = time.monotonic() + 30
-    while Ward(store, "phuong70", made).query("SELECT count() FROM ioc.devices").strip() != "42":
-        assert time.monotonic() < end
-        time.sleep(0.1)  # until the store has seen which metric is public
-    return made
+    return settled_account(store, "phuong70", OWN, devices=42)
 
 
 class Client:
