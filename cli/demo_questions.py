@@ -98,14 +98,72 @@ QUARANTINE = Question(
     ("reason", "devices", "readings", "example"),
 )
 
+# Some of the 25 questions, each by the view that answers it; steps compute what these rest on, a minute or two late.
+NAMED = (
+    Question(
+        "river_levels_now: levels of the rivers, the nearest to its next alarm level first",
+        """
+        SELECT name, river, round(level_m, 2) AS level_m, bd_level AS alarm_level, round(gap_to_next_m, 2) AS to_next_m,
+               round(rate_m_per_h, 3) AS m_per_h, round(coverage, 2) AS coverage
+        FROM ioc.river_levels_now WHERE gap_to_next_m IS NOT NULL ORDER BY gap_to_next_m LIMIT 5
+        """,
+        ("name", "river", "level_m", "alarm_level", "to_next_m", "m_per_h", "coverage"),
+    ),
+    Question(
+        "ward_rain_now: wards with most rain in 2 hours",
+        """
+        SELECT ward_name, round(r1_mm, 1) AS last_1h_mm, round(r2_mm, 1) AS last_2h_mm, round(r24_mm, 1) AS last_24h_mm,
+               exceeds_50mm_2h, gauges_reporting
+        FROM ioc.ward_rain_now WHERE r2_mm > 0 ORDER BY r2_mm DESC LIMIT 5
+        """,
+        ("ward_name", "last_1h_mm", "last_2h_mm", "last_24h_mm", "exceeds_50mm_2h", "gauges_reporting"),
+    ),
+    Question(
+        "congestion_now: the slowest segments against free flow",
+        """
+        SELECT segment_id, ward_name, round(speed_km_h, 1) AS km_h, round(ratio, 2) AS ratio, los,
+               round(flow_veh_h) AS flow_veh_h
+        FROM ioc.congestion_now WHERE speed_km_h IS NOT NULL ORDER BY los_level DESC, speed_km_h LIMIT 5
+        """,
+        ("segment_id", "ward_name", "km_h", "ratio", "los", "flow_veh_h"),
+    ),
+    Question(
+        "vn_aqi_now: the worst air by VN_AQI",
+        """
+        SELECT station_id, ward_name, vn_aqi, dominant, category, n_hours
+        FROM ioc.vn_aqi_now WHERE vn_aqi IS NOT NULL ORDER BY vn_aqi DESC LIMIT 5
+        """,
+        ("station_id", "ward_name", "vn_aqi", "dominant", "category", "n_hours"),
+    ),
+    Question(
+        "silent_devices: who is silent, and what they have in common",
+        """
+        SELECT probable_cause, cause_id, count() AS devices, intDiv(max(silent_s), 60) AS silent_min
+        FROM ioc.silent_devices GROUP BY probable_cause, cause_id ORDER BY devices DESC, cause_id LIMIT 5
+        """,
+        ("probable_cause", "cause_id", "devices", "silent_min"),
+    ),
+    Question(
+        "ward_briefing: what is open, the worst first",
+        """
+        SELECT ward_name, domain, severity, title, round(value, 1) AS value, unit,
+               formatDateTime(since_ts, '%H:%i', 'Asia/Ho_Chi_Minh') AS since
+        FROM ioc.ward_briefing ORDER BY severity DESC, since_ts LIMIT 8
+        """,
+        ("ward_name", "domain", "severity", "title", "value", "unit", "since"),
+    ),
+)
+
 QUESTIONS = (HIGHEST_WATER, FLOODED_STREETS, RAIN, WORST_AIR, SLOWEST_STREETS, SILENT, QUARANTINE)
 
 
 def complete(question: Question, rows: Sequence[Row], devices: Mapping[str, CityDevice]) -> list[Row]:
     """Add what only the fleet's list knows: a device's name, its gateway, a gauge's alarm levels."""
     for row in rows:
-        device = devices.get(str(row.get("device_id")))
-        row["name"] = device.display_name.split(", Phường")[0].split(", Xã")[0] if device else row.get("device_id")
+        if "device_id" not in row:
+            continue
+        device = devices.get(str(row["device_id"]))
+        row["name"] = device.display_name.split(", Phường")[0].split(", Xã")[0] if device else row["device_id"]
         row["gateway"] = device.gateway if device else ""
     if question is not HIGHEST_WATER:
         return list(rows)

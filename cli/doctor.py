@@ -34,6 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("store.schema", store.schema),
     ("store.deduplication", store.windows),
     ("store.parts", store.parts),
+    ("store.rollups", store.rollups),
     ("store.quarantine", store.quarantine),
     ("store.clock", store.clock),
     ("host.open_files", host.open_files),

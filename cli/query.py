@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli import query_named
+from cli import query_age, query_named
 from cli.contexts import chosen_context, read_secret
 from cli.errors import CommandError, ExitCode
 from cli.settings import ConfigOption, DataOption, load_settings
@@ -72,6 +72,9 @@ def query(
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any other parameter.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="ROWS", help="At most so many.", min=1)] = None,
+    max_age: Annotated[
+        str | None, typer.Option("--max-age", metavar="SPAN", help="An error if its newest reading is older: 10m, 2h.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Write the answer here; whole, or not at all.")
     ] = None,
@@ -85,7 +88,7 @@ def query(
     -o.
 
     Examples:
-        cityfleet query river_levels_now
+        cityfleet query river_levels_now --max-age 10m
         cityfleet query ward_vn_aqi_daily --ward 00025 --from 2026-10-01T00:00+07:00 --to 2026-11-01T00:00+07:00
         cityfleet query street_flood_events --from 30d -o parquet --file floods.parquet
         cityfleet query readings_of -p device_id=wl-long-bien-01 -o csv
@@ -105,8 +108,9 @@ def query(
         return
     if named:
         text = query_named.statement(query_named.find(question), ward or [], since, until, param or [], limit)
-    elif ward or since or until or param or limit:
-        raise CommandError("--ward, --from, --to, --param and --limit go with a name, not with SQL", ExitCode.USAGE)
+    elif ward or since or until or param or limit or max_age:
+        told = "--ward, --from, --to, --param, --limit and --max-age go with a name, not with SQL"
+        raise CommandError(told, ExitCode.USAGE)
     else:
         text = sys.stdin.read() if question == "-" else question
     if not text.strip():
@@ -115,6 +119,8 @@ def query(
         raise CommandError(f"{output} is nothing for a terminal", ExitCode.USAGE, f"--file answer.{output}")
     url, login = store_endpoint(config, data, os.environ)
     try:
+        if max_age:
+            query_age.hold(url, login, query_named.find(question), text, max_age)
         _answer(url, login, text, output, file)
     except (aiohttp.ClientConnectionError, TimeoutError) as exc:
         raise CommandError(

@@ -22,10 +22,12 @@ class Endpoint:
         registry: CollectorRegistry = REGISTRY,
         degraded: Readiness = dict,
         routes: Iterable[web.AbstractRouteDef] = (),
+        max_line_bytes: int = 8190,
     ) -> None:
         """Args:
         degraded: as `readiness`, for what is wrong but does not keep the role from its job.
         routes: what else is answered at this address.
+        max_line_bytes: of a request's first line, which has the path and all parameters.
         """
         self._listen = listen
         self._readiness = readiness
@@ -36,7 +38,7 @@ class Endpoint:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_routes(routes)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, max_line_size=max_line_bytes)
         self.port = listen.port
 
     async def __aenter__(self) -> "Endpoint":

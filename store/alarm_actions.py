@@ -8,7 +8,7 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 ActionName = Literal["acknowledged", "closed", "false_alarm"]
-DOMAINS = ("river", "street_flood", "air")
+DOMAINS = ("river", "street_flood", "air", "traffic", "devices")
 _SHOWN = (
     "ward_code, domain, severity, object_id, title, value, threshold, toUnixTimestamp64Milli(since_ts), owner, "
     "if(acknowledged_at IS NULL, NULL, toUnixTimestamp64Milli(assumeNotNull(acknowledged_at))), status, note"

@@ -12,7 +12,9 @@ these (store/ioc), not this page. The same is in the store (`system.columns`, `S
   in Hanoi. Never give it `toDateTime(..., 'Asia/Ho_Chi_Minh')`: its local text would be taken for UTC, without an
   error. `cityfleet query --from` and the Python package `cityfleet-ioc` (folder ioc) convert.
 - Every answer to a question says what it rests on: `as_of` (newest event time used), `n` (good readings used),
-  `coverage` (received / expected), `quality` (good, suspect, fail) and `method`.
+  `coverage` (received / expected), `quality` (good, suspect, fail) and `method`. A module that must not
+  take an old or empty answer for the present asks for an error: `cityfleet query NAME --max-age 10m`, or `max_age_s` of
+  the Python package.
 - An account of a ward asks the same views and sees its ward's rows and what is public (docs/two-tiers.md).
 """
 

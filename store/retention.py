@@ -8,15 +8,26 @@ from store.migrate import Ask
 from store.settings import RetentionSettings
 
 log = structlog.get_logger()
-_DAYS = {
+DAYS = {
     "readings": "readings_days",
     "readings_text": "readings_text_days",
     "readings_10min": "readings_10min_days",
     "readings_1h": "readings_1h_days",
     "readings_1d": "readings_1d_days",
+    # What the store found of readings is of no use without them.
+    "quality_flags": "readings_days",
     # As long as the rollups that they come from.
+    "rain_10min": "readings_10min_days",
+    "alarm_levels_10min": "readings_10min_days",
+    "rain_1h": "readings_1h_days",
+    "vn_aqi_1h": "readings_1h_days",
+    "vn_aqi_1d": "readings_1d_days",
+    "availability_1h": "readings_1h_days",
+    "tests_1h": "readings_1h_days",
+    "gateway_latency_1h": "readings_1h_days",
     "traffic_10min": "readings_10min_days",
     "traffic_state_10min": "readings_10min_days",
+    "street_flood_traffic": "readings_10min_days",
     "traffic_1h": "readings_1h_days",
     "traffic_free_flow": "readings_1h_days",
     "traffic_typical": "readings_1h_days",
@@ -32,7 +43,7 @@ def enforce(ask: Ask, settings: RetentionSettings, today: date | None = None) ->
     """
     today = today or datetime.now(UTC).date()
     dropped = []
-    for table, setting in _DAYS.items():
+    for table, setting in DAYS.items():
         days: int = getattr(settings, setting)
         if not days:
             continue

@@ -1,4 +1,4 @@
-"""Checks of the store: its schema, deduplication windows, parts, quarantine and clock."""
+"""Checks of the store: its schema, deduplication windows, parts, answers of now, quarantine and clock."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from cli.doctor_checks.check import Finding, fail, ok, size, warn
+from cli.doctor_checks.check import Finding, age, fail, ok, size, warn
 from cli.doctor_checks.deployment import Deployment, StoreAwayError
 from ingest.write.watch import tables_without_window
 from store import migrate as migrations
 from store import views
 
 _CLOCK_WARN_S, _CLOCK_FAIL_S = 1.0, 60.0
+# They are made each minute.
+_ANSWERS_OLD_S = 300.0
 
 
 def reachable(deployment: Deployment) -> Iterable[Finding]:
@@ -82,6 +84,28 @@ def parts(deployment: Deployment) -> Iterable[Finding]:
         yield warn("store.parts", what, "merges are behind, inserts are slowed down: watch whether it falls")
     else:
         yield ok("store.parts", what)
+
+
+def rollups(deployment: Deployment) -> Iterable[Finding]:
+    """Answers of now are made by steps: where these stop, or one fails, an IOC module sees the past."""
+    name, remedy = "store.rollups", "`cityfleet store rollup status` tells how far each step is"
+    if not deployment.settings.store.rollup.enabled:
+        yield ok(name, "not computed here (store.rollup.enabled = false)")
+        return
+    query = (
+        "SELECT toString(count()), toString(least(uptime(), dateDiff('second', fromUnixTimestamp64Milli(toInt64("
+        "(SELECT max(version) FROM cityfleet.fleet_now))), now64(3)))), '' FROM cityfleet.devices"
+    )
+    devices, since_s, _ = _three(deployment.ask(query))
+    counter = "cityfleet_store_rollup_failures_total"
+    failed = sum(deployment.role(role).value(counter) or 0 for role in deployment.roles)
+    if int(devices) and float(since_s) > _ANSWERS_OLD_S:
+        yield warn(name, f"answers of now were not made for {age(float(since_s))}", f"{remedy}; the store's log why")
+    elif failed:
+        what = f"in {failed:,.0f} passes since the start a step failed"
+        yield warn(name, what, f"the log names it (`rollup_failed`); {remedy}")
+    else:
+        yield ok(name, "answers of now are made" if int(devices) else "no devices yet")
 
 
 def quarantine(deployment: Deployment) -> Iterable[Finding]:

@@ -1,9 +1,9 @@
 """How long the questions take on a large store: `python -m loadtest.bench.ioc --readings N [--data FOLDER]`.
 
 Fills a store (loadtest.fill), starts it with its usual settings, and asks every question over HTTP as the reader and as
-an account of one ward: first alone, then while 200,000 readings a second are inserted. Those are inserted as a ready
-SELECT of the engine, in order as ingest gives them: what ingest itself costs beside the store is not in it. A figure is
-the worst question's 95th percentile under that load, by reader or ward; `detail` has all.
+an account of one ward: first alone, then while the city's gateways send 200,000 readings a second over MQTT, which
+ingest takes and writes as ever. A figure is the worst question's 95th percentile under that load, by reader or ward;
+`detail` has all, and the store's CPU time of each question alone.
 """
 
 import argparse
@@ -12,63 +12,27 @@ import math
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from loadtest.bench.ioc_load import IngestLoad, Loaded
 from loadtest.bench.ioc_questions import CITY_HOUR, HISTORY, NOW, QUESTIONS, Question
+from loadtest.bench.processes import cpu_s
 from loadtest.bench.result import figure, say
-from loadtest.fill import statements
-from loadtest.fill.__main__ import Plan, add_arguments, bring_up_to_now, stored_bytes
+from loadtest.fill.__main__ import Plan, add_arguments, bring_up_to_now, plan_of, stored_bytes
 from loadtest.fill.kinds import METRICS
-from loadtest.fill.stage import Connection, Stage, running_store
+from loadtest.fill.stage import Connection, Stage, end_in_order, running_store
 
 # A ward may ask as fast as it can here; its other limits stand.
 _CONFIG = "store.access.queries_per_minute = 100000\nstore.access.execution_s_per_minute = 100000.0"
 _WARD = "00070"
-_LOAD_ROWS = 500_000
 # A question has its turn for so long, or for so many times it is asked.
 _TURN_S = 4.0
+_SETTLE_S = 10.0
 _MOST = 20
 _LEAST = 3
-
-
-class Inserts(threading.Thread):
-    """Readings of now, half a million at once, so many a second."""
-
-    def __init__(self, stage: Stage, devices: int, rate: float) -> None:
-        super().__init__(daemon=True)
-        self._connection = stage.connect()
-        self._devices = devices
-        self._per_device = max(1, _LOAD_ROWS // devices)
-        self._every_s = devices * self._per_device / rate
-        self._stopped = threading.Event()
-        self.rows = 0
-        self.late_s = 0.0
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        due_s = time.monotonic()
-        token = 0
-        try:
-            while not self._stopped.wait(max(0.0, due_s - time.monotonic())):
-                token += 1
-                sql = statements.load(self._devices, self._per_device, time.time_ns() // 1_000_000, token)
-                self._connection.ask(sql, {"max_threads": 1, "min_insert_block_size_rows": _LOAD_ROWS})
-                self.rows += self._devices * self._per_device
-                due_s += self._every_s
-                self.late_s = max(self.late_s, time.monotonic() - due_s)
-        except (OSError, RuntimeError) as exc:
-            self.failure = exc
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self.join(60)
-        self._connection.close()
-        if self.failure is not None:
-            raise self.failure
 
 
 def p95(values: Sequence[float]) -> float:
@@ -76,22 +40,30 @@ def p95(values: Sequence[float]) -> float:
     return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
-def time_all(connection: Connection, questions: Sequence[tuple[Question, str]]) -> dict[str, list[float]]:
-    """Milliseconds of each question, over and over for a while; without those that could not be answered."""
+def time_all(
+    connection: Connection, questions: Sequence[tuple[Question, str]], pid: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Milliseconds of each question, over and over for a while, and of CPU of process `pid` for one.
+
+    Without those that could not be answered.
+    """
     found: dict[str, list[float]] = {}
+    used: dict[str, float] = {}
     for question, sql in questions:
         took: list[float] = []
         ends_s = time.monotonic() + _TURN_S
         try:
             connection.ask(sql)
+            before_s = cpu_s(pid)
             while len(took) < _LEAST or (len(took) < _MOST and time.monotonic() < ends_s):
                 began_s = time.perf_counter()
                 connection.ask(sql)
                 took.append((time.perf_counter() - began_s) * 1000)
             found[question.name] = took
+            used[question.name] = (cpu_s(pid) - before_s) / len(took) * 1000
         except RuntimeError as exc:
             print(f"{question.name}: {str(exc)[:300]}", file=sys.stderr)
-    return found
+    return found, used
 
 
 def there(stage: Stage, plan: Plan) -> list[tuple[Question, str]]:
@@ -109,30 +81,42 @@ def there(stage: Stage, plan: Plan) -> list[tuple[Question, str]]:
     ]  # fmt: skip
 
 
-def measure(stage: Stage, plan: Plan, rate: float) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds by circumstance (`reader idle`, `ward under load`) and question."""
+class Measured(NamedTuple):
+    """`times`: milliseconds by circumstance (`reader idle`, `ward under load`) and question.
+
+    `cpu_ms`: of the store, by question of the reader alone; `load`: None without one.
+    """
+
+    times: dict[str, dict[str, list[float]]]
+    cpu_ms: dict[str, float]
+    load: Loaded | None
+
+
+def measure(stage: Stage, plan: Plan, rate: float) -> Measured:
     questions = there(stage, plan)
     password = stage.cli("store", "access", "add", "bench_ward", "--ward", _WARD).strip()
     accounts = {"reader": stage.connect("reader"), "ward": stage.connect("bench_ward", password)}
     found: dict[str, dict[str, list[float]]] = {}
+    used: dict[str, dict[str, float]] = {}
     for name, connection in accounts.items():
-        found[f"{name} idle"] = time_all(connection, questions)
+        found[f"{name} idle"], used[name] = time_all(connection, questions, stage.pid)
+    loaded = None
     if rate:
-        inserts = Inserts(stage, plan.devices, rate)
-        inserts.start()
-        began_s = time.monotonic()
+        load = IngestLoad(stage.deployment(), plan.devices, rate)
+        load.begin()
+        time.sleep(_SETTLE_S)
         for name, connection in accounts.items():
-            found[f"{name} under load"] = time_all(connection, questions)
-        seconds = time.monotonic() - began_s
-        inserts.stop()
+            found[f"{name} under load"], _ = time_all(connection, questions, stage.pid)
+        loaded = load.stop()
         print(
-            f"{inserts.rows / seconds:,.0f} readings/s meanwhile, late by {inserts.late_s:.1f} s at most",
+            f"{loaded.readings / loaded.seconds:,.0f} readings/s meanwhile, all stored, "
+            f"late by {loaded.late_s:.1f} s at most, CPU-us each: {loaded.cpu_us}",
             file=sys.stderr,
         )
     for connection in accounts.values():
         connection.close()
     stage.cli("store", "access", "remove", "bench_ward")
-    return found
+    return Measured(found, used["reader"], loaded)
 
 
 def figures(found: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
@@ -165,15 +149,17 @@ def figures(found: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
     return lines
 
 
-def show(found: dict[str, dict[str, list[float]]]) -> None:
+def show(measured: Measured) -> None:
+    found = measured.times
     names = list(found)
-    print(f"{'p95 in ms':<28}" + "".join(f"{name:>20}" for name in names))
+    print(f"{'p95 in ms':<28}" + "".join(f"{name:>20}" for name in names) + f"{'CPU':>12}")
     for question in QUESTIONS:
         if any(question.name in found[name] for name in names):
             cells = (
                 f"{p95(found[name][question.name]):.1f}" if question.name in found[name] else "-" for name in names
             )
-            print(f"{question.name:<28}" + "".join(f"{cell:>20}" for cell in cells))
+            cpu = measured.cpu_ms.get(question.name, math.nan)
+            print(f"{question.name:<28}" + "".join(f"{cell:>20}" for cell in cells) + f"{cpu:>12.1f}")
 
 
 @contextlib.contextmanager
@@ -195,15 +181,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200_000.0, help="readings a second beside; 0: only idle")
     add_arguments(parser)
     options = parser.parse_args()
-    plan = Plan(options.readings, options.devices, options.days)
+    end_in_order()
     with _folder(options.data) as folder:
+        try:
+            plan = plan_of(options, folder)
+        except ValueError as exc:
+            parser.error(str(exc))
         bring_up_to_now(folder, plan, options.limit)
-        with running_store(folder, _CONFIG) as stage:
+        with running_store(folder, _CONFIG, with_ingest=options.rate > 0) as stage:
             size, rows = stored_bytes(stage)
             found = measure(stage, plan, options.rate)
     show(found)
-    for line in figures(found):
-        say(line)
+    for line in figures(found.times):
+        say({**line, "cpu_ms": found.cpu_ms, "load": found.load._asdict() if found.load else None})
     say(figure("ioc_stored_bytes", [size / rows], "", None, less_is_better=True, rows=rows))
 
 

@@ -38,7 +38,7 @@ def _varint(value: int) -> bytes:
     return bytes((*out, value))
 
 
-def _time_place(payload: bytes) -> int:
+def time_place(payload: bytes) -> int:
     """Where the six bytes of `base_time_ms` stand."""
     stamp = _varint(BASE_MS << 1)  # zigzag
     if payload.count(stamp) != 1 or len(stamp) != 6:
@@ -60,7 +60,7 @@ def packed(tokens: Mapping[str, str], connections: int, per_message: int) -> lis
             value=[5 + (number + index) % 997 / 100 for index in range(per_message)],
         ).SerializeToString()
         topic = f"cf/v1/g/{gateway}/telemetry/batch"
-        templates.append(publish(gateway, tokens[gateway], topic, payload, _time_place(payload)))
+        templates.append(publish(gateway, tokens[gateway], topic, payload, time_place(payload)))
     return templates
 
 
@@ -73,7 +73,7 @@ def single_batch(tokens: Mapping[str, str], connections: int, first: int = 0) ->
             base_time_ms=BASE_MS, metrics=["water_level_m"], value=[5 + number % 997 / 100]
         ).SerializeToString()
         topic = f"cf/v1/d/{device}/telemetry/batch"
-        templates.append(publish(device, tokens[device], topic, payload, _time_place(payload)))
+        templates.append(publish(device, tokens[device], topic, payload, time_place(payload)))
     return templates
 
 

@@ -55,7 +55,7 @@ KINDS = (
         (
             Measured("battery_pct", "%", "round(90 + 10 * u)", 0, 100),
             Measured("temperature_cel", "Cel", "round(35 + 8 * u, 1)", -20, 85),
-            Measured("rssi_dbm", "dB[mW]", "round(-95 + d % 30 + 6 * u)", -150, 0),
+            Measured("rssi_dbm", "dBm", "round(-95 + d % 30 + 6 * u)", -150, 0),
         ),
     ),
     Kind(
@@ -70,7 +70,7 @@ KINDS = (
         long=True,
     ),
     Kind(
-        "air-station", "as", 10, 300,
+        "air-station", "as", 1, 300,
         (
             _air("pm2_5_ug_m3", 45, -10, 2000), _air("pm10_ug_m3", 80, -10, 5000), _air("tsp_ug_m3", 130, -10, 10000),
             _air("so2_ug_m3", 15, -20, 10000), _air("no2_ug_m3", 35, -20, 10000), _air("o3_ug_m3", 60, -20, 3000),
@@ -94,7 +94,7 @@ KINDS = (
         ),
     ),
     Kind(
-        "air-monitor", "air", 140, 300,
+        "air-monitor", "air", 149, 300,
         (_air("pm2_5_ug_m3", 45, -10, 2000), _air("pm10_ug_m3", 80, -10, 5000), _TEMPERATURE, _HUMIDITY),
     ),
     Kind(
@@ -108,11 +108,16 @@ KINDS = (
     ),
 )  # fmt: skip
 
+# Numbered as the registry numbers what it brings, so that ingest may write beside.
 METRICS = {
     metric: number
     for number, metric in enumerate(
-        dict.fromkeys(measured.metric for kind in KINDS for measured in kind.measured), 1
+        (
+            "water_level_m", "street_flood_depth_mm", "rain_mm", "pm2_5_ug_m3", "pm10_ug_m3", "vehicle_count",
+            "speed_km_h", "occupancy_pct", "travel_time_s", "temperature_cel", "humidity_pct", "battery_pct",
+            "rssi_dbm", "snr_db", "so2_ug_m3", "no2_ug_m3", "o3_ug_m3", "co_ug_m3", "tsp_ug_m3", "wind_m_s",
+        ), 1,
     )
 }  # fmt: skip
 # What the load beside the questions is of; no question asks for it.
-LOAD_METRIC = 1000
+LOAD_METRIC = "snr_db"

@@ -8,6 +8,8 @@ from loadtest.fill.kinds import KINDS, Kind
 
 LONG_DAYS = 31
 _DAY_S = 86_400
+# Devices report so many times less often at most, or the rollups would have a row for each reading.
+_SLOWEST = 2.0
 # Readings of one INSERT: what is sorted and written as one part for each month.
 _SLICE = 4_000_000
 
@@ -61,14 +63,17 @@ def groups(readings: int, devices: int, days: float) -> list[Group]:
         few = _total([group for group in made if group.kind.long])
         longer = days * (readings - few) / (total - few)
         return [Group(g.kind, g.first, g.count, g.interval_s, max(g.days, longer)) for g in made]
-    low, high = 1.0, 10.0
+    low, high = 1.0, _SLOWEST
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if _total(_slower(made, middle)) > readings else (low, middle)
     made = _slower(made, high)
-    total = _total(made)
-    shorter = min(1.0, readings / total)
-    return [Group(g.kind, g.first, g.count, g.interval_s, g.days * shorter) for g in made]
+    total, few = _total(made), _total([group for group in made if group.kind.long])
+    if 2 * few > readings:
+        shorter = min(1.0, readings / total)
+        return [Group(g.kind, g.first, g.count, g.interval_s, g.days * shorter) for g in made]
+    shorter = min(1.0, (readings - few) / (total - few))
+    return [Group(g.kind, g.first, g.count, g.interval_s, g.days if g.kind.long else g.days * shorter) for g in made]
 
 
 def slices(made: list[Group], until_s: int, from_s: int = 0) -> Iterator[Slice]:

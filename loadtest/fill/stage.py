@@ -1,4 +1,4 @@
-"""A store role of its own process on a folder that stays, and SQL to it over HTTP."""
+"""A store role of its own process on a folder that stays, or all roles, and SQL to it over HTTP."""
 
 import http.client
 import signal
@@ -7,25 +7,32 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
-from loadtest.platform import clean_environment, write_config
+from loadtest.platform import ROLES, Deployment, clean_environment, write_config
 from runtime import runfile
 from runtime.secrets import secret
 
-_START_S = 120.0
-_STOP_S = 120.0
+_START_S = 600.0
+_STOP_S = 300.0
 
 
 class Stage:
     """A running store. One per thread of `Connection`."""
 
-    def __init__(self, data_dir: Path, port: int, config: Path, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, data_dir: Path, ports: dict[str, int], config: Path, process: "subprocess.Popen[bytes]") -> None:
         self.data_dir = data_dir
         self.process = process
-        self._port = port
+        self.pid = process.pid
+        self._ports = ports
+        self._port = ports["store"]
         self._config = config
+
+    def deployment(self) -> Deployment:
+        """Where all roles run."""
+        return Deployment(self.data_dir, self._ports, self._config)
 
     def connect(self, account: str = "admin", password: str = "") -> "Connection":
         """Whoever is not an account of a ward has its password in the data folder."""
@@ -64,25 +71,49 @@ class Connection:
         self._http.close()
 
 
+def end_in_order() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does: what it has started is stopped."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 @contextmanager
-def running_store(folder: Path, extra_config: str = "") -> Iterator[Stage]:
-    """Start a store on `folder`/data, stop it at the end; what it holds stays."""
+def running_store(folder: Path, extra_config: str = "", *, with_ingest: bool = False) -> Iterator[Stage]:
+    """Start a store on `folder`/data, stop it at the end; what it holds stays.
+
+    Args:
+        with_ingest: registry and ingest too, each by itself: a busy machine may take longer than `cityfleet up` waits.
+    """
     data_dir = (folder / "data").resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     config = folder / "cityfleet.toml"
     ports = write_config(config, data_dir, extra_config)
-    with (folder / "store.log").open("ab") as log:
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(_running(role, folder, data_dir, config))
+            for role in (ROLES if with_ingest else ("store",))
+        ]
+        yield Stage(data_dir, ports, config, processes[0])
+
+
+@contextmanager
+def _running(role: str, folder: Path, data_dir: Path, config: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    path = folder / f"{role}.log"
+    with path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "store", "--config", str(config)],
+            [sys.executable, "-m", "cli.main", role, "--config", str(config)],
             env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + _START_S
-        while (found := runfile.read(data_dir, "store")) is None or found.pid != process.pid:
+        while (found := runfile.read(data_dir, role)) is None or found.pid != process.pid:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the store did not start: {(folder / 'store.log').read_text()[-2000:]}")
+                raise RuntimeError(f"{role} did not start: {path.read_text()[-2000:]}")
             time.sleep(0.05)
-        yield Stage(data_dir, ports["store"], config, process)
+        yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

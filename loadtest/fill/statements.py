@@ -54,13 +54,13 @@ def latest(group: Group, until_s: int) -> str:
     return f"{sql} ORDER BY at DESC LIMIT 1 BY d, metric"
 
 
-def load(devices: int, per_device: int, now_ms: int, token: int) -> str:
-    """INSERT of readings of now, in order as ingest gives them: what goes on beside the questions."""
+def flags(devices: int) -> str:
+    """INSERT of what the store's own tests would have found: a reading in 200 of a device in ten."""
     return (
-        f"INSERT INTO cityfleet.readings ({_COLUMNS}) SELECT toUInt32(1 + intDiv(number, {per_device})) AS d, "  # noqa: S608
-        f"{LOAD_METRIC}, fromUnixTimestamp64Milli(toInt64({now_ms}) + number % {per_device} * 100, 'UTC') AS at, "
-        f"round(20 + cityHash64(number, {token}) % 100 / 10, 1), 1, 0, {_ward_codes()}[d % {len(wards())} + 1], at "
-        f"FROM numbers({devices * per_device})"
+        "INSERT INTO cityfleet.quality_flags (metric_num, device_num, ts, quality, quality_reasons, ward_code, "  # noqa: S608
+        "version, is_deleted) SELECT metric_num, device_num, ts, 3, 32, ward_code, 1, 0 FROM cityfleet.readings "
+        f"WHERE device_num IN (SELECT toUInt32(10 * number + 7) FROM numbers({devices // 10})) AND quality = 1 "
+        "AND cityHash64(device_num, metric_num, ts) % 200 = 0"
     )
 
 
@@ -71,7 +71,7 @@ def dimensions(made: Sequence[Group], version: int) -> list[str]:
         f"({_text(spot.ward_code)}, {_text(spot.name)}, '{'ward' if spot.is_urban else 'commune'}', '01', {version})"
         for spot in spots
     )
-    units = {one.metric: one.unit for kind in KINDS for one in kind.measured}
+    units = {LOAD_METRIC: "dB"} | {one.metric: one.unit for kind in KINDS for one in kind.measured}
     metric_rows = ", ".join(
         f"({number}, {_text(metric)}, {_text(units[metric])}, '', {version})" for metric, number in METRICS.items()
     )

@@ -46,11 +46,16 @@ SELECT
     category_row.7 AS source
 FROM
 (
+    -- First which hour of each station is the newest, then all there is of these.
     SELECT *
     FROM cityfleet.vn_aqi_1h FINAL
-    WHERE ts > now() - INTERVAL 25 HOUR AND ts <= now() - INTERVAL 1 HOUR
-    ORDER BY ts DESC
-    LIMIT 1 BY device_num
+    WHERE ts > now() - INTERVAL 25 HOUR AND ts <= now() - INTERVAL 1 HOUR AND (ts, device_num) IN
+    (
+        SELECT max(ts), device_num
+        FROM cityfleet.vn_aqi_1h FINAL
+        WHERE ts > now() - INTERVAL 25 HOUR AND ts <= now() - INTERVAL 1 HOUR
+        GROUP BY device_num
+    )
 ) AS h
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = h.ward_code
 COMMENT 'Question 14: VN_AQI now at each station, with the dominant parameter, category and advice.

@@ -24,7 +24,13 @@ SQL SECURITY INVOKER
 AS WITH
     limits AS
     (
-        SELECT parameter, averaging, assumeNotNull(high) AS high, valid_from, valid_to, source
+        -- Means go by number, in the order in which they are listed below: texts would be copied for each of them.
+        SELECT
+            parameter, averaging, assumeNotNull(high) AS high, valid_from, valid_to, source,
+            toUInt8(indexOf(
+                ['so2 1h', 'co 1h', 'no2 1h', 'o3 1h', 'tsp 1h', 'co 8h', 'o3 8h', 'so2 24h', 'no2 24h', 'tsp 24h', 'pm10 24h',
+                 'pm2_5 24h', 'so2 year', 'no2 year', 'tsp year', 'pm10 year', 'pm2_5 year'],
+                concat(parameter, ' ', averaging))) AS mean_n
         FROM cityfleet.thresholds FINAL
         WHERE scheme = 'qcvn_05_2023' AND high IS NOT NULL
     ),
@@ -37,72 +43,90 @@ AS WITH
     means AS
     (
         SELECT
-            device_num, station_id, ward_code, ts, toDate(ts, 'Asia/Ho_Chi_Minh') AS day, last_ts, m.1 AS parameter,
-            m.2 AS averaging, assumeNotNull(m.3) AS value
+            device_num, station_id, ward_code, ts, toDate(ts, 'Asia/Ho_Chi_Minh') AS day, last_ts, toUInt8(m_n) AS mean_n,
+            assumeNotNull(m) AS value
         FROM
         (
             SELECT *
             FROM cityfleet.vn_aqi_1h FINAL
             WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
         )
-        ARRAY JOIN
-            [('so2', '1h', so2), ('co', '1h', co), ('no2', '1h', no2), ('o3', '1h', o3), ('tsp', '1h', tsp),
-             ('co', '8h', co_8h), ('o3', '8h', o3_8h)] AS m
-        WHERE m.3 IS NOT NULL
+        ARRAY JOIN [so2, co, no2, o3, tsp, co_8h, o3_8h] AS m, range(1, 8) AS m_n
+        WHERE m IS NOT NULL
         UNION ALL
-        SELECT device_num, station_id, ward_code, ts, day, last_ts, m.1, m.2, assumeNotNull(m.3)
+        SELECT device_num, station_id, ward_code, ts, day, last_ts, toUInt8(m_n), assumeNotNull(m)
         FROM days
-        ARRAY JOIN
-            [('so2', '24h', so2_24h), ('no2', '24h', no2_24h), ('tsp', '24h', tsp_24h), ('pm10', '24h', pm10_24h),
-             ('pm2_5', '24h', pm2_5_24h)] AS m
-        WHERE m.3 IS NOT NULL
+        ARRAY JOIN [so2_24h, no2_24h, tsp_24h, pm10_24h, pm2_5_24h] AS m, range(8, 13) AS m_n
+        WHERE m IS NOT NULL
         UNION ALL
         -- Whole years only, with three quarters of their days.
         SELECT
             device_num, any(station_id), argMax(ward_code, ts),
             toDateTime(toDateTime(toStartOfYear(day), 'Asia/Ho_Chi_Minh'), 'UTC') AS year,
-            toDate(addYears(toStartOfYear(day), 1) - 1) AS last_day, max(last_ts), m.1 AS parameter, 'year',
-            avg(assumeNotNull(m.2)) AS value
+            toDate(addYears(toStartOfYear(day), 1) - 1) AS last_day, max(last_ts), toUInt8(m_n) AS mean_n,
+            avg(assumeNotNull(m)) AS value
         FROM days
-        ARRAY JOIN
-            [('so2', so2_24h), ('no2', no2_24h), ('tsp', tsp_24h), ('pm10', pm10_24h), ('pm2_5', pm2_5_24h)] AS m
-        WHERE m.2 IS NOT NULL
+        ARRAY JOIN [so2_24h, no2_24h, tsp_24h, pm10_24h, pm2_5_24h] AS m, range(13, 18) AS m_n
+        WHERE m IS NOT NULL
             AND toDateTime(toStartOfYear(day), 'Asia/Ho_Chi_Minh') >= {from:DateTime('UTC')}
             AND toDateTime(addYears(toStartOfYear(day), 1), 'Asia/Ho_Chi_Minh') <= {to:DateTime('UTC')}
-        GROUP BY device_num, year, last_day, parameter
+        GROUP BY device_num, year, last_day, mean_n
         HAVING count() >= 274
     ),
     received AS
     (
         SELECT
-            r.device_num AS device_num, replaceOne(p.metric, '_ug_m3', '') AS parameter, sum(r.good_n) AS good,
-            sum(r.suspect_n) AS suspect, sum(r.fail_n) AS fail
-        FROM cityfleet.readings_1h AS r FINAL
-        INNER JOIN (SELECT metric_num, metric FROM cityfleet.metrics FINAL) AS p ON p.metric_num = r.metric_num
-        WHERE r.ts >= {from:DateTime('UTC')} AND r.ts < {to:DateTime('UTC')}
-            AND r.metric_num IN
-            (
-                SELECT metric_num
-                FROM cityfleet.metrics FINAL
-                WHERE metric IN ('pm2_5_ug_m3', 'pm10_ug_m3', 'tsp_ug_m3', 'so2_ug_m3', 'no2_ug_m3', 'o3_ug_m3', 'co_ug_m3')
-            )
+            s.device_num AS device_num, replaceOne(p.metric, '_ug_m3', '') AS parameter, sum(s.good_n) AS good,
+            sum(s.suspect_n) AS suspect, sum(s.fail_n) AS fail
+        FROM
+        (
+            -- Columns of the key only, so that it is also right before FINAL.
+            SELECT device_num, metric_num, sum(r.good_n) AS good_n, sum(r.suspect_n) AS suspect_n, sum(r.fail_n) AS fail_n
+            FROM cityfleet.readings_1h AS r FINAL
+            PREWHERE r.ts >= {from:DateTime('UTC')} AND r.ts < {to:DateTime('UTC')}
+                AND r.metric_num IN
+                (
+                    SELECT metric_num
+                    FROM cityfleet.metrics FINAL
+                    WHERE metric IN ('pm2_5_ug_m3', 'pm10_ug_m3', 'tsp_ug_m3', 'so2_ug_m3', 'no2_ug_m3', 'o3_ug_m3', 'co_ug_m3')
+                )
+                AND r.device_num IN
+                (
+                    SELECT device_num
+                    FROM cityfleet.vn_aqi_1h
+                    WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
+                    UNION DISTINCT
+                    SELECT device_num
+                    FROM cityfleet.vn_aqi_1d
+                    WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
+                )
+            GROUP BY device_num, metric_num
+        ) AS s
+        INNER JOIN (SELECT metric_num, metric FROM cityfleet.metrics FINAL) AS p ON p.metric_num = s.metric_num
         GROUP BY device_num, parameter
+    ),
+    compared AS
+    (
+        SELECT
+            m.device_num AS device_num, any(m.station_id) AS station_id, m.mean_n AS mean_n, countIf(m.value > l.high) AS exceed_n,
+            max(m.value) AS worst_value, l.high AS high, l.valid_from AS valid_from, l.valid_to AS valid_to,
+            argMax(m.ward_code, m.ts) AS ward_code, max(m.last_ts) AS as_of, count() AS periods_n, argMax(m.ts, m.value) AS worst_ts
+        FROM means AS m
+        INNER JOIN (SELECT mean_n, high, valid_from, valid_to FROM limits) AS l ON l.mean_n = m.mean_n
+        WHERE m.day BETWEEN l.valid_from AND l.valid_to
+        GROUP BY m.device_num, m.mean_n, l.high, l.valid_from, l.valid_to
     ),
     found AS
     (
         SELECT
-            m.device_num AS device_num, any(m.station_id) AS station_id, m.parameter AS parameter, m.averaging AS averaging,
-            countIf(m.value > l.high) AS exceed_n, max(m.value) AS worst_value, l.high AS high,
-            l.valid_from AS valid_from, argMax(m.ward_code, m.ts) AS ward_code, max(m.last_ts) AS as_of,
-            count() AS periods_n, argMax(m.ts, m.value) AS worst_ts, any(l.source) AS source,
+            c.*, l.parameter AS parameter, l.averaging AS averaging, l.source AS source,
             dateDiff(
-                'second', greatest({from:DateTime('UTC')}, toDateTime(l.valid_from, 'Asia/Ho_Chi_Minh')),
-                if(l.valid_to > '2100-01-01', {to:DateTime('UTC')},
-                   least({to:DateTime('UTC')}, toDateTime(l.valid_to + 1, 'Asia/Ho_Chi_Minh')))) AS valid_s
-        FROM means AS m
-        INNER JOIN limits AS l ON l.parameter = m.parameter AND l.averaging = m.averaging
-        WHERE m.day BETWEEN l.valid_from AND l.valid_to
-        GROUP BY m.device_num, m.parameter, m.averaging, l.high, l.valid_from, l.valid_to
+                'second', greatest({from:DateTime('UTC')}, toDateTime(c.valid_from, 'Asia/Ho_Chi_Minh')),
+                if(c.valid_to > '2100-01-01', {to:DateTime('UTC')},
+                   least({to:DateTime('UTC')}, toDateTime(c.valid_to + 1, 'Asia/Ho_Chi_Minh')))) AS valid_s
+        FROM compared AS c
+        ANY LEFT JOIN limits AS l
+            ON l.mean_n = c.mean_n AND l.high = c.high AND l.valid_from = c.valid_from AND l.valid_to = c.valid_to
     )
 SELECT
     f.station_id AS station_id, f.parameter AS parameter, f.averaging AS averaging, f.exceed_n AS exceed_n,

@@ -88,3 +88,22 @@ INNER JOIN
 ) AS t ON t.device_type = d.device_type
 INNER JOIN (SELECT metric_num, metric, unit FROM cityfleet.metrics FINAL) AS m ON m.metric_num = t.metric_num
 COMMENT 'What each device measures, how often and in which range, as its type says. Example: SELECT device_id, metric, unit, expected_interval_s FROM ioc.device_metrics WHERE metric = ''rain_mm'' ORDER BY device_id';
+
+CREATE OR REPLACE VIEW ioc.device_reports {on_cluster}
+(
+    device_num UInt32 COMMENT 'Number of the device, see ioc.devices',
+    device_id String COMMENT 'Name of the device',
+    device_type String COMMENT 'Its type',
+    ward_code String COMMENT 'Ward it stands in now, official code of five digits',
+    firmware String COMMENT 'Version of its firmware as it reported; empty: it did not say',
+    config_version UInt64 COMMENT 'Version of the configuration that it has; 0: it did not say',
+    last_calibration Nullable(Date) COMMENT 'Day of its last calibration as it reported; NULL: it did not say'
+)
+SQL SECURITY INVOKER
+AS SELECT
+    d.device_num AS device_num, d.device_id AS device_id, d.device_type AS device_type, d.ward_code AS ward_code,
+    r.firmware_version AS firmware, r.config_version AS config_version,
+    nullIf(r.last_calibration, toDate('1970-01-01')) AS last_calibration
+FROM (SELECT device_num, firmware_version, config_version, last_calibration FROM cityfleet.device_reported FINAL) AS r
+INNER JOIN (SELECT device_num, device_id, device_type, ward_code FROM cityfleet.devices FINAL) AS d USING (device_num)
+COMMENT 'What devices say of themselves in their documents of state, see docs/device-state.md. Devices that never did are not in it. Example: SELECT device_type, firmware, count() AS devices FROM ioc.device_reports GROUP BY device_type, firmware ORDER BY devices DESC';

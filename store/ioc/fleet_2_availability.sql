@@ -81,12 +81,12 @@ AS WITH
         INNER JOIN rates AS r ON r.device_type = c.kind
         GROUP BY day, ward_code, kind
     ),
-    agreed AS
+    -- (kind or empty, least availability, source, first and last day); what is agreed for the kind goes before what is for all.
     (
-        SELECT object, low, source, valid_from, valid_to
+        SELECT arraySort(a -> a.1 = '', groupArray((object, low, source, valid_from, valid_to)))
         FROM cityfleet.thresholds FINAL
         WHERE scheme = 'sla' AND parameter = 'availability'
-    ),
+    ) AS agreed,
     days AS
     (
         SELECT
@@ -107,20 +107,13 @@ AS WITH
 SELECT
     d.day AS day, d.ward_code AS ward_code, d.kind AS kind, d.expected_n AS expected_n, d.received_n AS received_n,
     if(d.expected_n = 0, NULL, least(1, d.received_n / d.expected_n)) AS availability, d.valid_n AS valid_n,
-    if(d.received_n = 0, NULL, d.valid_n / d.received_n) AS validity, a.least_one AS sla,
+    if(d.received_n = 0, NULL, d.valid_n / d.received_n) AS validity,
+    arrayFirst(a -> a.1 IN ('', d.kind) AND d.day BETWEEN a.4 AND a.5 AND a.2 IS NOT NULL, agreed).2 AS sla,
     ifNull(availability < sla, false)::Bool AS breach, w.name AS ward_name, d.last_ts AS as_of, d.valid_n AS n,
     availability AS coverage, tuple(d.valid_n, d.suspect_n, d.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'received/expected by series and hour v1' AS method, d.devices_n AS devices_n, a.written AS sla_source
+    'received/expected by series and hour v1' AS method, d.devices_n AS devices_n,
+    arrayFirst(a -> a.1 IN ('', d.kind) AND d.day BETWEEN a.4 AND a.5, agreed).3 AS sla_source
 FROM days AS d
-LEFT JOIN
-(
-    -- What is agreed for the kind goes before what is agreed for all.
-    SELECT k.day AS day, k.kind AS kind, argMax(a.low, a.object != '') AS least_one, argMax(a.source, a.object != '') AS written
-    FROM (SELECT DISTINCT day, kind FROM days) AS k
-    CROSS JOIN agreed AS a
-    WHERE a.object IN ('', k.kind) AND k.day BETWEEN a.valid_from AND a.valid_to
-    GROUP BY day, kind
-) AS a ON a.day = d.day AND a.kind = d.kind
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
 COMMENT 'Question 20: data availability (received / expected) by kind, ward and day, and breaches of what was agreed.
 Rule: expected of each metric with an interval, from the first reading or the registration of its device on, until it is retired; received at most what is expected of each series and hour, and one. Whole hours that are over. Devices count in the ward where they stand now, readings where they were measured.

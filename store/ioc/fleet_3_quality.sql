@@ -8,7 +8,7 @@ CREATE OR REPLACE VIEW ioc.sensor_quality {on_cluster}
     share_3 Float64 COMMENT 'Readings that the test made suspect / all in the period, 0 to 1',
     share_4 Float64 COMMENT 'Readings that the test failed / all in the period, 0 to 1',
     stuck_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Of the test flat_line, while it still finds something at the end of the period: since when the value has not changed, UTC; else NULL',
-    last_calibration Nullable(Date) COMMENT 'Label `calibrated` of the device, YYYY-MM-DD; NULL: none',
+    last_calibration Nullable(Date) COMMENT 'As the device reported, else its label `calibrated`, YYYY-MM-DD; NULL: neither says it',
     ward_code String COMMENT 'Ward of the device now, official code of five digits',
     ward_name String COMMENT 'Name of that ward',
     as_of DateTime64(3, 'UTC') COMMENT 'Event time of the newest good reading of the period, else of the newest that the test found, UTC',
@@ -42,8 +42,14 @@ AS WITH
             device_num, metric_num, sum(r.n) AS all_n, sum(r.good_n) AS good_n, sum(r.suspect_n) AS suspect_n, sum(r.fail_n) AS fail_n,
             max(r.last_ts) AS newest_good_ts, max(r.ts) AS newest_hour, dateDiff('second', min(r.ts), max(r.ts)) + 3600 AS span_s
         FROM cityfleet.readings_1h AS r FINAL
-        WHERE r.ts >= toStartOfHour({from:DateTime('UTC')}) AND r.ts < {to:DateTime('UTC')}
-            AND (r.metric_num, r.device_num) IN (SELECT metric_num, device_num FROM found)
+        -- Columns of the key only, so that it is also right before FINAL; and series of tests that are no more do no harm.
+        PREWHERE r.ts >= toStartOfHour({from:DateTime('UTC')}) AND r.ts < {to:DateTime('UTC')}
+            AND (r.metric_num, r.device_num) IN
+            (
+                SELECT metric_num, device_num
+                FROM cityfleet.tests_1h
+                WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
+            )
         GROUP BY device_num, metric_num
     )
 SELECT
@@ -51,7 +57,7 @@ SELECT
     if(s.all_n = 0, 0, f.fail_n / s.all_n) AS share_4,
     if(f.test = 'flat_line' AND toStartOfHour(f.newest_ts) >= s.newest_hour AND s.newest_good_ts <= f.newest_ts,
         f.run_ts - toIntervalSecond(q.flat_s), NULL) AS stuck_since,
-    toDateOrNull(d.labels['calibrated']) AS last_calibration, d.ward_code AS ward_code, w.name AS ward_name,
+    coalesce(nullIf(v.last_calibration, toDate('1970-01-01')), toDateOrNull(d.labels['calibrated'])) AS last_calibration, d.ward_code AS ward_code, w.name AS ward_name,
     if(s.newest_good_ts = 0, f.newest_ts, s.newest_good_ts) AS as_of, s.good_n AS n,
     if(q.interval_s > 0, least(1, s.all_n * q.interval_s / s.span_s), NULL) AS coverage,
     tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
@@ -63,8 +69,20 @@ INNER JOIN
 (
     SELECT device_num, device_id, device_type, ward_code, labels
     FROM cityfleet.devices FINAL
-    WHERE device_num IN (SELECT device_num FROM found)
+    WHERE device_num IN
+    (
+        SELECT device_num FROM cityfleet.tests_1h WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
+    )
 ) AS d ON d.device_num = f.device_num
+LEFT JOIN
+(
+    SELECT device_num, last_calibration
+    FROM cityfleet.device_reported FINAL
+    WHERE device_num IN
+    (
+        SELECT device_num FROM cityfleet.tests_1h WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
+    )
+) AS v ON v.device_num = f.device_num
 LEFT JOIN
 (
     SELECT
@@ -98,15 +116,8 @@ CREATE OR REPLACE VIEW ioc.gateway_latency {on_cluster}
     least_s Float64 COMMENT 'Least arrival minus event time, seconds; below 0: the clock is at least so far ahead'
 )
 SQL SECURITY INVOKER
-AS WITH
-    hours AS
-    (
-        SELECT *
-        FROM cityfleet.gateway_latency_1h AS g FINAL
-        WHERE g.ts >= toStartOfHour({from:DateTime('UTC')}) AND g.ts < {to:DateTime('UTC')}
-    )
-SELECT
-    g.gateway_id AS gateway_id, q.seconds[1] AS p50_s, q.seconds[2] AS p95_s, q.seconds[3] AS p99_s, g.future_n AS future_ts_n,
+AS SELECT
+    g.gateway_id AS gateway_id, g.seconds[1] AS p50_s, g.seconds[2] AS p95_s, g.seconds[3] AS p99_s, g.future_n AS future_ts_n,
     g.late_n AS late_n, d.ward_code AS ward_code, w.name AS ward_name, g.newest_ts AS as_of, g.good_n AS n,
     least(1, g.hours_n / greatest(1, dateDiff('hour', toStartOfHour({from:DateTime('UTC')}), toStartOfHour(least({to:DateTime('UTC')}, now('UTC')))))) AS coverage,
     tuple(g.good_n, g.suspect_n, g.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
@@ -116,25 +127,26 @@ FROM
     SELECT
         gateway_id, sum(h.sampled_n) AS sampled_n, sum(h.good_n) AS good_n, sum(h.suspect_n) AS suspect_n, sum(h.fail_n) AS fail_n,
         sum(h.future_n) AS future_n, sum(h.late_n) AS late_n, min(h.least_ms) AS least_ms, max(h.last_ts) AS newest_ts,
-        uniqExact(h.ts) AS hours_n
-    FROM hours AS h
+        uniqExact(h.ts) AS hours_n,
+        -- The middle of a bucket on its scale.
+        arrayMap(
+            bucket -> if(bucket = 0, 0, exp2((bucket + 0.5) / 16) - 1) / 1000,
+            quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.buckets, h.counts)) AS seconds
+    FROM cityfleet.gateway_latency_1h AS h FINAL
+    WHERE h.ts >= toStartOfHour({from:DateTime('UTC')}) AND h.ts < {to:DateTime('UTC')}
     GROUP BY gateway_id
+    HAVING max(notEmpty(h.buckets))
 ) AS g
-INNER JOIN
-(
-    -- The middle of a bucket on its scale.
-    SELECT
-        gateway_id,
-        arrayMap(ms -> ms / 1000, quantilesExactWeighted(0.5, 0.95, 0.99)(if(bucket = 0, 0, exp2((bucket + 0.5) / 16) - 1), readings)) AS seconds
-    FROM hours
-    ARRAY JOIN buckets AS bucket, counts AS readings
-    GROUP BY gateway_id
-) AS q ON q.gateway_id = g.gateway_id
 LEFT JOIN
 (
     SELECT device_id, ward_code
     FROM cityfleet.devices FINAL
-    WHERE device_id IN (SELECT gateway_id FROM hours)
+    WHERE device_id IN
+    (
+        SELECT gateway_id
+        FROM cityfleet.gateway_latency_1h
+        WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
+    )
 ) AS d ON d.device_id = g.gateway_id
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
 COMMENT 'Question 22: seconds from event to arrival by gateway, and clocks that are wrong.

@@ -33,64 +33,19 @@ CREATE OR REPLACE VIEW ioc.river_levels_now {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    g.gauge_id AS gauge_id, g.name AS name, g.river AS river, l.level_m AS level_m, l.level_ts AS ts,
-    dateDiff('second', l.level_ts, now64(3, 'UTC')) AS age_s,
-    toUInt8(ifNull(arrayMax(arrayMap(x -> if(x.2 <= l.level_m, x.1, 0), t.thresholds)), 0)) AS bd_level,
-    if(arrayExists(x -> ifNull(x.2 > l.level_m, 0), t.thresholds),
-        arrayMin(arrayMap(x -> if(x.2 > l.level_m, x.2, inf), t.thresholds)), NULL) AS next_threshold_m,
-    next_threshold_m - l.level_m AS gap_to_next_m, l.slope AS rate_m_per_h,
-    if(l.newest_flag = 0, 9, l.newest_flag) AS qc_flag, g.ward_code AS ward_code, w.name AS ward_name, l.level_ts AS as_of,
-    l.good_n AS n, if(g.expected_interval_s > 0, least(1, l.all_n * g.expected_interval_s / 10800), NULL) AS coverage,
-    tuple(l.good_n, l.suspect_n, l.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    if(empty(t.thresholds), 'no alarm levels known', 'bao_dong/QD05-2020 v1') AS method, g.station_id AS station_id,
-    if(bd_level > 0, arrayFirst(x -> x.1 = bd_level, t.thresholds).2, NULL) AS threshold_m,
-    l.level_m - threshold_m AS above_threshold_m, t.source AS threshold_source,
-    l.slope - l.half AS rate_low_m_per_h, l.slope + l.half AS rate_high_m_per_h, l.points_n AS points_n,
-    g.latitude AS latitude, g.longitude AS longitude, g.device_num AS device_num
-FROM (SELECT * FROM cityfleet.alarm_gauges FINAL) AS g
-LEFT JOIN
-(
-    SELECT
-        *,
-        points_n * sxx - sx * sx AS spread,
-        if(points_n >= 3 AND spread > 1e-9, (points_n * sxy - sx * sy) / spread, NULL) AS slope,
-        -- Student's t, 97.5 %, for 1 to 18 degrees of freedom: three hours have no more than 19 ten minutes.
-        [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12,
-         2.11, 2.101][least(points_n - 2, 18)]
-            * sqrt(greatest(0, (syy - sy * sy / points_n) - slope * (sxy - sx * sy / points_n)) / (points_n - 2)
-                / (spread / points_n)) AS half
-    FROM
-    (
-        SELECT
-            device_num, argMaxIf(last, last_ts, good_n_10 > 0)::Nullable(Float64) AS found_m, maxIf(last_ts, good_n_10 > 0) AS found_ts,
-            if(found_ts = 0, NULL, found_m) AS level_m, if(found_ts = 0, NULL, found_ts) AS level_ts,
-            argMax(multiIf(fail_n_10 > 0, 4, suspect_n_10 > 0, 3, good_n_10 > 0, 1, n_10 > 0, 2, 9), ten_min) AS newest_flag,
-            sumIf(n_10, recent) AS all_n, sumIf(good_n_10, recent) AS good_n, sumIf(suspect_n_10, recent) AS suspect_n,
-            sumIf(fail_n_10, recent) AS fail_n, countIf(is_point) AS points_n, sumIf(x, is_point) AS sx, sumIf(y, is_point) AS sy,
-            sumIf(x * x, is_point) AS sxx, sumIf(x * y, is_point) AS sxy, sumIf(y * y, is_point) AS syy
-        FROM
-        (
-            SELECT
-                r.device_num AS device_num, r.ts AS ten_min, r.n AS n_10, r.good_n AS good_n_10, r.suspect_n AS suspect_n_10,
-                r.fail_n AS fail_n_10, r.last AS last, r.last_ts AS last_ts,
-                r.ts > now() - INTERVAL 190 MINUTE AS recent,
-                r.good_n > 0 AND r.last_ts > now64(3, 'UTC') - INTERVAL 3 HOUR AS is_point,
-                dateDiff('millisecond', now64(3, 'UTC'), r.last_ts) / 3600000 AS x, r.last AS y
-            FROM cityfleet.alarm_levels_10min AS r FINAL
-            WHERE r.ts >= now() - INTERVAL 1 DAY AND r.ts <= now()
-        )
-        GROUP BY device_num
-    )
-) AS l ON l.device_num = g.device_num
-LEFT JOIN
-(
-    SELECT object, groupArray((level, assumeNotNull(low))) AS thresholds, any(source) AS source
-    FROM cityfleet.thresholds FINAL
-    WHERE scheme = 'bao_dong' AND low IS NOT NULL AND valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh')
-        AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
-    GROUP BY object
-) AS t ON t.object = g.station_id AND g.station_id != ''
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward_code
+    r.gauge_id AS gauge_id, r.name AS name, r.river AS river, r.level_m AS level_m, r.level_ts AS ts,
+    dateDiff('second', r.level_ts, now64(3, 'UTC')) AS age_s, r.bd_level AS bd_level, r.next_threshold_m AS next_threshold_m,
+    r.next_threshold_m - r.level_m AS gap_to_next_m, r.rate_m_per_h AS rate_m_per_h, r.newest_flag AS qc_flag,
+    r.ward_code AS ward_code, r.ward_name AS ward_name, r.level_ts AS as_of, toUInt64(r.good_n) AS n,
+    if(r.expected_interval_s > 0, least(1, r.all_n * r.expected_interval_s / 10800), NULL) AS coverage,
+    tuple(r.good_n, r.suspect_n, r.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    if(r.has_thresholds, 'bao_dong/QD05-2020 v1', 'no alarm levels known') AS method, r.station_id AS station_id,
+    r.threshold_m AS threshold_m, r.level_m - r.threshold_m AS above_threshold_m, r.threshold_source AS threshold_source,
+    r.rate_m_per_h - r.rate_half_m_per_h AS rate_low_m_per_h, r.rate_m_per_h + r.rate_half_m_per_h AS rate_high_m_per_h,
+    toUInt64(r.points_n) AS points_n, r.latitude AS latitude, r.longitude AS longitude, r.device_num AS device_num
+FROM cityfleet.river_now AS r
+-- A run gives all rows that are true, of one version.
+WHERE r.version = (SELECT max(version) FROM cityfleet.river_now) AND r.device_num != 0
 COMMENT 'Question 1: the latest level at every river gauge with its alarm level and trend.
 Rule: the level is at báo động k from the station''s threshold k on, as measured; a level whose threshold is not known is passed over. Ten-minute windows, a minute behind. Public in every ward.
 Source: Decision 05/2020/QĐ-TTg (31 Jan 2020) and the city''s regulation, row by row in threshold_source.
@@ -223,25 +178,24 @@ CREATE OR REPLACE VIEW ioc.river_forecast {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    r.gauge_id AS gauge_id, r.level_m AS level_m, r.rate_m_per_h AS slope_m_per_h,
-    if(r.next_threshold_m IS NULL, NULL, t.level) AS next_level,
-    if(r.rate_m_per_h > 0 AND r.gap_to_next_m / r.rate_m_per_h <= 240,
-        addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_m_per_h)), NULL) AS eta_ts,
-    if(eta_ts IS NULL, NULL, addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_high_m_per_h))) AS eta_low,
-    if(eta_ts IS NOT NULL AND r.rate_low_m_per_h > 0 AND r.gap_to_next_m / r.rate_low_m_per_h <= 2400,
-        addMilliseconds(r.ts, toInt64(3600000 * r.gap_to_next_m / r.rate_low_m_per_h)), NULL) AS eta_high,
-    r.points_n AS n_points, r.ward_code AS ward_code, r.ward_name AS ward_name, r.as_of AS as_of, r.n AS n, r.coverage AS coverage,
-    r.quality AS quality, 'linear 3 h, 95 % of the slope v1' AS method, r.name AS name, r.river AS river,
-    r.next_threshold_m AS next_threshold_m, r.threshold_source AS threshold_source
-FROM ioc.river_levels_now AS r
-LEFT JOIN
+    r.gauge_id AS gauge_id, r.level_m AS level_m, r.rate_m_per_h AS slope_m_per_h, r.next_level AS next_level,
+    if(r.rate_m_per_h > 0 AND gap_m / r.rate_m_per_h <= 240,
+        addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / r.rate_m_per_h)), NULL) AS eta_ts,
+    if(eta_ts IS NULL, NULL, addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / (r.rate_m_per_h + r.rate_half_m_per_h)))) AS eta_low,
+    if(eta_ts IS NOT NULL AND rate_low > 0 AND gap_m / rate_low <= 2400,
+        addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / rate_low)), NULL) AS eta_high,
+    toUInt64(r.points_n) AS n_points, r.ward_code AS ward_code, r.ward_name AS ward_name, r.level_ts AS as_of,
+    toUInt64(r.good_n) AS n, if(r.expected_interval_s > 0, least(1, r.all_n * r.expected_interval_s / 10800), NULL) AS coverage,
+    tuple(r.good_n, r.suspect_n, r.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'linear 3 h, 95 % of the slope v1' AS method, r.name AS name, r.river AS river, r.next_threshold_m AS next_threshold_m,
+    r.threshold_source AS threshold_source
+FROM
 (
-    SELECT object, level, assumeNotNull(low) AS threshold_m
-    FROM cityfleet.thresholds FINAL
-    WHERE scheme = 'bao_dong' AND low IS NOT NULL AND valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh')
-        AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
-) AS t ON t.object = r.station_id AND t.threshold_m = ifNull(r.next_threshold_m, -1e9)
-WHERE r.station_id != ''
+    SELECT *, next_threshold_m - level_m AS gap_m, rate_m_per_h - rate_half_m_per_h AS rate_low
+    FROM cityfleet.river_now
+    WHERE version = (SELECT max(version) FROM cityfleet.river_now)
+) AS r
+WHERE r.device_num != 0 AND r.station_id != ''
 COMMENT 'Question 3: when, at the present 3-hour slope, will each gauge reach the next level?
 Rule: a straight line through the newest good level of each ten minutes of the last 3 hours, from the newest level on, with the slope''s 95 % interval (Student). It knows nothing of rain or tides to come.
 Source: thresholds of Decision 05/2020/QĐ-TTg, see threshold_source.

@@ -175,49 +175,30 @@ AS WITH
         SELECT (any(assumeNotNull(low)), any(source))
         FROM cityfleet.thresholds FINAL
         WHERE scheme = 'rain_flood' AND averaging = '2h' AND low IS NOT NULL AND level = 1
-    ) AS mark
+    ) AS mark,
+    -- Who sees the city reads what is of all gauges, the account of a ward what is of its own.
+    -- And a run gives all rows that are true, of one version.
+    (SELECT (max(version), countIf(ward_code = '') > 0) FROM cityfleet.ward_rain) AS run
 SELECT
-    g.ward_code AS ward_code, w.name AS ward_name, g.r1 AS r1_mm, g.r2 AS r2_mm, g.r3 AS r3_mm, g.r12 AS r12_mm, g.r24 AS r24_mm,
+    g.in_ward_code AS ward_code, g.in_ward_name AS ward_name, if(g.is_fresh, g.r1, NULL) AS r1_mm, if(g.is_fresh, g.r2, NULL) AS r2_mm,
+    if(g.is_fresh, g.r3, NULL) AS r3_mm, if(g.is_fresh, g.r12, NULL) AS r12_mm, if(g.is_fresh, g.r24, NULL) AS r24_mm,
     -- "16 to 50", "51 to 100", "more than 100": 50 and 100 are of the lower class.
-    arrayLast(c -> ifNull(g.r24 >= c.3 AND (c.1 < 3 OR g.r24 > c.3), 0), classes).2 AS class_24h,
-    (g.r2 >= mark_2h_mm)::Nullable(Bool) AS exceeds_50mm_2h, g.gauges AS gauges_n, g.reporting AS gauges_reporting,
-    if(g.newest = 0, NULL, g.newest) AS as_of, g.good AS n, if(g.expected > 0, least(1, g.everything / g.expected), NULL) AS coverage,
-    tuple(g.good, g.suspect, g.fail)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'whole 10 min up to the running one v1' AS method, g.r48 AS r48_mm, g.m1 AS r1_mean_mm, g.m2 AS r2_mean_mm, g.m3 AS r3_mean_mm,
-    g.m12 AS r12_mean_mm, g.m24 AS r24_mean_mm, g.m48 AS r48_mean_mm, g.s07 AS since_07_mm, g.s19 AS since_19_mm,
-    ifNull(if(mark.1 > 0, mark.1, 50), 50) AS mark_2h_mm, ifNull(mark.2, '') AS threshold_source, g.worst AS worst_gauge_id
+    arrayLast(c -> ifNull(r24_mm >= c.3 AND (c.1 < 3 OR r24_mm > c.3), 0), classes).2 AS class_24h,
+    (r2_mm >= mark_2h_mm)::Nullable(Bool) AS exceeds_50mm_2h, toUInt64(g.gauges_n) AS gauges_n,
+    toUInt64(if(g.is_fresh, g.reporting_n, 0)) AS gauges_reporting, if(g.newest = 0, NULL, g.newest) AS as_of,
+    if(g.is_fresh, g.good24, 0) AS n, if(g.expected24 > 0, least(1, if(g.is_fresh, g.all24, 0) / g.expected24), NULL) AS coverage,
+    if(g.is_fresh, tuple(g.good24, g.suspect24, g.fail24), (0, 0, 0))::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'whole 10 min up to the running one v1' AS method, if(g.is_fresh, g.r48, NULL) AS r48_mm, if(g.is_fresh, g.m1, NULL) AS r1_mean_mm,
+    if(g.is_fresh, g.m2, NULL) AS r2_mean_mm, if(g.is_fresh, g.m3, NULL) AS r3_mean_mm, if(g.is_fresh, g.m12, NULL) AS r12_mean_mm,
+    if(g.is_fresh, g.m24, NULL) AS r24_mean_mm, if(g.is_fresh, g.m48, NULL) AS r48_mean_mm, if(g.is_fresh, g.s07, NULL) AS since_07_mm,
+    if(g.is_fresh, g.s19, NULL) AS since_19_mm, ifNull(if(mark.1 > 0, mark.1, 50), 50) AS mark_2h_mm, ifNull(mark.2, '') AS threshold_source,
+    if(g.is_fresh, g.worst_gauge_id, '') AS worst_gauge_id
 FROM
 (
-    SELECT
-        s.ward AS ward_code,
-        maxOrNullIf(s.r1, s.n1 > 0) AS r1, maxOrNullIf(s.r2, s.n2 > 0) AS r2, maxOrNullIf(s.r3, s.n3 > 0) AS r3,
-        maxOrNullIf(s.r12, s.n12 > 0) AS r12, maxOrNullIf(s.r24, s.n24 > 0) AS r24, maxOrNullIf(s.r48, s.n48 > 0) AS r48,
-        avgOrNullIf(s.r1, s.n1 > 0) AS m1, avgOrNullIf(s.r2, s.n2 > 0) AS m2, avgOrNullIf(s.r3, s.n3 > 0) AS m3,
-        avgOrNullIf(s.r12, s.n12 > 0) AS m12, avgOrNullIf(s.r24, s.n24 > 0) AS m24, avgOrNullIf(s.r48, s.n48 > 0) AS m48,
-        maxOrNullIf(s.s07, s.n24 > 0) AS s07, maxOrNullIf(s.s19, s.n24 > 0) AS s19,
-        argMaxIf(s.device_id, s.r48, s.n48 > 0) AS worst,
-        countIf(s.device_id != '') AS gauges, countIf(s.n1 > 0) AS reporting, max(s.newest) AS newest, sum(s.n24) AS good,
-        sum(s.suspect24) AS suspect, sum(s.fail24) AS fail, sum(s.all24) AS everything,
-        sum(if(s.interval_s > 0, 86400 / s.interval_s, 0)) AS expected
-    FROM
-    (
-        SELECT
-            device_num, argMax(v.ward_code, (v.device_id != '', v.newest)) AS ward, max(v.device_id) AS device_id,
-            max(v.interval_s) AS interval_s, max(v.newest) AS newest,
-            sumIf(v.r1, v.is_fresh) AS r1, sumIf(v.r2, v.is_fresh) AS r2, sumIf(v.r3, v.is_fresh) AS r3,
-            sumIf(v.r12, v.is_fresh) AS r12, sumIf(v.r24, v.is_fresh) AS r24, sumIf(v.r48, v.is_fresh) AS r48,
-            sumIf(v.s07, v.is_fresh) AS s07, sumIf(v.s19, v.is_fresh) AS s19, sumIf(v.all24, v.is_fresh) AS all24,
-            sumIf(v.n1, v.is_fresh) AS n1, sumIf(v.n2, v.is_fresh) AS n2, sumIf(v.n3, v.is_fresh) AS n3,
-            sumIf(v.n12, v.is_fresh) AS n12, sumIf(v.n24, v.is_fresh) AS n24, sumIf(v.n48, v.is_fresh) AS n48,
-            sumIf(v.suspect24, v.is_fresh) AS suspect24, sumIf(v.fail24, v.is_fresh) AS fail24
-        FROM (SELECT *, t10 >= now('UTC') - INTERVAL 20 MINUTE AS is_fresh FROM cityfleet.rain_now) AS v
-        -- A run gives all rows that are true, of one version.
-        WHERE v.version = (SELECT max(version) FROM cityfleet.rain_now)
-        GROUP BY device_num
-    ) AS s
-    GROUP BY ward_code
+    SELECT *, t10 >= now('UTC') - INTERVAL 20 MINUTE AS is_fresh
+    FROM cityfleet.ward_rain
+    WHERE version = run.1 AND in_ward_code != '-' AND if(run.2, ward_code = '', ward_code != '')
 ) AS g
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward_code
 COMMENT 'Question 4: rain of the last 1, 2, 3, 12, 24 (and 48) hours per ward, maximum and mean over its gauges, its class, and whether 50 mm in 2 hours is passed.
 Rule: sums of good readings; each reading is the rain since the one before. Windows are whole ten minutes and end with the running one as of the last minute; sums that were not made anew for 20 minutes are NULL. "2 hours" are 120 to 130 minutes: the mark is never passed unseen. A window is NULL where no gauge of the ward reported in it.
 Source: classes: the deputy head of the meteorological service; mark: Hanoi''s drainage company, see threshold_source.

@@ -117,78 +117,20 @@ AS WITH
         SELECT device_num, device_id, site_id, device_type, latitude, longitude
         FROM cityfleet.devices FINAL
         WHERE device_num IN (SELECT device_num FROM closed)
-    ),
-    -- Nearest rain gauge: looked for in the cell of 0.05 degrees, some 5 km, and in those around it.
-    nearest AS
-    (
-        SELECT
-            s.device_num AS device_num, argMin(g.device_num, s.away) AS gauge_num, argMin(g.device_id, s.away) AS gauge_id,
-            min(s.away) AS distance_m
-        FROM
-        (
-            SELECT
-                v.device_num AS device_num, g.device_num AS gauge,
-                greatCircleDistance(v.lon, v.lat, g.lon, g.lat) AS away
-            FROM
-            (
-                SELECT
-                    device_num, assumeNotNull(latitude) AS lat, assumeNotNull(longitude) AS lon,
-                    arrayJoin(range(9)) AS cell, toInt64(floor(lat / 0.05)) + intDiv(cell, 3) - 1 AS row,
-                    toInt64(floor(lon / 0.05)) + cell % 3 - 1 AS col
-                FROM sites
-                WHERE latitude IS NOT NULL AND longitude IS NOT NULL
-            ) AS v
-            INNER JOIN
-            (
-                SELECT
-                    device_num, assumeNotNull(latitude) AS lat, assumeNotNull(longitude) AS lon,
-                    toInt64(floor(lat / 0.05)) AS row, toInt64(floor(lon / 0.05)) AS col
-                FROM cityfleet.devices FINAL
-                WHERE state != 'deleted' AND latitude IS NOT NULL AND longitude IS NOT NULL AND device_type IN
-                (
-                    SELECT device_type
-                    FROM cityfleet.device_types FINAL
-                    WHERE hasAny(metric_nums, (SELECT groupArray(metric_num) FROM cityfleet.metrics FINAL WHERE metric = 'rain_mm'))
-                )
-            ) AS g ON g.row = v.row AND g.col = v.col
-            WHERE away <= 5000
-        ) AS s
-        INNER JOIN (SELECT device_num, device_id FROM cityfleet.devices FINAL) AS g ON g.device_num = s.gauge
-        GROUP BY s.device_num
-    ),
-    rain AS
-    (
-        SELECT e.device_num AS device_num, e.onset_ts AS onset_ts, sumOrNullIf(r.rain_mm, r.good_n > 0) AS rain_mm
-        FROM
-        (
-            SELECT
-                c.device_num AS device_num, c.onset_ts AS onset_ts, n.gauge_num AS gauge_num,
-                toStartOfTenMinutes(toDateTime(c.onset_ts, 'UTC')) - toIntervalMinute(10 * arrayJoin(range(12))) AS ten_min
-            FROM closed AS c
-            INNER JOIN nearest AS n ON n.device_num = c.device_num
-        ) AS e
-        INNER JOIN
-        (
-            SELECT ts, device_num, rain_mm, good_n
-            FROM cityfleet.rain_10min FINAL
-            WHERE ts >= {from:DateTime('UTC')} - INTERVAL 2 HOUR AND ts < {to:DateTime('UTC')}
-                AND device_num IN (SELECT gauge_num FROM nearest)
-        ) AS r ON r.device_num = e.gauge_num AND r.ts = e.ten_min
-        GROUP BY e.device_num, e.onset_ts
     )
 SELECT
     concat(d.device_id, '/', formatDateTime(c.onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id,
     if(d.site_id != '', d.site_id, d.device_id) AS site_id, toString(c.ward_code) AS ward_code, c.onset_ts AS onset_ts,
     c.max_depth_mm AS peak_depth_mm, dateDiff('millisecond', c.onset_ts, c.peak_ts) / 60000 AS onset_min,
     if(c.end_ts IS NULL, NULL, dateDiff('millisecond', c.peak_ts, assumeNotNull(c.end_ts)) / 60000) AS drain_min,
-    r.rain_mm AS rain_2h_before_mm, w.name AS ward_name, c.last_ts AS as_of, toUInt64(c.good_n) AS n,
+    r.rain_2h_mm AS rain_2h_before_mm, w.name AS ward_name, c.last_ts AS as_of, toUInt64(c.good_n) AS n,
     if(t.interval_s > 0, least(1, (c.good_n + c.suspect_n + c.fail_n) / (1 + duration_min * 60 / t.interval_s)), NULL) AS coverage,
     tuple(c.good_n, c.suspect_n, c.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
     'wet 10 mm, apart 30 min, silent 2 h v1' AS method, d.device_id AS device_id, c.peak_ts AS peak_ts,
     ifNull(c.end_ts, c.last_ts) AS end_ts, if(c.end_ts IS NULL, 'silence', 'dry') AS ended_by,
     dateDiff('millisecond', c.onset_ts, ifNull(c.end_ts, c.last_ts)) / 60000 AS duration_min,
-    c.above_100mm_s / 60 AS minutes_above_100mm, c.above_300mm_s / 60 AS minutes_above_300mm, g.gauge_id AS rain_gauge_id,
-    if(g.gauge_id = '', NULL, g.distance_m) AS rain_gauge_distance_m, d.latitude AS latitude, d.longitude AS longitude,
+    c.above_100mm_s / 60 AS minutes_above_100mm, c.above_300mm_s / 60 AS minutes_above_300mm, r.gauge_id AS rain_gauge_id,
+    if(r.gauge_id = '', NULL, r.distance_m) AS rain_gauge_distance_m, d.latitude AS latitude, d.longitude AS longitude,
     c.device_num AS device_num
 FROM closed AS c
 LEFT JOIN sites AS d ON d.device_num = c.device_num
@@ -204,8 +146,15 @@ LEFT JOIN
     WHERE metric_num IN (SELECT metric_num FROM cityfleet.metrics FINAL WHERE metric = 'street_flood_depth_mm')
     GROUP BY device_type
 ) AS t ON t.device_type = d.device_type
-LEFT JOIN nearest AS g ON g.device_num = c.device_num
-LEFT JOIN rain AS r ON r.device_num = c.device_num AND r.onset_ts = c.onset_ts
+LEFT JOIN
+(
+    -- Of the whole city's rain gauges for who sees it, else of the ward's.
+    SELECT onset_ts, device_num, rain_2h_mm, gauge_id, distance_m
+    FROM cityfleet.street_flood_rain FINAL
+    WHERE onset_ts >= {from:DateTime('UTC')} AND onset_ts < {to:DateTime('UTC')}
+    ORDER BY onset_ts, device_num, ward_code
+    LIMIT 1 BY onset_ts, device_num
+) AS r ON r.device_num = c.device_num AND r.onset_ts = c.onset_ts
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = c.ward_code
 COMMENT 'Question 6: each street-flood event that began in a period ({from:DateTime}, {to:DateTime}) and is over: onset, time to the peak, drain time, rain of the 2 hours before.
 Rule: an event goes from the first reading of 10 mm or more to the first dry one that no water follows within 30 minutes of the last; over a silence of 2 hours it is over too. Shown from 20 mm and two wet readings on. Late readings change it. A ward sees the rain of its own gauges only.

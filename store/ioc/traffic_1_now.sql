@@ -33,23 +33,15 @@ AS SELECT
     if(isFinite(s.free_flow_km_h), s.free_flow_km_h, NULL) AS ffs_km_h, speed_km_h / ffs_km_h AS ratio, s.los AS los,
     if(isFinite(s.flow_veh_h), s.flow_veh_h, NULL) AS flow_veh_h, if(isFinite(s.occupancy), s.occupancy, NULL) AS occupancy,
     if(isFinite(s.typical_speed_km_h), s.typical_speed_km_h, NULL) / ffs_km_h AS typical_ratio, ratio - typical_ratio AS delta,
-    w.name AS ward_name, s.last_ts AS as_of, s.good_n AS n,
+    s.ward_name AS ward_name, s.last_ts AS as_of, s.good_n AS n,
     if(s.expected_n > 0, least(1, s.n / s.expected_n), NULL) AS coverage, tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
     'LOS by scheme, FFS p85 of 28 nights v1' AS method, s.ts AS ts, s.los_level AS los_level, s.los_scheme AS los_scheme,
-    l.source AS los_source, greatest(0, least(1, 1 - ratio)) AS congestion_index,
+    s.los_source AS los_source, greatest(0, least(1, 1 - ratio)) AS congestion_index,
     if(isFinite(s.flow_pcu_h), s.flow_pcu_h, NULL) AS flow_pcu_h, if(isFinite(s.speed_z), s.speed_z, NULL) AS speed_z,
     s.free_flow_by AS ffs_by
-FROM
-(
-    SELECT *
-    FROM cityfleet.traffic_state_10min FINAL
-    WHERE ts >= now('UTC') - INTERVAL 30 MINUTE AND ts <= now('UTC') AND good_n > 0
-    ORDER BY ts DESC
-    LIMIT 1 BY segment_id
-) AS s
-LEFT JOIN (SELECT scheme, any(source) AS source FROM cityfleet.thresholds FINAL WHERE startsWith(scheme, 'los_') GROUP BY scheme) AS l
-    ON l.scheme = s.los_scheme
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = s.ward_code
+FROM cityfleet.traffic_now AS s
+-- A run gives all rows that are true, of one version.
+WHERE s.version = (SELECT max(version) FROM cityfleet.traffic_now) AND s.ts >= now('UTC') - INTERVAL 30 MINUTE
 COMMENT 'Question 9: congestion now by road segment: speed against free flow, level of service, flow, occupancy, against what is typical of this hour of the week.
 Rule: the newest closed ten minutes of the last 30. Means over detectors weigh by their counts, flows of detectors add up. Free flow: declared in road_segments, else the 85th percentile of the speeds of 00:00 to 05:00 (+07:00) over 28 days. Typical: median of the same weekday and hour over four weeks before.
 Source: level of service by the scheme of the segment in thresholds (Highway Capacity Manual 2010 unless another is named). Not a Vietnamese legal scale.
@@ -77,32 +69,22 @@ CREATE OR REPLACE VIEW ioc.worst_segments_last_hour {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    s.segment_id AS segment_id, s.ward_code AS ward_code, s.delay_veh_h AS delay_veh_h, s.flow_veh_h AS flow_veh_h,
-    s.speed_km_h / s.ffs_km_h AS ratio, s.minutes_at_EF AS minutes_at_EF, w.name AS ward_name, s.as_of AS as_of,
-    s.good_n AS n, if(s.expected_n > 0, least(1, s.n / s.expected_n), NULL) AS coverage, tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'vehicles x (length / speed - length / FFS) v1' AS method, s.length_m AS length_m, s.is_length_known AS is_length_known,
-    s.speed_km_h AS speed_km_h, s.ffs_km_h AS ffs_km_h, row_number() OVER (ORDER BY s.delay_veh_h DESC, s.segment_id) AS rank
+    s.segment_id AS segment_id, s.ward_code AS ward_code, s.hour_delay_veh_h AS delay_veh_h, s.hour_flow_veh_h AS flow_veh_h,
+    s.hour_speed_km_h / s.hour_free_flow_km_h AS ratio, toUInt64(10 * s.hour_ef_n) AS minutes_at_EF, s.ward_name AS ward_name,
+    s.hour_last_ts AS as_of, toUInt64(s.hour_good_n) AS n,
+    if(s.hour_expected_n > 0, least(1, s.hour_n / s.hour_expected_n), NULL) AS coverage,
+    tuple(s.hour_good_n, s.hour_suspect_n, s.hour_fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'vehicles x (length / speed - length / FFS) v1' AS method, if(s.hour_length_m > 0, s.hour_length_m, 1000) AS length_m,
+    s.hour_length_m > 0 AS is_length_known, s.hour_speed_km_h AS speed_km_h, s.hour_free_flow_km_h AS ffs_km_h,
+    row_number() OVER (ORDER BY s.hour_delay_veh_h DESC, s.segment_id) AS rank
 FROM
 (
-    SELECT
-        t.segment_id AS segment_id, argMax(t.ward_code, t.ts) AS ward_code,
-        if(argMax(t.length_m, t.ts) > 0, argMax(t.length_m, t.ts), 1000) AS length_m, argMax(t.length_m, t.ts) > 0 AS is_length_known,
-        -- A queue that stands still is taken as 1 km/h.
-        sum(t.vehicles * greatest(0, 1 / greatest(t.speed_km_h, 1) - 1 / t.free_flow_km_h)) * length_m / 1000 AS delay_veh_h,
-        avg(t.flow_veh_h) AS flow_veh_h, sum(t.vehicles) AS vehicles,
-        if(vehicles > 0, sum(t.speed_km_h * t.vehicles) / vehicles, avg(t.speed_km_h)) AS speed_km_h,
-        argMax(t.free_flow_km_h, t.ts) AS ffs_km_h, 10 * countIf(t.los_level >= 5) AS minutes_at_EF,
-        max(t.last_ts) AS as_of, sum(t.n) AS n, sum(t.good_n) AS good_n, sum(t.suspect_n) AS suspect_n, sum(t.fail_n) AS fail_n,
-        max(t.expected_n) * 6 AS expected_n
-    FROM cityfleet.traffic_state_10min AS t FINAL
-    WHERE t.ts > now('UTC') - INTERVAL 71 MINUTE AND t.ts <= now('UTC') - INTERVAL 10 MINUTE
-        AND isFinite(t.vehicles) AND isFinite(t.speed_km_h) AND isFinite(t.free_flow_km_h)
-    GROUP BY t.segment_id
-    HAVING delay_veh_h > 0
-    ORDER BY delay_veh_h DESC, segment_id
+    SELECT *
+    FROM cityfleet.traffic_now
+    WHERE version = (SELECT max(version) FROM cityfleet.traffic_now) AND hour_delay_veh_h > 0 AND hour_to > now('UTC') - INTERVAL 30 MINUTE
+    ORDER BY hour_delay_veh_h DESC, segment_id
     LIMIT 20
 ) AS s
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = s.ward_code
 COMMENT 'Question 10: the 20 segments that cost most time in the last hour, by vehicle-hours of delay.
 Rule: per closed ten minutes vehicles x (length / speed - length / free-flow speed), never below 0. Segments without counts, speeds or a free-flow speed are not ranked.
 Source: the readings themselves, lengths of cityfleet.road_segments.

@@ -88,7 +88,14 @@ FROM
                     ('flow_veh_h', t.flow_veh_h, t.typical_flow_veh_h, t.flow_z)]) AS fall,
                 fall.1 AS metric, fall.2 AS value, fall.3 AS typical, fall.4 AS z
             FROM cityfleet.traffic_state_10min AS t FINAL
-            WHERE t.ts >= {from:DateTime('UTC')} AND t.ts < {to:DateTime('UTC')} AND (t.speed_z <= -3 OR t.flow_z <= -3)
+            -- Rows that ever fell, of any version, are looked for first: few, so that FINAL has little to merge.
+            PREWHERE t.ts >= {from:DateTime('UTC')} AND t.ts < {to:DateTime('UTC')} AND (t.ts, t.segment_id) IN
+            (
+                SELECT ts, segment_id
+                FROM cityfleet.traffic_state_10min
+                WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')} AND (speed_z <= -3 OR flow_z <= -3)
+            )
+            WHERE t.speed_z <= -3 OR t.flow_z <= -3
         )
         WHERE z <= -3
     ) AS b

@@ -27,10 +27,13 @@ _SETTINGS = {
     "throw_on_max_partitions_per_insert_block": 0,
     "do_not_merge_across_partitions_select_final": 1,
     "join_use_nulls": 0,
+    # Whoever asks goes before; without the right to set it (CAP_SYS_NICE) the engine passes over it.
+    "os_thread_priority": 5,
 }
 # Beyond the bucket's length, what has changed so long ago is looked at again.
 _LOOK_BACK_MS = 900_000
 _FULL_EVERY_S = 3600.0
+_FAILED_AGAIN_S = 300.0
 _LIVE_EVERY_S = 60.0
 # So long one step has its turn in a pass.
 _TURN_S = 60.0
@@ -43,6 +46,10 @@ _SHORT_S = 2.0
 _LONG_S = 15.0
 _AROUND_S = 7 * 86_400
 _ALL_BLOCKS = 1 << 24
+
+
+class StepFailedError(Exception):
+    """A step broke off in a pass; the others went on. Its windows stay due: it is tried again."""
 
 
 class Ran(msgspec.Struct):
@@ -90,17 +97,20 @@ class Runner:
         self._numbers: dict[str, int] = {}
         self._noted: set[str] = set()
         self._at_once: dict[str, int] = {}
+        self._failed: StepFailedError | None = None
 
     def run(self) -> Ran:
         """One pass over all steps: every closed window that is due, the newest first; the open ones once a minute.
 
-        Raises: what `ask` does; what is done stays done.
+        Raises: StepFailedError of the first step that broke off, when the others are done; what `ask` does if the store
+            answers nothing at all. What is done stays done.
         """
         ran = Ran()
+        self._failed = None
         began_s = time.monotonic()
         # Now and then all is looked at, should something have been noted late.
         is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
-        behind = set[str]()
+        behind, is_backlog = set[str](), False
         self._learn_metrics()
         self._noted.clear()
         asked = [step for step in self._steps if not step.metrics or self._metric_nums(step.metrics)]
@@ -113,23 +123,41 @@ class Runner:
             # What a step before it has just made due was not seen by the look at all.
             cells = None if found is None or step.name in self._noted else found.get(step.name, [])
             is_behind = any(source in behind for source in step.sources)
-            if not self._run_due(step, numbers, ran, cells, is_full=is_full, is_behind=is_behind):
+            try:
+                is_all = self._run_due(step, numbers, ran, cells, is_full=is_full, is_behind=is_behind)
+                is_backlog = is_backlog or not is_all
+            except Exception as exc:
+                self._note_failure(step, exc)
+                is_all = False
+            if not is_all:
                 behind.add(step.target)
         if is_full:
             self._looked_at_s = began_s
-        if behind:
+        if is_backlog:
             self._looked_at_s = float("-inf")
         self._live_if_due()
+        if self._failed is not None:
+            # What it left due may be older than what a usual look sees.
+            self._looked_at_s = min(self._looked_at_s, began_s - _FULL_EVERY_S + _FAILED_AGAIN_S)
+            raise self._failed
         return ran
+
+    def _note_failure(self, step: Step, failure: Exception) -> None:
+        """One step that cannot be computed must not stop those that can. Raises if the store answers nothing."""
+        self._now_ms()
+        reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+        if self._failed is None:
+            self._failed = StepFailedError(f"{step.name}: {reason}")
+            self._failed.__cause__ = failure
 
     def _live_if_due(self) -> None:
         now_s = time.monotonic()
         if now_s - self._live_at_s >= _LIVE_EVERY_S:
             self._live_at_s = now_s
-            self.run_live()
+            self._run_live()
 
-    def run_live(self) -> None:
-        """The open buckets of the steps that want them."""
+    def _run_live(self) -> None:
+        """The open buckets of the steps that want them. A step that breaks off is noted for the pass."""
         self._learn_metrics()
         for step in self._steps:
             names = step.live_metrics or step.metrics
@@ -138,7 +166,10 @@ class Runner:
                 continue
             now_s = self._now_ms() // 1000
             start = step.floor(now_s - int(self._grace_s))
-            self._compute(step, _all(start, step.floor(now_s) + step.bucket_s), numbers, may_have_rows=True)
+            try:
+                self._compute(step, _all(start, step.floor(now_s) + step.bucket_s), numbers, may_have_rows=True)
+            except Exception as exc:
+                self._note_failure(step, exc)
 
     def compute(self, step: Step, start_s: int, end_s: int) -> None:
         """One window of a step by whole buckets, whether it is due or not. It stays due if it was."""

@@ -32,6 +32,15 @@ def compute(store: StoreHandle, names: Sequence[str], start_ms: int, end_ms: int
             runner.compute(one, start_ms // 1000, end_ms // 1000 + 1)
 
 
+def compute_now(store: StoreHandle, names: Sequence[str], start_ms: int | None = None) -> None:
+    """These steps from a time until now, which stays in the window should the hour change while they run.
+
+    Args: start_ms: None: now.
+    """
+    now_ms = ms(datetime.now(UTC))
+    compute(store, names, now_ms if start_ms is None else start_ms, now_ms + 60_000)
+
+
 def add_type(store: StoreHandle, num: int, name: str, metric_nums: Sequence[int], interval_s: int) -> None:
     nothing = "[" + ", ".join(["NULL"] * len(metric_nums)) + "]"
     zeros = "[" + ", ".join(["0"] * len(metric_nums)) + "]"

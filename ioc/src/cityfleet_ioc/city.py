@@ -49,6 +49,11 @@ WHERE r.metric_num IN (SELECT metric_num FROM cityfleet.metrics FINAL WHERE metr
     AND r.ts >= parseDateTimeBestEffort({start:String}, 'UTC') AND r.ts < parseDateTimeBestEffort({end:String}, 'UTC')
 GROUP BY ts ORDER BY ts
 """
+# When the steps of now ran last is the version of what they gave.
+_NEWEST = """
+SELECT if(run_ms = 0, newest, least(newest, fromUnixTimestamp64Milli(run_ms, 'UTC'))) AS as_of
+FROM (SELECT max(ts) AS newest, (SELECT toInt64(max(version)) FROM cityfleet.fleet_now) AS run_ms FROM cityfleet.latest)
+"""
 
 
 class City:
@@ -110,8 +115,8 @@ class City:
             ward: code of five digits, or several: only their rows. Not all questions are by ward.
             start, end: of a question over a period, [start, end), in any zone. No end: now.
             max_age_s: raise if the newest reading that the answer rests on is older; an empty answer is held to the
-                newest reading of anything that this account sees. Questions over a past period: leave it out. One
-                without `as_of` (devices, sites) cannot be held to it.
+                newest reading of anything that this account sees, and to when such answers were last made. Questions
+                over a past period: leave it out. One without `as_of` (devices, sites) cannot be held to it.
             parameters: others that the question takes.
         Raises: StaleAnswerError, UnknownQuestionError, BadQuestionError, AccessError, LimitError, UnavailableError;
             ValueError for a time without a zone or a name that is none.
@@ -167,9 +172,8 @@ class City:
     def _hold(self, answer: Answer, max_age_s: float, explicit: bool) -> None:
         as_of = answer.as_of
         if as_of is None and not len(answer):
-            # Nothing found is good news only where readings come.
-            newest = self._arrow("SELECT max(ts) AS as_of FROM cityfleet.latest", {})
-            as_of = Answer("latest", newest).as_of
+            # Nothing found is good news only where readings come and are looked at.
+            as_of = Answer("latest", self._arrow(_NEWEST, {})).as_of
         elif "as_of" not in answer.columns:
             if explicit:
                 raise BadQuestionError(f"{answer.question} does not say how old it is: it has no column as_of")

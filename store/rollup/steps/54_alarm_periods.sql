@@ -4,6 +4,7 @@
 -- first ten minutes afterwards in which the gauge was below its lowest threshold and margin.
 -- First asked is, cheaply: is there a period that could change, or a level that could begin one?
 -- target: cityfleet.alarm_periods
+-- time: since_ts
 -- source: cityfleet.readings_10min
 -- bucket: 10 minutes
 -- metrics: water_level_m

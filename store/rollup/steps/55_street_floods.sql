@@ -4,6 +4,7 @@
 -- these are made anew, whole, and what is no longer true is deleted. The same readings in any order give the same events.
 -- First asked is, cheaply: is there water, or an event that could change?
 -- target: cityfleet.street_floods
+-- time: onset_ts
 -- source: cityfleet.readings_10min
 -- bucket: 10 minutes
 -- metrics: street_flood_depth_mm

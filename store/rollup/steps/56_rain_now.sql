@@ -1,6 +1,8 @@
 -- The sums of ioc.ward_rain_at as of now, by gauge and ward, each minute. All rows that are true have the version of the
--- newest run, so none has to be taken away. Late rain comes with the next minute: windows of before have nothing to say.
+-- newest run, so none has to be taken away; of the run itself there is a row too, should it find no gauge.
+-- Late rain comes with the next minute: windows of before have nothing to say.
 -- target: cityfleet.rain_now
+-- time: t10
 -- source: cityfleet.rain_10min
 -- bucket: 10 minutes
 -- metrics: rain_mm
@@ -74,3 +76,8 @@ FULL JOIN
     )
     GROUP BY device_num, ward_code
 ) AS s ON s.device_num = d.device_num AND s.ward_code = d.ward_code
+-- Nothing is written where there never was a gauge.
+UNION ALL
+SELECT
+    0, '', '', 0, t10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 0
+WHERE is_now AND (SELECT count() FROM cityfleet.rain_now) > 0

@@ -1,5 +1,6 @@
 -- The first hour of each device; only devices that are new, or have older readings than was known.
 -- target: cityfleet.device_first
+-- time: first_ts
 -- source: cityfleet.readings_1h
 -- bucket: 1 hour
 -- deletes: itself

@@ -1,4 +1,5 @@
--- Readings received and promised of each ward and day. A device counts from the first whole day on.
+-- Readings received and promised of each ward and day. A device counts from the first whole day on. A day of which the whole city
+-- has no reading is left out, since nothing makes it due and it would be there only where days around it are computed together.
 -- target: cityfleet.ward_days
 -- source: cityfleet.readings_1d
 -- bucket: 1 day
@@ -29,7 +30,8 @@ FROM
     ARRAY JOIN arrayMap(
         i -> toDateTime(toUnixTimestamp({from:DateTime('UTC')}) + i * 86400, 'UTC'),
         range(intDiv(toUnixTimestamp({to:DateTime('UTC')}) - toUnixTimestamp({from:DateTime('UTC')}), 86400))) AS day
-    WHERE v.create_time <= day
+    WHERE v.create_time <= day AND day IN
+        (SELECT DISTINCT ts FROM cityfleet.readings_1d FINAL WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')} AND n > 0)
 ) AS d
 LEFT JOIN
 (

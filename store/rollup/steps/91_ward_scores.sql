@@ -53,6 +53,8 @@ WITH
     (
         SELECT
             *,
+            -- Of a month without an alarm and a day there is nothing to tell, whatever window it is in.
+            max(alarms_n > 0 OR availability IS NOT NULL) OVER (PARTITION BY month) AS is_told,
             [
                 if(missed_share IS NULL, NULL, (rank() OVER (PARTITION BY month, missed_share IS NULL ORDER BY missed_share) - 1)
                     / greatest(count(missed_share) OVER (PARTITION BY month) - 1, 1)),
@@ -75,3 +77,4 @@ SELECT
     if(score IS NULL, NULL, toUInt16(rank() OVER (PARTITION BY month, score IS NULL ORDER BY score))) AS rank,
     toUInt16(count(score) OVER (PARTITION BY month)) AS wards_n, toUInt8(0) AS is_deleted
 FROM placed
+WHERE is_told

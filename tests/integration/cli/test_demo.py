@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("executed_processes")]
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

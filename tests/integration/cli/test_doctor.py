@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from cli.doctor import examine
+from cli.doctor_checks import store
 from cli.doctor_checks.check import Status
 from cli.doctor_checks.deployment import ROLES, Deployment
-from cli.settings import Settings
+from cli.settings import Settings, load_settings
 from loadtest.platform import Platform, free_ports, running_platform
 from runtime import runfile
 from tests.support.registry import wait_until
@@ -51,6 +52,21 @@ def test_a_table_that_would_store_a_retry_twice_is_named(platform):
         platform.query(f"{alter} 10000", "admin")
     assert found["store.deduplication"]["status"] == "fail"
     assert found["store.deduplication"]["what"].endswith("stored twice in cityfleet.latest")
+
+
+def test_answers_of_now_that_are_not_made_are_told(platform, fleet, monkeypatch):
+    fleet.device("wl-doctor-2", "gauge")
+    for _ in wait_until("the store knows a device"):
+        if platform.query("SELECT device_num FROM cityfleet.devices LIMIT 1", "admin"):
+            break
+    monkeypatch.setattr(store, "_ANSWERS_OLD_S", -1.0)
+    settings = load_settings(platform.config, platform.data_dir)
+    rollup = msgspec.structs.replace(settings.store.rollup, enabled=True)
+    settings = msgspec.structs.replace(settings, store=msgspec.structs.replace(settings.store, rollup=rollup))
+    (found,) = store.rollups(Deployment(settings))
+    assert found.status is Status.WARN
+    assert "were not made for" in found.what
+    assert "rollup status" in found.remedy
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,12 @@ def stage(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def filled(stage):
+def filled(stage, tmp_path_factory):
     now_s = int(time.time())
-    count = fill(stage, _PLAN, now_s - 600)
+    kept = tmp_path_factory.mktemp("kept") / "filling.json"
+    count = fill(stage, _PLAN, now_s - 600, kept=kept)
+    # As if it had been broken off at its end.
+    assert fill(stage, _PLAN, now_s - 600, kept=kept) == 0
     return stage, count, fill(stage, _PLAN, now_s, now_s - 600)
 
 

@@ -5,8 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.city_rollups import add_devices, add_metrics, add_readings, add_type, add_wards, compute, ms
+from tests.support.city_rollups import (
+    add_devices,
+    add_metrics,
+    add_readings,
+    add_type,
+    add_wards,
+    compute,
+    compute_now,
+    ms,
+)
 from tests.support.store import StoreHandle, running_store
+from tests.support.wards import Ward, account
 
 RAIN, BATTERY, RSSI = 61, 62, 63
 SENSOR, GATEWAY, OTHER = 1, 2, 3
@@ -59,6 +69,11 @@ def add_latest(
     )
 
 
+def look(store: StoreHandle) -> None:
+    """What the rollups do each minute."""
+    compute_now(store, ("fleet_now",))
+
+
 @pytest.fixture(scope="module")
 def silent(fleet: StoreHandle) -> dict[str, list[str]]:
     add_devices(
@@ -76,6 +91,7 @@ def silent(fleet: StoreHandle) -> dict[str, list[str]]:
     gone = [(1, RSSI, 7200, -80.0, 1), *((num, RAIN, 7200, 0.0, 1) for num in range(2, 6)), (6, RAIN, 1900, 0.0, 1)]
     add_latest(fleet, heard + gone)
     add_latest(fleet, [(7, RAIN, 7200, 0.0, 1)], "00004", 7200)
+    look(fleet)
     rows = fleet.rows(
         "SELECT device_id, kind, ward_name, gateway_id, isNull(last_ts), probable_cause, cause_id, siblings_silent_n, "
         "siblings_n, silent_s > 3 * expected_interval_s, n FROM ioc.silent_devices"
@@ -106,6 +122,25 @@ def test_a_device_that_sends_old_readings_is_late_not_dead(silent: dict[str, lis
 def test_a_device_that_was_never_heard_is_silent(silent: dict[str, list[str]]) -> None:
     assert silent["d30"][3] in ("true", "1")
     assert silent["d30"][9] == "0"
+
+
+def test_coverage_is_what_a_device_sent_of_its_metrics_within_a_day(
+    fleet: StoreHandle, silent: dict[str, list[str]]
+) -> None:
+    asked = "SELECT device_id, coverage FROM ioc.{} WHERE device_id IN ('d2', 'd30') ORDER BY device_id"
+    for view in ("silent_devices", "devices_to_service"):
+        assert fleet.rows(asked.format(view)) == [["d2", "1"], ["d30", "0"]]
+
+
+def test_the_account_of_a_ward_sees_its_own_devices_and_groups(
+    fleet: StoreHandle, silent: dict[str, list[str]]
+) -> None:
+    ward = Ward(fleet, "ward_00004", account(fleet, "ward_00004", "00004"))
+    found = ward.query("SELECT device_id, siblings_silent_n, siblings_n FROM ioc.silent_devices ORDER BY device_id")
+    assert [row.split("\t") for row in found.splitlines()] == [["d6", "1", "23"], ["d7", "1", "23"]]
+    found = ward.query("SELECT device_id FROM ioc.devices_to_service ORDER BY device_id")
+    assert found.split() == ["d6", "d7"]
+    assert ward.query("SELECT DISTINCT ward_code FROM cityfleet.fleet_now").split() == ["00004"]
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +273,7 @@ def test_whom_to_visit_is_ranked_with_reasons(fleet: StoreHandle, silent: dict[s
         for n in range(5)
     )
     fleet.query(f"INSERT INTO cityfleet.readings_1d VALUES {values}", "admin")
+    look(fleet)
     rows = fleet.rows(
         "SELECT device_id, firmware, round(battery_ratio, 2), round(battery_days_left, 1), rssi_dbm, score, reason, "
         "usual_firmware FROM ioc.devices_to_service ORDER BY score DESC, device_id"
@@ -248,6 +284,21 @@ def test_whom_to_visit_is_ranked_with_reasons(fleet: StoreHandle, silent: dict[s
     ]  # fmt: skip
     assert {"d41", "d42", "d43"}.isdisjoint({row[0] for row in rows})
     assert ["d6", "40", "silent"] in [[row[0], row[5], row[6]] for row in rows]
+    # What a device reports goes before its label.
+    fleet.query(
+        "INSERT INTO cityfleet.device_reported (device_num, ward_code, firmware_version, version) "
+        "VALUES (40, '00070', '2.0', 1), (43, '00070', '1.5', 1), (42, '00070', '', 1)",
+        "admin",
+    )
+    look(fleet)
+    rows = fleet.rows(
+        "SELECT device_id, firmware, usual_firmware, reason FROM ioc.devices_to_service "
+        "WHERE device_id IN ('d40', 'd41', 'd42', 'd43') ORDER BY device_id"
+    )
+    assert rows == [
+        ["d40", "2.0", "2.0", "battery low; battery falls; signal weak"],
+        ["d43", "1.5", "2.0", "firmware unlike its kind"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from tests.support.city_rollups import (
     add_type,
     add_wards,
     compute,
+    compute_now,
     from_text,
     ms,
 )  # fmt: skip
 from tests.support.store import StoreHandle, running_store
 
 LEVEL = 41
-GAUGE_STEPS = ("readings_10min", "alarm_gauges", "alarm_levels", "alarm_periods")
+GAUGE_STEPS = ("readings_10min", "alarm_gauges", "alarm_levels", "alarm_periods", "river_now")
 # Station, level of the bulletin, alarm level, metres above its threshold (below the next one, where at none).
 BULLETINS = [
     ("long-bien", 9.62, 1, 0.12, 10.5),  # 13:00 on 2024-09-10
@@ -75,7 +76,7 @@ def rivers(tmp_path_factory: pytest.TempPathFactory, now: datetime) -> Iterator[
         # Its newest reading failed a test: the level is the one before.
         readings += [(BROKEN, LEVEL, at - 600_000, 14.2, 1, "00070"), (BROKEN, LEVEL, at, 88.0, 4, "00070")]
         add_readings(store, readings)
-        compute(store, GAUGE_STEPS, ms(now - timedelta(hours=5)), ms(now))
+        compute_now(store, GAUGE_STEPS, ms(now - timedelta(hours=5)))
         yield store
 
 
@@ -194,8 +195,20 @@ def test_a_gauge_that_is_gone_is_no_longer_listed(rivers: StoreHandle, now: date
         [{"device_num": BROKEN, "device_id": f"wl-{BROKEN}", "device_type": "gauge-river", "state": "deleted",
           "version": 2}],
     )  # fmt: skip
-    compute(rivers, ("alarm_gauges",), ms(now), ms(now))
+    compute_now(rivers, ("alarm_gauges", "river_now"))
     assert rivers.rows(listed) == [["0"]]
+
+
+def test_nor_is_the_last_one(rivers: StoreHandle, now: datetime) -> None:
+    columns = "device_num, device_id, device_type, state, version"
+    rivers.query(
+        f"INSERT INTO cityfleet.devices ({columns}) "
+        "SELECT device_num, device_id, device_type, 'deleted', 3 FROM cityfleet.devices FINAL",
+        "admin",
+    )
+    compute_now(rivers, ("alarm_gauges", "river_now"))
+    assert rivers.rows("SELECT gauge_id FROM ioc.river_levels_now") == []
+    assert rivers.rows("SELECT gauge_id FROM ioc.river_forecast") == []
 
 
 def _periods(

@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.city_rollups import add_devices, add_metrics, add_readings, add_type, add_wards, compute, ms
+from tests.support.city_rollups import (
+    add_devices,
+    add_metrics,
+    add_readings,
+    add_type,
+    add_wards,
+    compute,
+    compute_now,
+    ms,
+)
 from tests.support.store import StoreHandle, running_store
+from tests.support.wards import Ward, account
 
 DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[4] / "shared" / "data"))
 RAIN = 61
@@ -57,9 +67,8 @@ def beijing(wet: StoreHandle) -> dict[str, Series]:
     return by_ward
 
 
-def compute_now(store: StoreHandle) -> None:
-    now = ms(datetime.now(UTC))
-    compute(store, ("rain_now",), now, now)
+def sum_up_now(store: StoreHandle) -> None:
+    compute_now(store, ("rain_now", "ward_rain"))
 
 
 def total(series: Series, at: datetime, hours: int) -> Decimal:
@@ -142,7 +151,7 @@ def test_the_last_hours_come_from_ten_minutes_and_silence_is_not_dry(wet: StoreH
         "WHERE ward_code = '00070'"
     )[0]
     assert (row[0], row[3]) == ("\\N", "0")
-    compute_now(wet)
+    sum_up_now(wet)
     assert wet.rows("SELECT count() FROM ioc.ward_rain_now WHERE ward_code = '00070'") == [["1"]]
     assert wet.rows("SELECT r48_max_mm FROM ioc.storm_rain_48h WHERE ward_code = '00070'") == [["\\N"]]
 
@@ -161,7 +170,7 @@ def test_what_is_kept_of_now_says_what_the_sums_of_now_say(wet: StoreHandle) -> 
     add_readings(wet, [(213, RAIN, ms(when), 0.25, 1 + n % 2 * 2, "00071") for n, when in enumerate(times) if n > 36])
     add_readings(wet, [(214, RAIN, ms(when), 2.0, 1, "00073") for when in times])
     compute(wet, STEPS, ms(times[-1]), ms(now))
-    compute_now(wet)
+    sum_up_now(wet)
     at = wet.rows("SELECT max(t10) + 599 FROM cityfleet.rain_now")[0][0]
     found = wet.rows(_WARD_MM.format("now"))
     assert {"00071", "00073"} <= {row[0] for row in found}
@@ -175,6 +184,36 @@ def test_sums_that_are_no_longer_made_are_not_taken_for_those_of_now(wet: StoreH
         "SELECT 1000, '00074', 'old', now('UTC') - 3600, 5, 6, max(version) + 1 FROM cityfleet.rain_now",
         "admin",
     )
+    compute_now(wet, ("ward_rain",))
     assert len(wet.rows("SELECT * FROM ioc.storm_rain_48h")) == 1
     row = wet.rows("SELECT r1_mm, gauges_n, gauges_reporting FROM ioc.ward_rain_now WHERE ward_code = '00074'")[0]
     assert row == ["\\N", "1", "0"]
+
+
+def test_without_a_gauge_there_is_no_rain_of_now(wet: StoreHandle) -> None:
+    ward = Ward(wet, "ward_00071", account(wet, "ward_00071", "00071"))
+    listed = "SELECT ward_code FROM ioc.ward_rain_now"
+    add_wards(wet, {"00071": "Cửa Nam"})
+    add_devices(
+        wet,
+        ({"device_num": 300 + at, "device_id": f"last-{at}", "device_type": "gauge-rain", "ward_code": f"0007{at}"}
+         for at in (0, 1)),
+    )  # fmt: skip
+    sum_up_now(wet)
+    assert ward.query(listed).split() == ["00071"]
+    columns = "device_num, device_id, device_type, ward_code, state, version"
+    for left in ("ward_code != '00071'", "false"):
+        wet.query(
+            f"INSERT INTO cityfleet.devices ({columns}) SELECT device_num, device_id, device_type, ward_code, "
+            f"if({left}, state, 'deleted'), version + 1 FROM cityfleet.devices FINAL",
+            "admin",
+        )
+        wet.query("TRUNCATE TABLE cityfleet.rain_10min", "admin")
+        wet.query("TRUNCATE TABLE cityfleet.rain_1h", "admin")
+        sum_up_now(wet)
+        assert ward.query(listed) == ""
+        assert (wet.rows(listed) != []) == (left != "false")
+    assert wet.rows("SELECT ward_code FROM ioc.storm_rain_48h") == []
+    # Of what never was nothing is written: the store may rest.
+    compute_now(wet, ("river_now",))
+    assert wet.rows("SELECT count() FROM cityfleet.river_now") == [["0"]]

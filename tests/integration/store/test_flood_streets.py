@@ -18,13 +18,14 @@ from tests.support.city_rollups import (
     add_type,
     add_wards,
     compute,
+    compute_now,
     ms,
 )  # fmt: skip
 from tests.support.store import StoreHandle, running_store
 
 DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[4] / "shared" / "data"))
 DEPTH, RAIN = 51, 52
-STEPS = ("readings_10min", "rain_10min", "rain_1h", "street_floods")
+STEPS = ("readings_10min", "rain_10min", "rain_1h", "street_floods", "street_flood_rain")
 NEW_YORK = timezone(timedelta(hours=-4))
 EVENTS = (
     "SELECT device_num, toUnixTimestamp64Milli(onset_ts), toUnixTimestamp64Milli(end_ts), "
@@ -211,14 +212,14 @@ def test_an_open_event_is_shown_until_the_street_is_dry(streets: StoreHandle) ->
     )
     depths = [0, 12, 120, 340, 330, 150]
     add_readings(streets, [(310, DEPTH, now - (30 - 5 * at) * 60_000, mm, 1, "00025") for at, mm in enumerate(depths)])
-    compute(streets, STEPS, now - 3_600_000, now)
+    compute_now(streets, STEPS, now - 3_600_000)
     found = streets.rows(
         "SELECT site_id, ward_name, depth_mm, max_depth_mm, round(minutes_open), minutes_above_100mm, "
         "minutes_above_300mm, n FROM ioc.street_floods_open"
     )
     assert found == [["bts-9", "Giảng Võ", "150", "340", "30", "15", "10", "6"]]
     add_readings(streets, [(310, DEPTH, now - 60_000, 2, 1, "00025")])
-    compute(streets, STEPS, now - 3_600_000, now)
+    compute_now(streets, STEPS, now - 3_600_000)
     assert streets.rows("SELECT count() FROM ioc.street_floods_open") == [["0"]]
     day = f"from = '{datetime.now(UTC) - timedelta(days=1):%F %T}', to = '{datetime.now(UTC):%F %T}'"
     found = streets.rows(

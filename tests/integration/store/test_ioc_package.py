@@ -64,6 +64,15 @@ def test_an_old_answer_raises_also_an_empty_one(city: City) -> None:
     assert len(city.ask("street_floods_open", max_age_s=100 * 365 * 86_400)) == 0
 
 
+def test_an_empty_answer_is_old_where_nothing_is_computed(filled: StoreHandle, city: City) -> None:
+    ran = _START - timedelta(days=30)
+    filled.query(f"INSERT INTO cityfleet.fleet_now (version) VALUES ({int(ran.timestamp() * 1000)})", "admin")
+    with pytest.raises(StaleAnswerError) as caught:
+        city.ask("street_floods_open", max_age_s=60)
+    assert caught.value.as_of == ran
+    filled.query("TRUNCATE TABLE cityfleet.fleet_now", "admin")
+
+
 def test_questions_are_told_with_their_comments(city: City) -> None:
     assert city.questions()["ward_vn_aqi_daily"].startswith("Question 15:")
 

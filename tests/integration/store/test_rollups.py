@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from store.migrate import Ask
 from store.rollup import ledger, step
 from store.rollup.ledger import Clock
-from store.rollup.runner import Runner
+from store.rollup.runner import Runner, StepFailedError
 from store.rollup.schedule import Lease
 from tests.support.cli import cityfleet
 from tests.support.store import StoreHandle, running_store
@@ -191,6 +192,20 @@ def test_windows_of_before_the_retention_are_left_as_they_are(still: StoreHandle
     # Nor are they due any more, should the readings be kept for longer one day.
     runner(still).run()
     assert rollups(still, "readings_10min", 9600) == []
+
+
+def test_a_step_that_fails_holds_up_no_other_and_is_tried_again(still: StoreHandle) -> None:
+    ten, hour, day = _OWN
+    sql = ten.sql.replace("FROM cityfleet", "FROM nowhere")
+    broken = msgspec.structs.replace(ten, name="broken", target="cityfleet.rain_1h", sql=sql)
+    computed = Runner(asker(still), [broken, ten, hour, day], grace_s=0, settle_s=0)
+    rows = [row for row in readings(40_000, 200) if row[2] < _BEGIN_MS + 4 * 3_600_000]
+    insert(still, rows)
+    for _ in range(2):
+        with pytest.raises(StepFailedError, match=r"^broken: .*nowhere"):
+            computed.run()
+    for table, bucket in _BUCKETS.items():
+        assert rollups(still, table, 40_000) == from_readings(still, bucket, 40_000)
 
 
 def test_only_one_of_several_has_the_lease(still: StoreHandle) -> None:

@@ -28,7 +28,7 @@ DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[4] / "shared
 SPEED, COUNT, OCCUPANCY, MOTORCYCLES, DEPTH = 61, 62, 63, 64, 65
 STEPS = (
     "readings_10min", "traffic_10min", "traffic_free_flow", "traffic_typical", "traffic_state_10min", "traffic_1h",
-    "street_floods",
+    "street_floods", "street_flood_traffic",
 )  # fmt: skip
 HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
 TEN = 600_000
@@ -227,7 +227,7 @@ def test_now_questions_answer_the_newest_closed_ten_minutes(traffic: StoreHandle
         for num, speed in ((31, 15.0), (32, 55.0)):
             readings += [(num, SPEED, at, speed, 1, "00025"), (num, COUNT, at, 40, 1, "00025")]
     add_readings(traffic, readings)
-    compute(traffic, [*STEPS[:2], "traffic_state_10min"], end - 6 * TEN, end - 1000)
+    compute(traffic, [*STEPS[:2], "traffic_state_10min", "traffic_now"], end - 6 * TEN, end - 1000)
     hour = (end - 6 * TEN) // 3_600_000 * 3_600_000
     compute(traffic, ["traffic_1h"], hour, hour + 2 * 3_600_000 - 1000)
     rows = traffic.rows(

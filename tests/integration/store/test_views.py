@@ -146,6 +146,20 @@ def test_one_devices_readings_are_read_without_the_others(city: StoreHandle) -> 
         assert found["statistics"]["rows_read"] < 60_000
 
 
+def test_flags_of_other_devices_are_not_read(city: StoreHandle) -> None:
+    city.query(
+        "INSERT INTO cityfleet.quality_flags "
+        "(metric_num, device_num, ts, quality, quality_reasons, ward_code, version, is_deleted) "
+        "SELECT 99, number % 200 + 1, toDateTime64('2025-01-01 00:00:00', 3, 'UTC') + intDiv(number, 200), "
+        "3, 32, '00070', 1, 0 FROM numbers(400000)",
+        "admin",
+    )
+    for source in ("ioc.readings WHERE device_num = 77", "ioc.readings_of(device_id = 'dev-77')"):
+        found = json.loads(city.query(f"SELECT count() AS n, sum(quality) FROM {source} FORMAT JSON"))
+        assert found["data"][0]["n"] == 3000
+        assert found["statistics"]["rows_read"] < 90_000
+
+
 def test_the_views_can_be_joined(city: StoreHandle) -> None:
     rows = city.rows(
         "SELECT d.ward_name, count() FROM ioc.latest AS l JOIN ioc.devices AS d USING device_id "

@@ -1,12 +1,15 @@
 """The plan of a filled city: as many readings as asked for, devices numbered without gaps, slices that cover all."""
 
+import argparse
+import json
 from itertools import pairwise
 
 import pytest
 
-from loadtest.fill.__main__ import is_open_only
-from loadtest.fill.kinds import KINDS
+from loadtest.fill.__main__ import Plan, add_arguments, is_open_only, plan_of
+from loadtest.fill.kinds import KINDS, METRICS
 from loadtest.fill.plan import LONG_DAYS, groups, slices
+from registry.devices.catalogue import STARTER_METRICS
 
 _DAY_S = 86_400
 _UNTIL_S = 1_790_000_000
@@ -70,3 +73,34 @@ def test_rollups_are_done_when_only_open_windows_are_due():
         [*blocks, {"step": "51_rain_1h", "due": 3, "oldest_due": "2026-09-18T14:00:00Z"}], 1000, now_s
     )
     assert is_open_only([{"step": "51_rain_1h", "due": 0, "oldest_due": ""}], 1000, now_s)
+
+
+def test_metrics_have_the_numbers_and_units_that_the_registry_gives_them():
+    numbered = {name: number for number, (name, _, _) in enumerate(STARTER_METRICS, 1)}
+    assert numbered == METRICS
+    units = {name: unit for name, unit, _ in STARTER_METRICS}
+    assert all(one.unit == units[one.metric] for kind in KINDS for one in kind.measured)
+
+
+def _options(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_without_a_number_a_filled_folder_is_taken_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("READINGS", raising=False)
+    (tmp_path / "filled.json").write_text(json.dumps([123_000, 2000, 3.0, 1_790_000_000]))
+    assert plan_of(_options(), tmp_path) == Plan(123_000, 2000, 3.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_number_a_new_folder_gets_ten_million_and_it_is_said_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("READINGS", raising=False)
+    assert plan_of(_options(), tmp_path / "new").readings == 10_000_000
+    assert "10,000,000 readings of 10,000 devices" in capsys.readouterr().err
+
+
+def test_more_than_the_disk_holds_is_refused_before_it_begins(tmp_path):
+    with pytest.raises(ValueError, match="GB are needed"):
+        plan_of(_options("--readings", "10000000000000000"), tmp_path)

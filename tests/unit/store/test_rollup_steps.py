@@ -1,5 +1,6 @@
 """Files of steps are read strictly; windows hold every due cell in few rectangles."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from store.rollup import ledger, step
 from store.rollup.step import StepError
 from store.rollup.window import Cell, windows
 
+SCHEMA = Path(step.__file__).parents[1] / "schema"
 _HEAD = "-- target: cityfleet.x\n-- source: cityfleet.readings_1h\n-- bucket: 1 hour\n"
 _BODY = "SELECT 1 WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}\n"
 
@@ -81,6 +83,16 @@ def test_windows_hold_every_cell_once_and_the_newest_come_first() -> None:
     for window in found:
         assert all(window.start <= cell.bucket < window.end for cell in window.cells)
         assert all(window.block_start <= cell.block < window.block_end for cell in window.cells)
+
+
+def test_what_others_follow_from_has_the_column_of_time_that_bounds_its_windows() -> None:
+    schema = "".join(file.read_text() for file in sorted(SCHEMA.glob("*.sql")))
+    steps = step.load()
+    for one in steps:
+        if any(one.target in other.sources for other in steps):
+            table = re.search(rf"CREATE TABLE IF NOT EXISTS {re.escape(one.target)} .*?ENGINE", schema, re.DOTALL)
+            assert table is not None
+            assert re.search(rf"^ +{one.time} ", table[0], re.MULTILINE), f"{one.name}: no column {one.time}"
 
 
 def test_windows_are_cut_where_they_would_hold_too_many_rows() -> None:

@@ -1,0 +1,56 @@
+-- Rain of the last hours by ward, each minute, from what step 56 has just found of each gauge: questions 4 and 8. Once of all
+-- gauges, and once of those rows of a ward that its account may see: a gauge that was moved has some in two wards.
+-- All rows that are true have the version of the newest run; of the run itself there is one for the city and each ward, should
+-- it find no gauge there. Windows of long ago have nothing to say.
+-- target: cityfleet.ward_rain
+-- source: cityfleet.rain_now
+-- bucket: 10 minutes
+-- metrics: rain_mm
+-- live: yes
+-- deletes: itself
+SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR;
+SELECT
+    g.seen_by AS ward_code, g.ward AS in_ward_code, w.name AS in_ward_name, g.t10 AS t10, g.r1 AS r1, g.r2 AS r2, g.r3 AS r3,
+    g.r12 AS r12, g.r24 AS r24, g.r48 AS r48, g.m1 AS m1, g.m2 AS m2, g.m3 AS m3, g.m12 AS m12, g.m24 AS m24, g.m48 AS m48,
+    g.s07 AS s07, g.s19 AS s19, g.worst_gauge_id AS worst_gauge_id, g.gauges_n AS gauges_n, g.reporting_n AS reporting_n,
+    g.all24 AS all24, g.good24 AS good24, g.suspect24 AS suspect24, g.fail24 AS fail24, g.expected24 AS expected24,
+    g.newest AS newest, toUInt8(0) AS is_deleted
+FROM
+(
+    SELECT
+        s.seen_by AS seen_by, s.ward AS ward, max(s.t10) AS t10,
+        maxOrNullIf(s.r1, s.n1 > 0) AS r1, maxOrNullIf(s.r2, s.n2 > 0) AS r2, maxOrNullIf(s.r3, s.n3 > 0) AS r3,
+        maxOrNullIf(s.r12, s.n12 > 0) AS r12, maxOrNullIf(s.r24, s.n24 > 0) AS r24, maxOrNullIf(s.r48, s.n48 > 0) AS r48,
+        avgOrNullIf(s.r1, s.n1 > 0) AS m1, avgOrNullIf(s.r2, s.n2 > 0) AS m2, avgOrNullIf(s.r3, s.n3 > 0) AS m3,
+        avgOrNullIf(s.r12, s.n12 > 0) AS m12, avgOrNullIf(s.r24, s.n24 > 0) AS m24, avgOrNullIf(s.r48, s.n48 > 0) AS m48,
+        maxOrNullIf(s.s07, s.n24 > 0) AS s07, maxOrNullIf(s.s19, s.n24 > 0) AS s19,
+        argMaxIf(s.device_id, s.r48, s.n48 > 0) AS worst_gauge_id,
+        countIf(s.device_id != '') AS gauges_n, countIf(s.n1 > 0) AS reporting_n, max(s.newest) AS newest, sum(s.n24) AS good24,
+        sum(s.suspect24) AS suspect24, sum(s.fail24) AS fail24, sum(s.all24) AS all24,
+        sum(if(s.interval_s > 0, 86400 / s.interval_s, 0)) AS expected24
+    FROM
+    (
+        SELECT
+            seen_by, device_num, argMax(v.ward_code, (v.device_id != '', v.newest)) AS ward, max(v.device_id) AS device_id,
+            max(v.interval_s) AS interval_s, max(v.newest) AS newest, max(v.t10) AS t10,
+            sum(v.r1) AS r1, sum(v.r2) AS r2, sum(v.r3) AS r3, sum(v.r12) AS r12, sum(v.r24) AS r24, sum(v.r48) AS r48,
+            sum(v.s07) AS s07, sum(v.s19) AS s19, sum(v.all24) AS all24, sum(v.n1) AS n1, sum(v.n2) AS n2, sum(v.n3) AS n3,
+            sum(v.n12) AS n12, sum(v.n24) AS n24, sum(v.n48) AS n48, sum(v.suspect24) AS suspect24, sum(v.fail24) AS fail24
+        FROM
+        (
+            SELECT *, arrayJoin(arrayDistinct(['', toString(ward_code)])) AS seen_by
+            FROM cityfleet.rain_now
+            WHERE version = (SELECT max(version) FROM cityfleet.rain_now) AND device_num != 0 AND {from:DateTime('UTC')} < {to:DateTime('UTC')} AND notEmpty({metrics:Array(UInt16)})
+        ) AS v
+        GROUP BY seen_by, device_num
+    ) AS s
+    GROUP BY seen_by, ward
+) AS g
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward
+-- Nothing is written where there never was a gauge.
+UNION ALL
+SELECT
+    r.seen_by, '-', '', toStartOfTenMinutes(now('UTC')), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, '', 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 0
+FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r
+WHERE (SELECT count() FROM cityfleet.ward_rain) > 0
