@@ -10,7 +10,18 @@ from cityfleet.registry.v1 import device_pb2, site_pb2
 from cli.document_file import read_documents
 from cli.errors import CommandError, ExitCode, sentence_of
 from cli.manifest import changes
-from cli.manifest_calls import PUT_BATCH, Put, chunks, delete, delete_devices, found, members, put, put_devices
+from cli.manifest_calls import (
+    PUT_BATCH,
+    Put,
+    chunks,
+    delete,
+    delete_devices,
+    delete_sites,
+    found,
+    members,
+    put,
+    put_devices,
+)
 from cli.manifest_kinds import DEVICE, GROUP, KINDS, QUERY, SITE, TYPE, Kind, kind_of
 from cli.options import quoted
 from cli.paging import pages
@@ -163,11 +174,13 @@ def perform(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> 
 
 
 def parts(level: Sequence[Step]) -> Iterator[Sequence[Step]]:
-    """What is done by one call: many devices that are all new, all there or all to be deleted, or one of anything."""
-    batched: dict[Action, list[Step]] = {Action.CREATE: [], Action.CHANGE: [], Action.DELETE: []}
+    """What is done by one call: many devices that are all new or all there, many devices or sites that are all to be
+    deleted, or one of anything."""
+    batched: dict[tuple[str, Action], list[Step]] = {}
     for step in level:
-        if step.kind is DEVICE and step.action in batched and not step.problem:
-            batched[step.action].append(step)
+        is_batched = step.kind is DEVICE or (step.kind is SITE and step.action is Action.DELETE)
+        if is_batched and step.action is not Action.NOTHING and not step.problem:
+            batched.setdefault((step.kind.word, step.action), []).append(step)
         else:
             yield [step]
     for steps in batched.values():
@@ -175,12 +188,13 @@ def parts(level: Sequence[Step]) -> Iterator[Sequence[Step]]:
 
 
 def _together(client: RegistryClient, steps: Sequence[Step], *, dry_run: bool) -> list[str]:
-    """Devices to which the same is done, all or none. Returns: their tokens. Raises: grpc.RpcError."""
+    """Devices or sites to which the same is done, all or none. Returns: their tokens. Raises: grpc.RpcError."""
     puts = [step.put for step in steps if step.put is not None]
     if puts:
         return put_devices(client, puts, dry_run=dry_run)
     if not dry_run:
-        delete_devices(client, {step.name: step.etag for step in steps})
+        end = delete_sites if steps[0].kind is SITE else delete_devices
+        end(client, {step.name: step.etag for step in steps})
     return [""] * len(steps)
 
 

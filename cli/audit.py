@@ -22,7 +22,7 @@ COLUMNS = ("event", "event_time", "actor", "method", "resource", "result")
 WIDE = ("peer", "request_id", "before", "after")
 VERIFIED = ("events", "last_event", "chain_sha256")
 _PACKAGE = "cityfleet.registry.v1."
-# Some hundred thousand events a second are checked.
+# Nearly a hundred thousand events a second are checked.
 VERIFY_S = 3600.0
 
 

@@ -67,6 +67,16 @@ def exit_code_of(exc: Exception) -> int:
     if isinstance(exc, SettingsError):
         _say(str(exc), "")
         return ExitCode.USAGE
+    if isinstance(exc, UnicodeEncodeError):
+        is_given = exc.encoding == "utf-8"  # what was no UTF-8 came in as surrogates
+        said = (
+            "an argument is not UTF-8" if is_given else f"this terminal's {exc.encoding} does not have all characters"
+        )
+        _say(said, "in a terminal of UTF-8, as with LC_ALL=C.UTF-8")
+        return ExitCode.USAGE
+    if isinstance(exc, UnicodeDecodeError):
+        _say("standard input is not UTF-8", "")
+        return ExitCode.USAGE
     if isinstance(exc, grpc.RpcError) and isinstance(exc, grpc.Call):
         _say_status(exc)
         return _GRPC_CODES.get(exc.code(), ExitCode.ERROR)

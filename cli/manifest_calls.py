@@ -121,6 +121,13 @@ def delete_devices(client: RegistryClient, wanted: Mapping[str, str]) -> None:
     client.devices.BatchDeleteDevices(request, timeout=CALL_S)
 
 
+def delete_sites(client: RegistryClient, wanted: Mapping[str, str]) -> None:
+    """As delete_devices."""
+    ends = [site_pb2.DeleteSiteRequest(name=name, etag=etag) for name, etag in wanted.items()]
+    request = site_pb2.BatchDeleteSitesRequest(requests=ends, request_id=request_id_of(""))
+    client.sites.BatchDeleteSites(request, timeout=CALL_S)
+
+
 def delete(client: RegistryClient, kind: Kind, name: str, etag: str) -> None:
     """Raises: grpc.RpcError."""
     request = getattr(kind.file, f"Delete{kind.noun}Request")(name=name, etag=etag, request_id=request_id_of(""))

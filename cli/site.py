@@ -147,17 +147,16 @@ def delete(
     yes: YesOption = False,
     output: OutputOption = OutputFormat.TABLE,
 ) -> None:
-    """Delete sites where no active device is mounted; `undelete` brings them back until they are purged.
+    """Delete sites where no active device is mounted, all or none; `undelete` brings them back until they are purged.
 
     Example:
         cityfleet site delete bts-0042
     """
     if not dry_run:
         confirm("Delete", len(site_ids), "site", yes=yes)
-    rows = []
-    for site_id in site_ids:
-        request = pb.DeleteSiteRequest(name=f"sites/{site_id}", validate_only=dry_run, request_id=request_id_of(""))
-        rows.append(row_of(client.sites.DeleteSite(request, timeout=CALL_S), "site_id"))
+    requests = [pb.DeleteSiteRequest(name=f"sites/{site_id}") for site_id in site_ids]
+    batch = pb.BatchDeleteSitesRequest(requests=requests, validate_only=dry_run, request_id=request_id_of(""))
+    rows = [row_of(site, "site_id") for site in client.sites.BatchDeleteSites(batch, timeout=CALL_S).sites]
     show(rows, COLUMNS, output, name="site_id", wide=WIDE)
 
 

@@ -46,6 +46,8 @@ GAUGE_PERIOD_S = 15.0
 PURGE_PERIOD_S = 600.0
 USES_PERIOD_S = 30.0
 NODES_PERIOD_S = 15.0
+# A filter may have 10,000 characters, which may be nine bytes each in a URL.
+MAX_LINE_BYTES = 128 << 10
 # A snapshot message of the device index has some thousands of devices; clients may keep their default of 4 MiB.
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
@@ -134,7 +136,9 @@ async def _serve(
     gateway = Gateway(f"{host}:{port}", routes_of(services.DESCRIPTORS), forwarding)
     async with (
         contextlib.aclosing(gateway),
-        Endpoint(settings.http, missing, degraded=degraded, routes=gateway.routes()) as endpoint,
+        Endpoint(
+            settings.http, missing, degraded=degraded, routes=gateway.routes(), max_line_bytes=MAX_LINE_BYTES
+        ) as endpoint,
         asyncio.TaskGroup() as tasks,
     ):
         await server.start()

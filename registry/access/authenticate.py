@@ -71,7 +71,7 @@ class Authenticator:
     async def _ask(self, token_sha256: bytes, now_ms: int) -> _Known:
         # Before the question: what is committed after it makes the answer an old one.
         revision, until_s = self._database.bell.revision, time.monotonic() + _KNOWN_S
-        found = await self._database.read(_find, token_sha256, now_ms)
+        found = await self._database.ask(_find, token_sha256, now_ms)
         if found is None:
             self._known.pop(token_sha256, None)
             # One answer for all: whether it was ever a token is nobody's business.

@@ -151,6 +151,7 @@ _TABLE: dict[str, dict[str, Rule]] = {
         "ListSites": _SEEN,
         "UpdateSite": Rule(Role.ENGINEER, Reach.NAMED, _site),
         "DeleteSite": Rule(Role.ENGINEER, Reach.NAMED, _name),
+        "BatchDeleteSites": Rule(Role.ENGINEER, Reach.NAMED, _deleted),
         "UndeleteSite": Rule(Role.ENGINEER, Reach.NAMED, _name),
     },
     f"{_PACKAGE}.WardService": {"ListWards": _READ, "LocateWard": _READ, "LoadWardBoundaries": _ADMIN},

@@ -80,7 +80,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
     @called
     async def RevokeAccessToken(self, request: pb.RevokeAccessTokenRequest, call: Call) -> pb.RevokeAccessTokenResponse:
         account, separator, token_id = request.name.partition("/tokens/")
-        if not separator or not token_id or "/" in token_id:
+        if not separator or not token_id or "/" in token_id or "\0" in token_id:
             text = f"`{request.name[:200]}` is not a name here; it is accounts/ID/tokens/ID"
             raise InvalidError([Violation("name", "NAME_INVALID", text)])
         account_id = _whose(account, "name", call.caller)

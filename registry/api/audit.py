@@ -37,9 +37,12 @@ class AuditServicer(access_pb2_grpc.AuditServiceServicer):
 
         found = await call.read(work)
         events = found.events[: page.limit]
-        last_num = events[-1].event_num if len(found.events) > page.limit else found.last_num
-        token = page.token_after((last_num,)) if last_num is not None else ""
-        return pb.ListAuditEventsResponse(audit_events=[message(event) for event in events], next_page_token=token)
+        answer = pb.ListAuditEventsResponse(audit_events=[message(event) for event in events])
+        if len(found.events) > page.limit:
+            _go_on(answer, page.token_after((events[-1].event_num,)), events[-1].event_time_ms)
+        elif found.end is not None:
+            _go_on(answer, page.token_after((found.end.event_num,)), found.end.event_time_ms)
+        return answer
 
     @called
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, call: Call) -> pb.VerifyAuditLogResponse:
@@ -59,6 +62,11 @@ class AuditServicer(access_pb2_grpc.AuditServiceServicer):
             last_event=(last if walk.first_broken else walk.last).event_num,
             problem=walk.problem,
         )
+
+
+def _go_on(answer: pb.ListAuditEventsResponse, token: str, searched_ms: int) -> None:
+    answer.next_page_token = token
+    answer.searched_time.CopyFrom(timestamp(searched_ms))
 
 
 def message(event: Event) -> pb.AuditEvent:

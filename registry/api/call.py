@@ -91,6 +91,12 @@ class Call:
 
         return await self._database.read(run)
 
+    async def ask(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, quicker, for work of one statement that does not look at the scope itself."""
+        if not self.scope.is_everything:
+            return await self.read(work, *args, **kwargs)
+        return await self._database.ask(work, *args, **kwargs)
+
     async def change(
         self,
         answer: Callable[[R], Answer],

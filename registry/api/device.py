@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import device_pb2_grpc
 from registry.api import bulk, device_export, device_import
+from registry.api.batch import MAX_BATCH, check_batch, check_part
 from registry.api.call import Call, called
 from registry.api.device_message import change_of, message, shown, spec_of
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
@@ -26,7 +27,6 @@ from registry.state.described import Described, describe, describe_devices, desc
 MAX_PAGE = 5000
 # With a document each, so that the answer is what clients take without being told to (4 MiB).
 MAX_FULL_PAGE = 200
-MAX_BATCH = 5000
 DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 
 
@@ -46,7 +46,7 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def GetDevice(self, request: pb.GetDeviceRequest, call: Call) -> pb.Device:
         mask = ReadMask(request.read_mask, pb.Device.DESCRIPTOR)
         with_document = request.view != pb.DEVICE_VIEW_BASIC
-        (found,) = await call.read(describe_devices, [id_of(request.name, "devices")], with_document)
+        (found,) = await call.ask(describe_devices, [id_of(request.name, "devices")], with_document)
         return mask.applied(shown(found))
 
     @called
@@ -105,21 +105,20 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
 
     @called
     async def BatchGetDevices(self, request: pb.BatchGetDevicesRequest, call: Call) -> pb.BatchGetDevicesResponse:
-        _check_batch("names", len(request.names))
+        is_full = request.view == pb.DEVICE_VIEW_FULL
+        check_batch("names", len(request.names), MAX_FULL_PAGE if is_full else MAX_BATCH)
         device_ids = [id_of(name, "devices", f"names[{at}]") for at, name in enumerate(request.names)]
-        found = await call.read(
-            describe_devices, device_ids, request.view == pb.DEVICE_VIEW_FULL, allow_missing=request.allow_missing
-        )
+        found = await call.read(describe_devices, device_ids, is_full, allow_missing=request.allow_missing)
         return pb.BatchGetDevicesResponse(devices=[shown(device) for device in found])
 
     @called
     async def BatchCreateDevices(
         self, request: pb.BatchCreateDevicesRequest, call: Call
     ) -> pb.BatchCreateDevicesResponse:
-        _check_batch("requests", len(request.requests))
+        check_batch("requests", len(request.requests))
         wanted = []
         for at, each in enumerate(request.requests):
-            _check_part(f"requests[{at}]", each)
+            check_part(f"requests[{at}]", each)
             device_id = created_id(each.device_id, each.device.name, "devices", "device_id")
             wanted.append(fleet.Creation(spec_of(device_id, each.device), each.token))
         one = _would_be_created if request.validate_only else created_message
@@ -133,9 +132,9 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def BatchUpdateDevices(
         self, request: pb.BatchUpdateDevicesRequest, call: Call
     ) -> pb.BatchUpdateDevicesResponse:
-        _check_batch("requests", len(request.requests))
+        check_batch("requests", len(request.requests))
         for at, each in enumerate(request.requests):
-            _check_part(f"requests[{at}]", each)
+            check_part(f"requests[{at}]", each)
         changes = [change_of(each) for each in request.requests]
         return await call.change(_updated, _update_devices, changes)
 
@@ -143,10 +142,10 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def BatchDeleteDevices(
         self, request: pb.BatchDeleteDevicesRequest, call: Call
     ) -> pb.BatchDeleteDevicesResponse:
-        _check_batch("requests", len(request.requests))
+        check_batch("requests", len(request.requests))
         wanted = []
         for at, each in enumerate(request.requests):
-            _check_part(f"requests[{at}]", each)
+            check_part(f"requests[{at}]", each)
             wanted.append(lifecycle.Deletion(id_of(each.name, "devices", f"requests[{at}].name"), each.etag))
 
         def answer(devices: list[Described]) -> pb.BatchDeleteDevicesResponse:
@@ -247,16 +246,3 @@ def _placement(placement: Placement) -> pb.DevicePlacement:
         latitude=placement.latitude,
         longitude=placement.longitude,
     )
-
-
-def _check_batch(field: str, size: int) -> None:
-    if not 1 <= size <= MAX_BATCH:
-        raise InvalidError([Violation(field, "BATCH_SIZE", f"1 to {MAX_BATCH} at once, not {size}")])
-
-
-def _check_part(field: str, part: pb.CreateDeviceRequest | pb.UpdateDeviceRequest | pb.DeleteDeviceRequest) -> None:
-    """A batch is answered as a whole, so only the whole is a dry run or has an id."""
-    for name in ("validate_only", "request_id"):
-        if getattr(part, name):
-            text = f"set {name} of the batch instead"
-            raise InvalidError([Violation(f"{field}.{name}", "NOT_IN_A_BATCH", text)])

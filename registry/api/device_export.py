@@ -7,6 +7,7 @@ from registry.api.call import Call
 from registry.api.device_message import shown
 from registry.db import sequence
 from registry.devices.exporting import count_for_export, export_page
+from registry.errors import InvalidError, Violation
 from registry.state.described import Described
 
 CHUNK = 1000
@@ -21,6 +22,8 @@ async def serve(request: pb.ExportDevicesRequest, call: Call) -> AsyncIterator[p
     Raises: InvalidError.
     """
     now_ms, after_id = sequence.now_ms(), request.resume_after
+    if "\0" in after_id:
+        raise InvalidError([Violation("resume_after", "DEVICE_ID_INVALID", "the id of the last device that came")])
     total = await call.read(count_for_export, request.filter, now_ms, request.show_deleted)
     yield pb.ExportDevicesResponse(total_devices=total)
     with_documents = request.view == pb.DEVICE_VIEW_FULL

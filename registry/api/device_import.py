@@ -10,12 +10,15 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
 from registry.api.call import Call
 from registry.api.device_message import spec_of
+from registry.api.status import cut
 from registry.devices.dry_run import DryRun
 from registry.devices.import_model import EVERYTHING, Mode, Result, Row, mask_of, row_of
 from registry.devices.importing import import_rows
 from registry.errors import InvalidError, Violation
 
 MAX_ROWS = 5000
+# Of what is wrong with a row: clients take answers of 4 MiB without being told to.
+MAX_TOLD_BYTES = 600
 _OUTCOMES = {
     "created": pb.ImportRowResult.OUTCOME_CREATED,
     "updated": pb.ImportRowResult.OUTCOME_UPDATED,
@@ -87,5 +90,6 @@ def _response(results: Sequence[Result]) -> pb.ImportDevicesResponse:
     for result in results:
         told = response.results.add(row=result.row, outcome=_OUTCOMES[result.outcome], token=result.token)
         for violation in result.violations:
-            told.errors.add(field=violation.field, reason=violation.reason, description=violation.description)
+            field, description = (cut(text, MAX_TOLD_BYTES) for text in (violation.field, violation.description))
+            told.errors.add(field=field, reason=violation.reason, description=description)
     return response

@@ -48,7 +48,7 @@ class DeviceStateServicer(device_state_pb2_grpc.DeviceStateServiceServicer):
         reports = list(found.values())
         for at in range(0, max(1, len(reports)), CHUNK_REPORTS):
             chunk = reports[at : at + CHUNK_REPORTS]
-            await self._database.write(take_reports, request.node, str(request.run), chunk)
+            self._database.grew(await self._database.write(take_reports, request.node, str(request.run), chunk))
         metrics.state_reports.inc(len(reports))
         metrics.state_documents_refused.inc(refused)
         return pb.ReportDeviceStatesResponse(accepted=len(reports), refused_documents=refused)

@@ -8,7 +8,8 @@ from registry.errors import InvalidError, Violation
 def id_of(name: str, collection: str, field: str = "name") -> str:
     """The last part of `collection/id`. Raises: InvalidError if the name is of another shape."""
     prefix, _, resource_id = name.partition("/")
-    if prefix != collection or not resource_id or "/" in resource_id:
+    # PostgreSQL has no texts with NUL, so nothing is called so.
+    if prefix != collection or not resource_id or "/" in resource_id or "\0" in resource_id:
         text = f"`{name}` is not a name here; it is {collection}/ and an id, as in {collection}/example"
         raise InvalidError([Violation(field, "NAME_INVALID", text)])
     return resource_id

@@ -4,6 +4,7 @@ from sqlalchemy import Connection
 
 from cityfleet.registry.v1 import site_pb2 as pb
 from cityfleet.registry.v1 import site_pb2_grpc
+from registry.api.batch import check_batch, check_part
 from registry.api.call import Call, called
 from registry.api.masks import masked
 from registry.api.names import created_id, id_of, optional_timestamp, timestamp
@@ -51,6 +52,19 @@ class SiteServicer(site_pb2_grpc.SiteServiceServicer):
     @called
     async def DeleteSite(self, request: pb.DeleteSiteRequest, call: Call) -> pb.Site:
         return await call.change(message, sites.delete_site, id_of(request.name, "sites"), request.etag)
+
+    @called
+    async def BatchDeleteSites(self, request: pb.BatchDeleteSitesRequest, call: Call) -> pb.BatchDeleteSitesResponse:
+        check_batch("requests", len(request.requests))
+        wanted = []
+        for at, each in enumerate(request.requests):
+            check_part(f"requests[{at}]", each)
+            wanted.append(sites.SiteDeletion(id_of(each.name, "sites", f"requests[{at}].name"), each.etag))
+
+        def answer(deleted: list[Site]) -> pb.BatchDeleteSitesResponse:
+            return pb.BatchDeleteSitesResponse(sites=[message(site) for site in deleted])
+
+        return await call.change(answer, sites.delete_sites, wanted, allow_missing=request.allow_missing)
 
     @called
     async def UndeleteSite(self, request: pb.UndeleteSiteRequest, call: Call) -> pb.Site:

@@ -60,8 +60,8 @@ async def abort(context: Any, exc: Exception) -> NoReturn:
     status = status_pb2.Status(code=code.value[0])
     info = error_details_pb2.ErrorInfo(domain=DOMAIN)
     if isinstance(exc, errors.RegistryError):
-        status.message, info.reason = told(str(exc), MAX_MESSAGE_BYTES), exc.reason
-        info.metadata.update({key: told(value, MAX_VALUE_BYTES) for key, value in exc.metadata.items()})
+        status.message, info.reason = cut(str(exc), MAX_MESSAGE_BYTES), exc.reason
+        info.metadata.update({key: cut(value, MAX_VALUE_BYTES) for key, value in exc.metadata.items()})
     else:
         log.error("request_failed", exc_info=exc)
         is_database = isinstance(exc, SQLAlchemyError)
@@ -82,7 +82,7 @@ async def abort(context: Any, exc: Exception) -> NoReturn:
     raise AssertionError("abort always raises")
 
 
-def told(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
     """The text, cut if it has more bytes."""
     raw = text.encode(errors="replace")
     return text if len(raw) <= limit else f"{raw[: limit - 3].decode(errors='ignore')}…"
@@ -93,9 +93,9 @@ def _first(
 ) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
     """As many as there is room for; at least one."""
     for at, violation in enumerate(violations):
-        field, reason = told(violation.field, MAX_VALUE_BYTES), violation.reason
+        field, reason = cut(violation.field, MAX_VALUE_BYTES), violation.reason
         made = error_details_pb2.BadRequest.FieldViolation(
-            field=field, reason=reason, description=told(violation.description, MAX_MESSAGE_BYTES)
+            field=field, reason=reason, description=cut(violation.description, MAX_MESSAGE_BYTES)
         )
         size_bytes -= made.ByteSize() + 3
         if at and size_bytes < 0:

@@ -48,7 +48,8 @@ def beginning(registry_id: str) -> End:
 def chained(before: bytes, event: Event) -> bytes:
     """SHA-256 of the value of the event before and this event's fields as a compact JSON array (docs/audit.md)."""
     origin = event.origin
-    fields = (
+    return chained_fields(
+        before,
         event.event_num,
         event.event_time_ms,
         origin.actor,
@@ -60,4 +61,8 @@ def chained(before: bytes, event: Event) -> bytes:
         event.after,
         event.result,
     )
+
+
+def chained_fields(before: bytes, *fields: int | str) -> bytes:
+    """As chained. Args: fields: from the number to the result, in the order of docs/audit.md."""
     return hashlib.sha256(before + msgspec.json.encode(fields)).digest()

@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
-from registry.audit.event import End, Origin, beginning, chained
+from registry.audit.event import End, Origin, beginning, chained_fields
 from registry.audit.log import append
 from registry.audit.record import Change
 from registry.db import audit as db
@@ -41,21 +41,21 @@ def start(connection: Connection) -> Walk:
 
 def go_on(connection: Connection, walk: Walk) -> Walk:
     """Check some more events. Each call may be a transaction of its own: the log only grows, or loses its oldest."""
-    found = db.events_after(connection, walk.last.event_num, CHECKED_AT_ONCE)
+    found = db.links_after(connection, walk.last.event_num, CHECKED_AT_ONCE)
     if not found:
         return msgspec.structs.replace(walk, is_over=True)
     last, events = walk.last, walk.events
-    if found[0].event_num != last.event_num + 1:
+    if (first := found[0][0][0]) != last.event_num + 1:
         removal = _last_removal(connection)
-        if removal is None or removal.through != found[0].event_num - 1:
+        if removal is None or removal.through + 1 != first:
             return _broken(last, events, last.event_num + 1, "is missing")
         last = End(removal.through, removal.through_time_ms, bytes.fromhex(removal.chain_sha256))
-    for event in found:
-        if event.event_num != last.event_num + 1:
+    for (event_num, event_time_ms, *rest), chain in found:
+        if event_num != last.event_num + 1:
             return _broken(last, events, last.event_num + 1, "is missing")
-        if chained(last.chain_sha256, event) != event.chain_sha256:
-            return _broken(last, events, event.event_num, "does not follow from the one before it")
-        last, events = End(event.event_num, event.event_time_ms, event.chain_sha256), events + 1
+        if chained_fields(last.chain_sha256, event_num, event_time_ms, *rest) != chain:
+            return _broken(last, events, last.event_num + 1, "does not follow from the one before it")
+        last, events = End(int(event_num), int(event_time_ms), chain), events + 1
     return Walk(last, events)
 
 

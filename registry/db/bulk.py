@@ -5,7 +5,23 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, String, Table, Text, any_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 from sqlalchemy.exc import OperationalError
 
 
@@ -39,3 +55,25 @@ def among(connection: Connection, column: Column[Any], values: Iterable[Any]) ->
         return column == any_(literal(values, ARRAY(kind)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def placed(connection: Connection, values: Sequence[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Numbers as a table to join, by one parameter: the number, and its place in `values`, from 0."""
+    value = column("value", BigInteger)
+    if connection.dialect.name == "postgresql":
+        given = func.unnest(literal(list(values), ARRAY(BigInteger))).table_valued(value, with_ordinality="place")
+        named = given.render_derived()
+        return named.c.value, type_coerce(named.c.place, BigInteger) - 1
+    listed = func.json_each(json.dumps(list(values))).table_valued(value, column("key", BigInteger))
+    return listed.c.value, listed.c.key
+
+
+def among_bound(dialect: str, column: Column[Any], name: str) -> ColumnElement[bool]:
+    """As `among`, for a statement that is made once and gets its values, as `bound` makes them, by a name."""
+    if dialect == "postgresql":
+        return column == any_(bindparam(name, type_=ARRAY(column.type)))
+    return column.in_(select(func.json_each(bindparam(name, type_=Text())).table_valued("value").c.value))
+
+
+def bound(connection: Connection, values: Sequence[int]) -> list[int] | str:
+    return list(values) if connection.dialect.name == "postgresql" else json.dumps(list(values))

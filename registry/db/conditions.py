@@ -99,7 +99,7 @@ class Reference:
     """A number that stands for a row of another table, which has an id; 0: for none, whose id is empty."""
 
     def __init__(self, column: ColumnElement[Any], number: ColumnElement[Any], name: ColumnElement[Any]) -> None:
-        """Args: column: NOT NULL. number, name: columns of the other table."""
+        """Args: column: NOT NULL, never negative. number, name: columns of the other table, each unique."""
         self._column, self._number, self._name = column, number, name
 
     def clause(self, test: Test, dialect: str) -> Clause:
@@ -108,6 +108,10 @@ class Reference:
         if test.relation is Relation.EQUAL and test.value == "":
             return self._column == 0
         named = text_clause(self._name, test.relation, test.value, dialect)
+        if test.relation is Relation.EQUAL:
+            # Looked up once, and nothing to join for a planner who might begin with it.
+            found = select(self._number).where(named).correlate(None).scalar_subquery()
+            return self._column == func.coalesce(found, -1)
         # The query round it may have the same table for another purpose.
         meant = self._column.in_(select(self._number).where(named).correlate(None))
         return or_(self._column == 0, meant) if holds_of(test.relation, test.value, "") else meant

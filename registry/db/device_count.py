@@ -1,14 +1,15 @@
-"""Counts of devices by what they have in common, in one statement."""
+"""Counts of devices by what they have in common: in one statement, or of all devices off an index alone."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, text
 
+from registry.db import device_tally, judged_tally
 from registry.db.conditions import by_code_point
 from registry.db.device_list import View
 from registry.db.schema import device_types, devices, sites
-from registry.filter.condition import Condition, Test, tests_of
+from registry.filter.condition import Condition, Relation, Test, conjuncts, tests_of
 from registry.filter.fields import Type
 from registry.filter.order import OrderKey
 
@@ -30,6 +31,8 @@ def count_groups(
     connection: Connection, condition: Condition, keys: Sequence[OrderKey], max_groups: int, now_ms: int
 ) -> tuple[list[tuple[tuple[str, ...], int]], int, int]:
     """The largest groups (values, devices), how many devices there are in all groups, and how many groups."""
+    if _is_everything(condition) and (counts := _of_everything(connection, keys, now_ms)) is not None:
+        return _largest(counts, max_groups)
     if connection.dialect.name == "postgresql":
         connection.execute(_QUICKLY, {"seqscan": "off" if _is_covered(condition, keys) else "on"})
     view = View(connection, now_ms)
@@ -61,6 +64,36 @@ def count_groups(
         return [], 0, 0
     groups = [(tuple(map(_shown, keys, row[: len(keys)])), row.devices) for row in rows]
     return groups, int(rows[0][-2]), rows[0][-1]
+
+
+def _of_everything(connection: Connection, keys: Sequence[OrderKey], now_ms: int) -> dict[str, int] | None:
+    """In the order of the key; None: no index has these."""
+    match [key.field.name for key in keys]:
+        case ["reported.firmware_version"]:
+            return dict(sorted(device_tally.by_firmware(connection).items()))
+        case ["connectivity" | "health" as name]:
+            intervals = judged_tally.intervals_of(connection)
+            if intervals is None:
+                return None
+            if connection.dialect.name == "postgresql":
+                connection.execute(_QUICKLY, {"seqscan": "off"})
+            count = judged_tally.by_health if name == "health" else judged_tally.by_connectivity
+            found = count(connection, intervals, now_ms)
+            return {_shown(keys[0], judged): found[judged] for judged in sorted(found)}
+    return None
+
+
+def _is_everything(condition: Condition) -> bool:
+    """Whether it is for all devices but those that are deleted."""
+    match conjuncts(condition):
+        case [Test(field=field, relation=Relation.EQUAL, value="deleted", negated=True)]:
+            return field.name == "state"
+    return False
+
+
+def _largest(counts: dict[str, int], max_groups: int) -> tuple[list[tuple[tuple[str, ...], int]], int, int]:
+    ordered = sorted(counts.items(), key=lambda group: -group[1])
+    return [((value,), count) for value, count in ordered[:max_groups]], sum(counts.values()), len(counts)
 
 
 def _is_covered(condition: Condition, keys: Sequence[OrderKey]) -> bool:

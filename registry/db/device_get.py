@@ -1,11 +1,14 @@
-"""One device with all that is known of it, by one statement: a Get is little more than the statements it takes."""
+"""Devices with all that is known of them, by one statement: a Get or a page is little more than its statements."""
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Text, bindparam
+from sqlalchemy import BigInteger, Connection, Row, Select, Text, bindparam
 
 from registry.db import liveness
+from registry.db.bulk import among_bound, bound
 from registry.db.devices import GATEWAY, SELECT, device_of
 from registry.db.schema import device_state, device_state_documents, device_types, devices
 from registry.db.states import Known
@@ -15,25 +18,34 @@ from registry.state.model import Connectivity, Reported
 _state_of, _type_of = device_state.alias("gateway_state"), device_types.alias("gateway_type")
 _gateway = liveness.connectivity(bindparam("now_ms", type_=BigInteger()), _type_of, _state_of)
 _STATE = tuple(f"state_{name}" for name in Reported.__struct_fields__)
-_ONE = (
+# All made once: to put such a statement together takes longer than to run it.
+_KNOWN = (
     SELECT.add_columns(
         device_types.c.expected_interval_s,
         *(device_state.c[name].label(f"state_{name}") for name in Reported.__struct_fields__),
         device_state.c.revision.label("state_revision"),
-        device_state_documents.c.document,
-        device_state_documents.c.document_time_ms,
         _gateway.label("gateway_connectivity"),
     )
     .outerjoin(device_state, liveness.JOINED)
-    .outerjoin(device_state_documents, device_state_documents.c.device_num == devices.c.device_num)
     .outerjoin(_type_of, _type_of.c.type_num == GATEWAY.c.type_num)
     .outerjoin(_state_of, _state_of.c.device_num == GATEWAY.c.device_num)
-    .where(devices.c.device_id == bindparam("device_id", type_=Text()))
 )
+_WHOLE = _KNOWN.add_columns(device_state_documents.c.document, device_state_documents.c.document_time_ms).outerjoin(
+    device_state_documents, device_state_documents.c.device_num == devices.c.device_num
+)
+_ONE = _WHOLE.where(devices.c.device_id == bindparam("device_id", type_=Text()))
+
+
+def _of_numbers(query: Select[Any]) -> dict[str, Select[Any]]:
+    dialects = ("sqlite", "postgresql")
+    return {name: query.where(among_bound(name, devices.c.device_num, "nums")) for name in dialects}
+
+
+_SOME = {False: _of_numbers(_KNOWN), True: _of_numbers(_WHOLE)}
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """`document`: the text of the last `state` document and its time; None: none came."""
+    """`document`: the text of the last `state` document and its time; None: none came, or it was not asked for."""
 
     device: Device
     known: Known
@@ -41,12 +53,31 @@ class Whole(msgspec.Struct, frozen=True):
 
 
 def find(connection: Connection, device_id: str, now_ms: int) -> Whole | None:
-    """Args: now_ms: what the gateway is judged by, UTC milliseconds."""
+    """With its document. Args: now_ms: what the gateway is judged by, UTC milliseconds."""
     row: Any = connection.execute(_ONE, {"device_id": device_id, "now_ms": now_ms}).one_or_none()
-    if row is None:
-        return None
-    fields = row._mapping
-    reported = None if row.state_revision is None else Reported(*(fields[name] for name in _STATE))
+    return None if row is None else _whole(row, with_document=True)
+
+
+def find_numbers(
+    connection: Connection, device_nums: Sequence[int], now_ms: int, *, with_documents: bool = False
+) -> list[Whole]:
+    """Devices that exist, in the order of their numbers as given; at most some thousands.
+
+    Args: now_ms: what their gateways are judged by, UTC milliseconds.
+    """
+    if not device_nums:
+        return []
+    query = _SOME[with_documents][connection.dialect.name]
+    rows = connection.execute(query, {"nums": bound(connection, device_nums), "now_ms": now_ms})
+    by_num = {row.device_num: _whole(row, with_document=with_documents) for row in rows}
+    return [by_num[num] for num in device_nums]
+
+
+_state_taken = itemgetter(*([column.name for column in _KNOWN.selected_columns].index(name) for name in _STATE))
+
+
+def _whole(row: Row[Any], *, with_document: bool) -> Whole:
+    reported = None if row.state_revision is None else Reported(*_state_taken(row))
     gateway = Connectivity(row.gateway_connectivity) if row.gateway_num else None
-    document = None if row.document is None else (row.document, row.document_time_ms)
+    document = (row.document, row.document_time_ms) if with_document and row.document is not None else None
     return Whole(device_of(row), Known(reported, row.expected_interval_s, gateway), document)

@@ -3,7 +3,7 @@
 from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, select
 
 from registry.db.conditions import Clause, by_code_point
 from registry.db.device_sources import Source
@@ -58,9 +58,12 @@ class Walk:
         self._keys = [SortKey(column, descending) for column in columns]
         self._base = base
 
-    def stretch(self, after: Key | None, size: int) -> Subquery:
-        """The numbers of `size` rows behind `after`, as `device_num`."""
-        return self._rows([self._keys[-1].column.label("device_num")], after).limit(size).subquery("stretch")
+    def stretch(self, after: Key | None, size: int) -> tuple[Subquery, list[SortKey]]:
+        """`size` rows behind `after`, with `device_num`; and their keys, in whose order they are."""
+        names = [f"key_{at}" for at in range(len(self._keys) - 1)] + ["device_num"]
+        columns = [key.column.label(name) for key, name in zip(self._keys, names, strict=True)]
+        rows = self._rows(columns, after).limit(size).subquery("stretch")
+        return rows, [SortKey(rows.c[name], key.descending) for key, name in zip(self._keys, names, strict=True)]
 
     def end(self, after: Key | None, size: int) -> Key | None:
         """The key of the last of `size` rows behind `after`; None: there are not so many."""
@@ -184,8 +187,3 @@ def has_more(connection: Connection, stretch: Subquery, count: int) -> bool:
     """Whether there are more than `count` devices in it."""
     beyond = select(stretch.c.device_num).offset(count).limit(1)
     return connection.execute(beyond).first() is not None
-
-
-def last_number(connection: Connection) -> int:
-    """Of the devices there are; 0: none."""
-    return connection.execute(select(func.max(devices.c.device_num))).scalar() or 0

@@ -6,11 +6,19 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, func, select, union_all
 
-from registry.db import liveness
 from registry.db.conditions import Clause, by_code_point, text_clause
 from registry.db.conditions import Point as PointBinding
 from registry.db.near import box
-from registry.db.schema import device_labels, device_state, device_types, devices, group_members, groups, sites
+from registry.db.schema import (
+    device_labels,
+    device_state,
+    device_types,
+    devices,
+    group_members,
+    groups,
+    sites,
+    unheard_devices,
+)
 from registry.devices.model import State
 from registry.filter import condition as tree
 from registry.filter.condition import Call, Condition, Relation, Test, conjuncts
@@ -18,6 +26,8 @@ from registry.filter.fields import STATES
 
 # Sets that are counted to find the smallest.
 _MAX_TRIED = 4
+# Of a source: up to this rank it is nearly always a small one.
+_RARE = 2
 # Parts of an `OR` that are put together.
 _MAX_PARTS = 60
 _LAST_CHARACTER = 0x10FFFF
@@ -44,6 +54,21 @@ _REFERENCES: dict[str, tuple[int, ColumnElement[Any], ColumnElement[Any], Column
     "site_id": (2, devices.c.site_num, sites.c.site_num, sites.c.site_id),
     "device_type": (8, devices.c.type_num, device_types.c.type_num, device_types.c.type_id),
 }
+# Words that follow from times; of all but one of them, those of few devices are sought.
+_JUDGED = ("connectivity", "health")
+# Types that say no interval.
+_UNTOLD = select(device_types.c.type_num).where(device_types.c.expected_interval_s == 0)
+# What devices without a value have, where an index finds it; of what they report it is also those without a state.
+_ABSENT: dict[str, Clause] = {
+    "external_id": devices.c.external_id.is_(None),
+    "gateway": devices.c.gateway_num == 0,
+    "site_id": devices.c.site_num == 0,
+    "reported.firmware_version": device_state.c.firmware_version == "",
+    "reported.last_seen_time": device_state.c.last_seen_ms.is_(None),
+    "reported.last_reading_time": device_state.c.last_reading_ms.is_(None),
+}
+# PostgreSQL reads an index in the order of what stands behind NULL only as long as there are few.
+_IN_ORDER = {"postgresql": ("gateway", "site_id", "reported.last_seen_time"), "sqlite": tuple(_ABSENT)}
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -62,47 +87,73 @@ class Source(msgspec.Struct, frozen=True):
     is_ordered: bool = False
     has_doubles: bool = False
 
+    def whole(self, limit: int) -> Subquery | None:
+        """Up to so many of them with all columns of `devices`; None: an index of another table gives them."""
+        if self.has_doubles or self.number.table is not devices:
+            return None
+        return self.query.with_only_columns(*devices.c).limit(limit).subquery("whole")
+
     def few(self, limit: int) -> Subquery:
         """Up to so many of them, each once, as `device_num`."""
         query = self.query.distinct() if self.has_doubles else self.query
         return query.limit(limit).subquery("few")
 
 
+class Times(msgspec.Struct, frozen=True):
+    """UTC milliseconds: every device that is offline was last seen before the first, every device whose health is bad
+    read something last before the second, and every one whose health is degraded before the third, if ever."""
+
+    offline_before_ms: int
+    bad_before_ms: int
+    late_before_ms: int
+
+
 class Counted(msgspec.Struct, frozen=True):
-    """`count` is how many there are, or what was counted up to."""
+    """`count` is how many there are; not `is_exact`: or more."""
 
     source: Source
     count: int
+    is_exact: bool
 
 
 ALL = Source(10, devices.c.device_num, select(devices.c.device_num), is_ordered=True)
 
 
-def smallest(connection: Connection, condition: Condition, now_ms: int, few: int, limit: int) -> Counted | None:
+def smallest(
+    connection: Connection, condition: Condition, times: Times, few: int, limit: int, *, by_number: bool
+) -> Counted | None:
     """The smallest set that holds all devices of the condition; None: no index gives one.
 
     Args:
         few: no smaller set is looked for than one of so many.
         limit: counted up to.
+        by_number: is_ordered is as good as small.
     """
-    finder = _Finder(connection, now_ms)
+    finder = _Finder(connection, times)
     found = [source for part in conjuncts(condition) if (source := finder.source(part))]
-    best: Counted | None = None
-    for source in sorted(found, key=lambda each: each.rank)[:_MAX_TRIED]:
-        part = source.query.limit(limit).subquery()
-        counted = Counted(source, connection.execute(select(func.count()).select_from(part)).scalar_one())
-        if best is None or counted.count < best.count:
-            best = counted
-        if best.count <= few:
-            break
-    return best
+    found = sorted(found, key=lambda each: each.rank)[:_MAX_TRIED]
+    # What one device or a few have is counted by itself: more need not be asked then.
+    if by_number and len(found) == 1 and found[0].is_ordered:
+        limit = few + 1
+    first = found[:1] if found and found[0].rank <= _RARE else found
+    counted = _counted(connection, first, limit)
+    if not any(one.count <= few for one in counted):
+        counted += _counted(connection, found[len(first) :], limit)
+    return min(counted, key=lambda one: one.count, default=None)
+
+
+def _counted(connection: Connection, sources: list[Source], limit: int) -> list[Counted]:
+    if not sources:
+        return []
+    parts = [select(func.count()).select_from(one.query.limit(limit).subquery()).scalar_subquery() for one in sources]
+    counts = connection.execute(select(*parts)).one()
+    return [Counted(source, count, count < limit) for source, count in zip(sources, counts, strict=True)]
 
 
 class _Finder:
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, times: Times) -> None:
         self._dialect = connection.dialect.name
-        self._now_ms = now_ms
+        self._times = times
 
     def source(self, condition: Condition) -> Source | None:
         match condition:
@@ -116,6 +167,11 @@ class _Finder:
                 return _source(1, group_members.c.device_num, group_members.c.group_num == group, is_ordered=True)
             case Call("near", (float(latitude), float(longitude), float(radius_m)), False):
                 return _source(3, devices.c.device_num, box(devices, latitude, longitude, radius_m))
+            case Test(relation=Relation.EQUAL, negated=True) if condition.field.name in _JUDGED:
+                others = (word for word in condition.field.values if word != condition.value)
+                return self._united([self._of_test(Test(condition.field, "", Relation.EQUAL, word)) for word in others])
+            case Test(relation=Relation.PRESENT, negated=True) if condition.field.name in _ABSENT:
+                return _absent(condition.field.name, self._dialect)
             case Test(negated=False) if condition.relation is not Relation.PRESENT:
                 return self._of_test(condition)
         return None
@@ -143,13 +199,25 @@ class _Finder:
                 return self._of_label(test)
             case "state", str(word):
                 return _source(9, devices.c.device_num, devices.c.state == _state(word), is_ordered=True)
+            case "connectivity", "never_seen":
+                return self._never_seen()
             case "connectivity", "offline":
-                before_ms = liveness.offline_before_ms(self._connection, self._now_ms)
-                return _source(6, device_state.c.device_num, device_state.c.last_seen_ms < before_ms)
+                return _source(
+                    6, device_state.c.device_num, device_state.c.last_seen_ms < self._times.offline_before_ms
+                )
+            case "health", "unknown":
+                untold = select(devices.c.device_num).where(devices.c.type_num.in_(_UNTOLD))
+                return self._united([self._never_seen(), Source(8, devices.c.device_num, untold)])
+            case "health", "degraded":
+                reading = device_state.c.last_reading_ms
+                late = [reading < self._times.late_before_ms, reading.is_(None)]
+                return self._united([_source(6, device_state.c.device_num, clause) for clause in late])
             case "health", "bad":
-                before_ms = liveness.bad_before_ms(self._connection, self._now_ms)
-                return _source(6, device_state.c.device_num, device_state.c.last_reading_ms < before_ms)
+                return _source(6, device_state.c.device_num, device_state.c.last_reading_ms < self._times.bad_before_ms)
         return None
+
+    def _never_seen(self) -> Source:
+        return _absent("reported.last_seen_time", self._dialect)
 
     def _of_text(self, test: Test, rank: int, column: ColumnElement[Any]) -> Source | None:
         if test.relation is Relation.EQUAL:
@@ -191,6 +259,17 @@ class _Finder:
 
 def _source(rank: int, number: ColumnElement[Any], clause: Clause, *, is_ordered: bool = False) -> Source:
     return Source(rank, number, select(number.label("device_num")).where(clause), is_ordered)
+
+
+def _absent(name: str, dialect: str) -> Source:
+    """Devices that have no value there, or an empty one."""
+    clause, is_ordered = _ABSENT[name], name in _IN_ORDER[dialect]
+    if not name.startswith("reported."):
+        return _source(8, devices.c.device_num, clause, is_ordered=is_ordered)
+    never = select(unheard_devices.c.device_num)
+    silent = select(device_state.c.device_num).where(clause)
+    number = union_all(never, silent).subquery("absent").c.device_num
+    return Source(8, number, select(number.label("device_num")), is_ordered)
 
 
 def _number_beside(column: ColumnElement[Any]) -> ColumnElement[Any]:

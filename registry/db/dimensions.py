@@ -6,7 +6,16 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from registry.db import catalogue
-from registry.db.schema import device_types, devices, metrics, purged_devices, sites, sync_positions
+from registry.db.schema import (
+    device_state,
+    device_state_documents,
+    device_types,
+    devices,
+    metrics,
+    purged_devices,
+    sites,
+    sync_positions,
+)
 from registry.devices.model import DeviceType, State
 
 CONSUMER = "clickhouse"
@@ -65,6 +74,17 @@ class SiteRow(msgspec.Struct, frozen=True):
     revision: int
 
 
+class ReportedRow(msgspec.Struct, frozen=True):
+    """What a device said of itself, and where it stands. `version` grows when either changes."""
+
+    device_num: int
+    ward_code: str
+    firmware_version: str
+    config_version: int
+    last_calibration: str
+    version: int
+
+
 class Expected(msgspec.Struct, frozen=True):
     """Numbers of rows."""
 
@@ -72,6 +92,7 @@ class Expected(msgspec.Struct, frozen=True):
     metrics: int
     types: int
     sites: int
+    reported: int
 
 
 def rows_between(connection: Connection, after: int, until: int, limit: int) -> list[DimensionRow]:
@@ -151,6 +172,53 @@ def types_since(connection: Connection, revision: int) -> tuple[list[DeviceType]
     return catalogue.types_since(connection, revision), catalogue.metric_nums(connection)
 
 
+_REPORTED = (
+    select(
+        devices.c.device_num,
+        devices.c.ward_code,
+        devices.c.revision,
+        device_state.c.firmware_version,
+        device_state.c.config_version,
+        device_state_documents.c.last_calibration,
+        device_state_documents.c.reported_revision,
+    )
+    .join(device_state, device_state.c.device_num == devices.c.device_num)
+    .join(device_state_documents, device_state_documents.c.device_num == devices.c.device_num)
+)
+
+
+def reported_between(
+    connection: Connection, after: int, until: int, from_num: int, limit: int
+) -> list[tuple[int, ReportedRow]]:
+    """What devices reported in revisions `after` (of this one only devices above `from_num`) to `until`, in that order,
+    each with its revision: many devices have the same."""
+    revision, number = device_state_documents.c.reported_revision, device_state_documents.c.device_num
+    query = _REPORTED.where(revision >= after, (revision > after) | (number > from_num), revision <= until)
+    rows = connection.execute(query.order_by(revision, number).limit(limit))
+    return [(row.reported_revision, _reported(row)) for row in rows]
+
+
+def reported_of_changed(
+    connection: Connection, after: int, until: int, limit: int, told_after: int
+) -> list[tuple[int, ReportedRow]]:
+    """The same of devices that have changed themselves and may stand elsewhere; not of those that reported after
+    `told_after`."""
+    query = _REPORTED.where(
+        devices.c.revision > after,
+        devices.c.revision <= until,
+        device_state_documents.c.reported_revision <= told_after,
+    )
+    rows = connection.execute(query.order_by(devices.c.revision).limit(limit))
+    return [(row.revision, _reported(row)) for row in rows]
+
+
+def _reported(row: Row[*tuple[Any, ...]]) -> ReportedRow:
+    version = max(row.revision, row.reported_revision)
+    return ReportedRow(
+        row.device_num, row.ward_code, row.firmware_version, row.config_version, row.last_calibration, version
+    )
+
+
 def position(connection: Connection) -> int:
     """The revision up to which ClickHouse has everything; 0 at the beginning."""
     query = select(sync_positions.c.revision).where(sync_positions.c.consumer == CONSUMER)
@@ -167,6 +235,7 @@ def expected(connection: Connection, revision: int) -> Expected:
             metrics.c.revision,
             device_types.c.revision,
             sites.c.revision,
+            device_state_documents.c.reported_revision,
         )
     ]
     return Expected(counts[0] + counts[1], *counts[2:])

@@ -1,15 +1,17 @@
 """The database and its threads: one writer, several readers, migrations at opening, a bell after each commit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection, IsolationLevel
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from registry.db import leader, notify, sequence
@@ -18,11 +20,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = 4
-# So many new devices, then none for so long: then PostgreSQL looks at its tables anew.
+# So many new devices, or newly heard ones, then none for so long: then PostgreSQL looks at its tables anew.
 MANY_ROWS = 10_000
 CALM_S = 1.0
 # Of the lock under which one registry at a time brings the tables of a PostgreSQL up to date.
 MIGRATION_LOCK = 0x6366_7265_67
+# An option of a reader's connection: no transaction.
+_OUTSIDE = "outside_transactions"
 
 
 class ChangeBell:
@@ -64,9 +68,12 @@ class Database:
         """Raises: sqlalchemy.exc.ArgumentError for a URL that is none."""
         self.is_postgresql = make_url(url).get_backend_name() == "postgresql"
         if self.is_postgresql:
-            # A write sees what was committed before it had its turn; a read sees one state of all tables.
-            self._writer_engine = _postgresql_engine(url, 1, "READ COMMITTED")
-            self._reader_engine = _postgresql_engine(url, READERS, "REPEATABLE READ")
+            # A write sees what was committed before it had its turn; a read sees one state of all tables. Asked before
+            # each write: after a restart of the server no call fails for a connection that was left from before.
+            self._writer_engine = create_engine(
+                url, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="READ COMMITTED"
+            )
+            self._reader_engine = _postgresql_reader(url)
         else:
             # Of the cache only the writer has much: what readers lack, the operating system has.
             self._writer_engine = _sqlite_engine(url, 1, "BEGIN IMMEDIATE", 65_536)
@@ -100,7 +107,7 @@ class Database:
         await work()
 
     def grew(self, devices: int) -> None:
-        """Note that so many were created by one call."""
+        """Note that so many were created, or heard for the first time, by one call."""
         self._new_rows += devices
         if self._new_rows >= MANY_ROWS:
             self._grown.set()
@@ -127,9 +134,28 @@ class Database:
         """Run `work(connection, ...)` on one consistent view of the database."""
 
         def run() -> R:
-            with self._reader_engine.begin() as connection:
+            with _begun(self._reader_engine) as connection:
                 return work(connection, *args, **kwargs)
 
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def ask(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` of one statement, which is a consistent view by itself: on PostgreSQL a
+        transaction round it would take longer than the statement."""
+
+        def run() -> R:
+            try:
+                with self._reader_engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
+                    return work(connection, *args, **kwargs)
+            except DBAPIError as exc:
+                if not exc.connection_invalidated:
+                    raise
+            # It was left from before a restart of the server, as are all in the pool: they are gone now.
+            with self._reader_engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
+                return work(connection, *args, **kwargs)
+
+        if not self.is_postgresql:
+            return await self.read(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -173,16 +199,42 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def _postgresql_engine(url: str, pool_size: int, isolation_level: IsolationLevel) -> Engine:
-    # Asked before each use: after a restart of the server no call fails for a connection that was left from before.
-    return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, isolation_level=isolation_level)
+@contextmanager
+def _begun(engine: Engine) -> Iterator[Connection]:
+    """A transaction. Raises: sqlalchemy.exc.DBAPIError."""
+    connection = engine.connect()
+    try:
+        transaction = connection.begin()
+    except DBAPIError as exc:
+        connection.close()
+        if not exc.connection_invalidated:
+            raise
+        # It was left from before a restart of the server, as are all in the pool: they are gone now.
+        connection = engine.connect()
+        transaction = connection.begin()
+    with connection, transaction:
+        yield connection
+
+
+def _postgresql_reader(url: str) -> Engine:
+    # The one that was last given back is the warmest.
+    engine = create_engine(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT", pool_use_lifo=True)
+
+    # The driver would begin with the first statement, when it is too late to take another connection if the server does
+    # not know this one any more; and to ask before, as the pool can, takes as long as a small read.
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if _OUTSIDE not in connection.get_execution_options():
+            connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+
+    return engine
 
 
 def _vacuum(engine: Engine) -> None:
     """So that an index alone answers (no row has to be asked who sees it), and plans are made for what is there."""
-    with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(text("VACUUM (ANALYZE) devices, device_labels, device_tokens"))
+    with engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
+        tables = ("devices", "device_labels", "device_tokens", "device_state", "unheard_devices")
+        connection.execute(text(f"VACUUM (ANALYZE) {', '.join(tables)}"))
 
 
 def _sqlite_engine(url: str, pool_size: int, begin: str, cache_kb: int) -> Engine:

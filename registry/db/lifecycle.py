@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
+from sqlalchemy import Connection, delete, insert, null, select, update
 
-from registry.db import sequence
+from registry.db import label_keys, sequence
+from registry.db.bulk import among, placed
 from registry.db.schema import (
     device_connections,
     device_labels,
@@ -14,6 +15,7 @@ from registry.db.schema import (
     devices,
     group_members,
     purged_devices,
+    unheard_devices,
 )
 from registry.devices.model import Device, State
 
@@ -29,27 +31,21 @@ def end_devices(
         return
     is_deleted = state == State.DELETED
     first = sequence.take(connection, revisions=len(ended)).revision - len(ended) + 1
+    device_nums = [device.device_num for device in ended]
+    device_num, position = placed(connection, device_nums)
+    change = update(devices).where(devices.c.device_num == device_num)
     connection.execute(
-        update(devices)
-        .where(devices.c.device_num == bindparam("num"))
-        .values(
+        change.values(
             state=state,
-            deleted_state=bindparam("was"),
+            deleted_state=devices.c.state if is_deleted else None,
             external_id=null(),
-            revision=bindparam("number"),
+            revision=position + first,
             update_time_ms=now_ms,
             delete_time_ms=now_ms if is_deleted else None,
             purge_time_ms=purge_time_ms,
-        ),
-        [
-            {"num": device.device_num, "number": first + at, "was": int(device.state) if is_deleted else None}
-            for at, device in enumerate(ended)
-        ],
+        )
     )
-    connection.execute(
-        delete(device_tokens).where(device_tokens.c.device_num == bindparam("num")),
-        [{"num": device.device_num} for device in ended],
-    )
+    connection.execute(delete(device_tokens).where(among(connection, device_tokens.c.device_num, device_nums)))
 
 
 def undelete_device(connection: Connection, device_num: int, now_ms: int) -> None:
@@ -74,10 +70,10 @@ def due_for_purge(connection: Connection, now_ms: int, limit: int) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def purge_devices(connection: Connection, device_nums: Sequence[int], now_ms: int) -> None:
-    """Remove devices, but for their history; ids and numbers stay taken."""
+def purge_devices(connection: Connection, device_nums: Sequence[int], now_ms: int) -> list[str]:
+    """Remove devices, but for their history; ids and numbers stay taken. Returns: their ids."""
     if not device_nums:
-        return
+        return []
     kept = ("device_num", "device_id", "type_num", "ward_code", "create_time_ms")
     rows = connection.execute(
         select(*(devices.c[name] for name in kept))
@@ -87,13 +83,16 @@ def purge_devices(connection: Connection, device_nums: Sequence[int], now_ms: in
     gone = [dict(row) | {"purge_time_ms": now_ms} for row in rows.mappings()]
     first = sequence.take(connection, revisions=len(gone)).revision - len(gone) + 1
     connection.execute(insert(purged_devices), [row | {"revision": first + at} for at, row in enumerate(gone)])
+    label_keys.note_purged(connection, [row["device_num"] for row in gone])
     for table in (
         device_labels,
         device_tokens,
         device_state,
+        unheard_devices,
         device_connections,
         device_state_documents,
         group_members,
         devices,
     ):
         connection.execute(delete(table).where(table.c.device_num.in_(device_nums)))
+    return [row["device_id"] for row in gone]

@@ -6,7 +6,7 @@ Of rows of devices, with device_types and (outer, by JOINED) device_state joined
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, case, cast, func, or_, select
 
 from registry.db.schema import device_state, device_types, devices
 from registry.state.model import (
@@ -51,14 +51,27 @@ def health(now_ms: int) -> ColumnElement[Any]:
     )
 
 
-def offline_before_ms(connection: Connection, now_ms: int) -> int:
-    """Every device that is offline was last seen before this; many that are not, too."""
-    interval_s = case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S)
-    shortest_s = connection.execute(select(func.min(interval_s))).scalar() or DEFAULT_INTERVAL_S
-    return now_ms - GRACE_MS - int(shortest_s) * LATE_MS_PER_S
+# The shortest that any type has, first of those that count as offline, then of those that may be bad; NULL: none.
+SHORTEST_OFFLINE_S = select(func.min(case((_interval_s > 0, _interval_s), else_=DEFAULT_INTERVAL_S))).scalar_subquery()
+SHORTEST_BAD_S = select(func.min(_interval_s)).where(_interval_s > 0).scalar_subquery()
 
 
-def bad_before_ms(connection: Connection, now_ms: int) -> int:
-    """Every device whose health is bad read something last before this; many others, too."""
-    shortest_s = connection.execute(select(func.min(_interval_s)).where(_interval_s > 0)).scalar() or 0
-    return now_ms - GRACE_MS - int(shortest_s) * SILENT_MS_PER_S
+def offline_before_ms(shortest_s: int | None, now_ms: int) -> int:
+    """Every device that is offline was last seen before this; many that are not, too.
+
+    Args: shortest_s: SHORTEST_OFFLINE_S.
+    """
+    return now_ms - GRACE_MS - (shortest_s or DEFAULT_INTERVAL_S) * LATE_MS_PER_S
+
+
+def bad_before_ms(shortest_s: int | None, now_ms: int) -> int:
+    """Every device whose health is bad read something last before this; many others, too.
+
+    Args: shortest_s: SHORTEST_BAD_S.
+    """
+    return now_ms - GRACE_MS - (shortest_s or 0) * SILENT_MS_PER_S
+
+
+def late_before_ms(shortest_s: int | None, now_ms: int) -> int:
+    """As bad_before_ms, of every device that read something and whose health is degraded or bad."""
+    return now_ms - GRACE_MS - (shortest_s or 0) * LATE_MS_PER_S

@@ -29,8 +29,8 @@ def near(table: FromClause) -> Caller:
 
     def clause(latitude: float, longitude: float, radius_m: float) -> Clause:
         here = func.radians(at.latitude)
-        half_lat = func.sin((here - math.radians(latitude)) / 2)
-        half_lon = func.sin(func.radians(at.longitude - longitude) / 2)
+        half_lat = func.sin((here - math.radians(latitude)) * 0.5)
+        half_lon = func.sin(func.radians(at.longitude - longitude) * 0.5)
         haversine = half_lat * half_lat + func.cos(here) * math.cos(math.radians(latitude)) * half_lon * half_lon
         within = box(table, latitude, longitude, radius_m)
         return and_(within, at.longitude.is_not(None), haversine <= haversine_limit(radius_m))

@@ -227,6 +227,16 @@ device_labels = Table(
     sqlite_with_rowid=False,
 )
 
+# How many devices have a label that is not empty, by its key, and under the empty key how many devices there are,
+# whatever their state: so that nobody looks for devices without a label that all have.
+label_keys = Table(
+    "label_keys",
+    metadata,
+    Column("key", _word(63), primary_key=True),
+    Column("devices", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 device_tokens = Table(
     "device_tokens",
     metadata,
@@ -274,6 +284,8 @@ device_state = Table(
     "device_state",
     metadata,
     Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    # As in devices: to judge all of them takes their intervals.
+    Column("type_num", Integer, nullable=False, server_default="0"),
     Column("is_connected", Boolean, nullable=False),
     Column("connect_time_ms", BigInteger),
     Column("disconnect_time_ms", BigInteger),
@@ -288,11 +300,21 @@ device_state = Table(
     Column("hardware_revision", String(63), nullable=False),
     # Of the flush that changed more than the times of the last message and reading: many rows have the same.
     Column("revision", BigInteger, nullable=False),
-    Index("ix_device_state_seen", "last_seen_ms", "device_num"),
-    Index("ix_device_state_reading", "last_reading_ms", "device_num"),
+    # With the rest behind, counting by connectivity and by health needs no row.
+    Index("ix_device_state_seen", "last_seen_ms", "device_num", "type_num", "is_connected"),
+    Index("ix_device_state_reading", "last_reading_ms", "device_num", "type_num"),
     Index("ix_device_state_firmware", "firmware_version", "device_num"),
     Index("ix_device_state_revision", "revision", "device_num"),
     Index("ix_device_state_node", "node", **_where("is_connected")),
+)
+
+# The others: who was never heard is not found by what is not there.
+unheard_devices = Table(
+    "unheard_devices",
+    metadata,
+    Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
+    # As in devices.
+    Column("type_num", Integer, nullable=False),
 )
 
 # Apart, because they are long and seldom read.
@@ -302,6 +324,12 @@ device_state_documents = Table(
     Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
     Column("document", Text, nullable=False),
     Column("document_time_ms", BigInteger, nullable=False),
+    # Day of the last calibration, YYYY-MM-DD, from the document; empty: it does not say.
+    Column("last_calibration", String(10), nullable=False, server_default=""),
+    # Of the flush that changed what the store of readings has of it. Unlike device_state.revision it stays when a
+    # device connects or says the same again.
+    Column("reported_revision", BigInteger, nullable=False, server_default="1"),
+    Index("ix_device_state_documents_reported", "reported_revision", "device_num"),
 )
 
 # Nodes at which a device is connected beside the one in device_state: see registry.db.connections.
@@ -403,6 +431,8 @@ audit_events = Table(
     Index("ix_audit_events_method", "method", "event_num"),
     Index("ix_audit_events_request", "request_id", "event_num"),
     Index("ix_audit_events_time", "event_time_ms"),
+    # What was refused is rare, and asked for often.
+    Index("ix_audit_events_refused", "event_num", **_where("result <> 'OK'")),
 )
 
 # What was answered to a request id, for a day.

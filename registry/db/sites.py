@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from registry.db import sequence
+from registry.db.bulk import among, placed
 from registry.db.schema import devices, site_labels, sites
 from registry.devices.model import State
 from registry.sites.model import Site, SiteSpec
@@ -38,10 +39,19 @@ def update_site(
 
 
 def set_deleted(
-    connection: Connection, site_num: int, delete_time_ms: int | None, purge_time_ms: int | None, now_ms: int
+    connection: Connection,
+    site_nums: Sequence[int],
+    delete_time_ms: int | None,
+    purge_time_ms: int | None,
+    now_ms: int,
 ) -> None:
-    """Delete the site softly, or with None undelete it."""
-    _change(connection, site_num, now_ms, delete_time_ms=delete_time_ms, purge_time_ms=purge_time_ms)
+    """Delete sites softly, or with None undelete them. At most some thousands."""
+    if not site_nums:
+        return
+    first = sequence.take(connection, revisions=len(site_nums)).revision - len(site_nums) + 1
+    site_num, place = placed(connection, site_nums)
+    times = {"delete_time_ms": delete_time_ms, "purge_time_ms": purge_time_ms, "update_time_ms": now_ms}
+    connection.execute(update(sites).where(sites.c.site_num == site_num).values(revision=place + first, **times))
 
 
 def set_wards(connection: Connection, wards: Sequence[tuple[int, str]], now_ms: int) -> None:
@@ -57,15 +67,16 @@ def set_wards(connection: Connection, wards: Sequence[tuple[int, str]], now_ms: 
     )
 
 
-def purge_sites(connection: Connection, now_ms: int, limit: int) -> int:
-    """Remove deleted sites whose time is over, at most `limit`; returns how many."""
-    due = select(sites.c.site_num).where(sites.c.purge_time_ms <= now_ms).order_by(sites.c.site_num).limit(limit)
-    numbers = list(connection.execute(due).scalars())
-    if numbers:
-        connection.execute(update(devices).where(devices.c.site_num.in_(numbers)).values(site_num=0))
-        connection.execute(delete(site_labels).where(site_labels.c.site_num.in_(numbers)))
-        connection.execute(delete(sites).where(sites.c.site_num.in_(numbers)))
-    return len(numbers)
+def due_for_purge(connection: Connection, now_ms: int, limit: int) -> dict[int, str]:
+    """Deleted sites whose time is over, at most `limit`: their ids by number."""
+    due = select(sites.c.site_num, sites.c.site_id).where(sites.c.purge_time_ms <= now_ms)
+    return {row[0]: row[1] for row in connection.execute(due.order_by(sites.c.site_num).limit(limit))}
+
+
+def purge_sites(connection: Connection, site_nums: Sequence[int]) -> None:
+    """Remove sites that no device is at."""
+    connection.execute(delete(site_labels).where(site_labels.c.site_num.in_(site_nums)))
+    connection.execute(delete(sites).where(sites.c.site_num.in_(site_nums)))
 
 
 def find_site(connection: Connection, site_id: str) -> Site | None:
@@ -74,7 +85,7 @@ def find_site(connection: Connection, site_id: str) -> Site | None:
 
 def find_sites(connection: Connection, site_ids: Iterable[str]) -> dict[str, Site]:
     """Those of the given sites that exist, deleted ones too, by id. At most some thousands at once."""
-    query = select(sites).where(sites.c.site_id.in_(list(site_ids)))
+    query = select(sites).where(among(connection, sites.c.site_id, site_ids))
     return {row.site_id: site_of(row) for row in connection.execute(query)}
 
 

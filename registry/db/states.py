@@ -83,9 +83,9 @@ JOIN device_types AS t ON t.type_num = d.type_num
 WHERE s.device_num = r.device_num
 """  # noqa: S608 (of the constants above)
 _INSERT = """
-INSERT INTO device_state (device_num, is_connected, connect_time_ms, disconnect_time_ms, disconnect_reason, node,
-    last_seen_ms, last_reading_ms, firmware_version, config_version, hardware_revision, revision)
-SELECT r.device_num, r.connection = 1,
+INSERT INTO device_state (device_num, type_num, is_connected, connect_time_ms, disconnect_time_ms, disconnect_reason,
+    node, last_seen_ms, last_reading_ms, firmware_version, config_version, hardware_revision, revision)
+SELECT r.device_num, d.type_num, r.connection = 1,
     CASE WHEN r.connection = 1 THEN r.connection_ms WHEN r.opened_ms > 0 THEN r.opened_ms END,
     CASE WHEN r.connection = 2 THEN r.connection_ms END,
     CASE WHEN r.connection = 2 THEN r.disconnect_reason ELSE '' END,
@@ -96,6 +96,7 @@ FROM {source}
 JOIN devices AS d ON d.device_num = r.device_num
 WHERE NOT EXISTS (SELECT 1 FROM device_state AS s WHERE s.device_num = r.device_num)
 """
+_HEARD = "DELETE FROM unheard_devices WHERE device_num IN (SELECT r.device_num FROM {source})"
 
 # Of the numbers `nums`. Made once: to put such a statement together takes longer than to run it.
 _NUMS = bindparam("nums", expanding=True, type_=BigInteger())
@@ -120,8 +121,8 @@ _CONNECTIVITY = (
 _DOCUMENTS = select(device_state_documents).where(device_state_documents.c.device_num.in_(_NUMS))
 
 
-def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: int) -> None:
-    """Write what is news; a device that is not there (any more) is left out.
+def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: int) -> int:
+    """Write what is news; a device that is not there (any more) is left out. Returns how many were never heard before.
 
     Args: reports: at most some thousands, each device once.
     """
@@ -146,11 +147,14 @@ def store(connection: Connection, node: str, reports: Sequence[Report], now_ms: 
     if Told.CLOSED in told:
         connections.note_closings(connection, source, values)
     connection.execute(text(_UPDATE.format(source=source)), values)
-    connection.execute(text(_INSERT.format(source=source)), values)
+    heard = connection.execute(text(_INSERT.format(source=source)), values).rowcount
+    if heard:
+        connection.execute(text(_HEARD.format(source=source)), values)
     for report in reports:
         if report.document is not None:
             _store_document(connection, report.device_num, report.document, revision)
     _take_if_used(connection, revision)
+    return heard
 
 
 def hear(connection: Connection, node: str, run: str, now_ms: int) -> None:
@@ -225,9 +229,16 @@ def _row(report: Report) -> tuple[int, int, int, int, int, str, int]:
 
 def _store_document(connection: Connection, device_num: int, document: Document, revision: int) -> None:
     own = device_state_documents.c.device_num == device_num
-    query = select(device_state_documents.c.document_time_ms).where(own)
-    held_ms = connection.execute(query).scalar_one_or_none()
-    if held_ms is not None and held_ms > document.time_ms:
+    facts = (document.firmware_version, document.config_version, document.last_calibration)
+    columns = (
+        device_state.c.firmware_version,
+        device_state.c.config_version,
+        device_state_documents.c.last_calibration,
+    )
+    times = (device_state_documents.c.document_time_ms, device_state_documents.c.reported_revision)
+    query = select(*times, *columns).join(device_state, device_state.c.device_num == device_num).where(own)
+    held = connection.execute(query).one_or_none()
+    if held is not None and held.document_time_ms > document.time_ms:
         return
     change = update(device_state).where(device_state.c.device_num == device_num)
     written = connection.execute(
@@ -240,8 +251,13 @@ def _store_document(connection: Connection, device_num: int, document: Document,
     )
     if not written.rowcount:
         return  # there is no such device
-    values = {"document": document.text, "document_time_ms": document.time_ms}
-    if held_ms is None:
+    values = {
+        "document": document.text,
+        "document_time_ms": document.time_ms,
+        "last_calibration": document.last_calibration,
+        "reported_revision": revision if held is None or tuple(held[2:]) != facts else held.reported_revision,
+    }
+    if held is None:
         connection.execute(insert(device_state_documents).values(device_num=device_num, **values))
     else:
         connection.execute(update(device_state_documents).where(own).values(**values))

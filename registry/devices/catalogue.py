@@ -11,7 +11,7 @@ from registry.db import catalogue as db
 from registry.db import sequence
 from registry.devices.decoder_rules import check_decoder
 from registry.devices.model import DeviceType, Metric, TypeSpec
-from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_type, check_unit
+from registry.devices.rules import MAX_DESCRIPTION, check_metric_id, check_text, check_type, check_unit
 from registry.devices.schemas import check_schemas, compact
 from registry.devices.vectors import check_vectors
 from registry.errors import (
@@ -260,10 +260,7 @@ def _plain(metric: Metric) -> dict[str, str]:
 
 
 def check_description(description: str) -> list[Violation]:
-    if len(description) <= MAX_DESCRIPTION:
-        return []
-    text = f"at most {MAX_DESCRIPTION} characters, not {len(description)}"
-    return [Violation("description", "TEXT_TOO_LONG", text)]
+    return check_text("description", description, MAX_DESCRIPTION)
 
 
 def _check_hardware_change(connection: Connection, current: DeviceType, spec: TypeSpec) -> None:

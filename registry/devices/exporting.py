@@ -3,10 +3,9 @@
 from sqlalchemy import Connection
 
 from registry.db import device_list
-from registry.db import devices as db
 from registry.db.device_walk import next_by_id
 from registry.devices.selection import selected
-from registry.state.described import Described, describe
+from registry.state.described import Described, describe_numbers
 
 
 def count_for_export(connection: Connection, filter_text: str, now_ms: int, show_deleted: bool) -> int:
@@ -26,5 +25,4 @@ def export_page(
     """Up to `limit` devices behind `after_id`. Raises: InvalidError."""
     condition = selected(connection, filter_text, now_ms, show_deleted=show_deleted)
     nums = next_by_id(connection, condition, after_id, limit, now_ms)
-    by_num = db.devices_by_num(connection, nums)
-    return describe(connection, [by_num[num] for num in nums], now_ms, with_documents=with_documents)
+    return describe_numbers(connection, nums, now_ms, with_documents=with_documents)

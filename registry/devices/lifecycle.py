@@ -121,9 +121,9 @@ def purge_due(connection: Connection) -> int:
     """Remove some of the deleted devices whose time is over; returns how many: call again until it is 0."""
     now_ms = sequence.now_ms()
     due = db_lifecycle.due_for_purge(connection, now_ms, PURGED_AT_ONCE)
-    db_lifecycle.purge_devices(connection, due, now_ms)
+    device_ids = db_lifecycle.purge_devices(connection, due, now_ms)
     if due:
-        changed("devices", None, {"purged": len(due)})
+        changed("devices", None, {"purged": len(due), "devices": device_ids})
     return len(due)
 
 

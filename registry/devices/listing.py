@@ -6,10 +6,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from registry.db import device_count, device_pages
-from registry.db import devices as db
 from registry.devices.selection import selected
 from registry.filter.order import OrderKey
-from registry.state.described import Described, describe
+from registry.state.described import Described, describe_numbers
 
 
 class DevicePage(msgspec.Struct, frozen=True):
@@ -42,9 +41,7 @@ def list_devices(
     condition = selected(connection, filter_text, now_ms, show_deleted=show_deleted)
     page = device_pages.find_page(connection, condition, order, after, limit, now_ms)
     nums = [row.device_num for row in page.found]
-    by_num = db.devices_by_num(connection, nums)
-    in_order = [by_num[num] for num in nums]
-    return DevicePage(describe(connection, in_order, now_ms, with_documents=with_documents), page.end)
+    return DevicePage(describe_numbers(connection, nums, now_ms, with_documents=with_documents), page.end)
 
 
 def count_devices(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from registry.db import devices as db
@@ -39,6 +40,16 @@ def follow_site(connection: Connection, site: Site, wards: WardMap) -> int:
         last_num = page[-1].device_num
         moved += _place_again(connection, [(device, site) for device in page], wards)
     return moved
+
+
+def leave_site(connection: Connection, site_num: int) -> None:
+    """Take the devices that are still at a site away from it, decommissioned and deleted ones: it is about to go."""
+    while page := db.devices_at_site(connection, site_num, 0, CHUNK_DEVICES):
+        changes = [
+            (device, Resolved(replace(device.spec, site_id=""), device.type_num, device.gateway_num, 0, device.placed))
+            for device in page
+        ]
+        db.update_devices(connection, changes, sequence.now_ms())
 
 
 def follow_wards(connection: Connection, sites: dict[int, Site], wards: WardMap) -> int:

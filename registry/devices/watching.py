@@ -14,12 +14,11 @@ from sqlalchemy import Connection
 
 from registry.access.caller import scope
 from registry.db import changes, sequence
-from registry.db import devices as db
 from registry.db.changes import LAST_NUM, Change
 from registry.devices.selection import selected
 from registry.errors import InvalidError, ResumeTokenError, Violation
 from registry.filter.condition import Call, Condition, tests_of
-from registry.state.described import Described, describe
+from registry.state.described import Described, describe_numbers
 
 # Read at once; with documents, which may be 16 kB each.
 PART_DEVICES, PART_WITH_DOCUMENTS = 500, 100
@@ -194,11 +193,7 @@ class Watch:
         return Step(self._described(connection, sorted(changed), now_ms), sorted(names), token, is_last)
 
     def _described(self, connection: Connection, nums: Collection[int], now_ms: int) -> list[Described]:
-        if not nums:
-            return []
-        found = db.devices_by_num(connection, list(nums))
-        devices = [found[num] for num in nums]
-        return describe(connection, devices, now_ms, with_documents=self._with_documents)
+        return describe_numbers(connection, list(nums), now_ms, with_documents=self._with_documents)
 
     def _condition(self, connection: Connection) -> Condition:
         condition = selected(connection, self._filter, self._start_ms)

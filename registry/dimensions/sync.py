@@ -25,7 +25,7 @@ from registry.db import catalogue, sequence
 from registry.db import dimensions as db
 from registry.db.engine import Database
 from registry.devices.wards import wards
-from registry.dimensions.tables import DEVICES, METRICS, SITES, TYPES, WARDS, Table
+from registry.dimensions.tables import DEVICES, METRICS, REPORTED, SITES, TYPES, WARDS, Table
 from runtime.settings import SettingsError
 from store.client import INSERT_SETTINGS, open_client
 from store.settings import StoreSettings
@@ -42,11 +42,12 @@ _UNAVAILABLE = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError, Set
 # Of the lock under which one registry at a time writes.
 LOCK = 0x6366_6469_6D
 _HELD = (
-    "SELECT d.held, m.held, t.held, s.held, greatest(d.newest, m.newest, t.newest, s.newest) FROM "
+    "SELECT d.held, m.held, t.held, s.held, r.held, greatest(d.newest, m.newest, t.newest, s.newest, r.newest) FROM "
     "(SELECT uniqExact(device_num) AS held, max(version) AS newest FROM cityfleet.devices) AS d, "
     "(SELECT uniqExact(metric_num) AS held, max(version) AS newest FROM cityfleet.metrics) AS m, "
     "(SELECT uniqExact(type_num) AS held, max(version) AS newest FROM cityfleet.device_types) AS t, "
-    "(SELECT uniqExact(site_num) AS held, max(version) AS newest FROM cityfleet.sites) AS s"
+    "(SELECT uniqExact(site_num) AS held, max(version) AS newest FROM cityfleet.sites) AS s, "
+    "(SELECT uniqExact(device_num) AS held, max(version) AS newest FROM cityfleet.device_reported) AS r"
 )
 log = structlog.get_logger()
 
@@ -144,6 +145,7 @@ class DimensionSync:
         while sites := await self._database.read(db.sites_between, after, head, CHUNK_ROWS):
             await self._insert(client, SITES, sites)
             after = sites[-1].revision
+        await self._catch_up_reported(client, head)
         after = self._position
         while purged := await self._database.read(db.purged_between, after, head, CHUNK_ROWS):
             await self._insert(client, DEVICES, purged)
@@ -156,6 +158,16 @@ class DimensionSync:
             await self._insert(client, DEVICES, rows)
             await self._reach(rows[-1].revision if len(rows) == CHUNK_ROWS else head)
         await self._reach(head)
+
+    async def _catch_up_reported(self, client: AsyncClient, head: int) -> None:
+        after, last_num = self._position, 1 << 62
+        while rows := await self._database.read(db.reported_between, after, head, last_num, CHUNK_ROWS):
+            await self._insert(client, REPORTED, [row for _, row in rows])
+            after, last_num = rows[-1][0], rows[-1][1].device_num
+        told = after = self._position
+        while rows := await self._database.read(db.reported_of_changed, after, head, CHUNK_ROWS, told):
+            await self._insert(client, REPORTED, [row for _, row in rows])
+            after = rows[-1][0]
 
     async def _reach(self, revision: int) -> None:
         if revision != self._position:

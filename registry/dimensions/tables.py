@@ -1,13 +1,13 @@
 """The dimension tables as ClickHouse has them: columns, types and how a row is made."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
 from vietnam_provinces import __data_version__ as WARDS_DATE
 
-from registry.db.dimensions import DimensionRow, SiteRow
+from registry.db.dimensions import DimensionRow, ReportedRow, SiteRow
 from registry.devices.model import DeviceType, Metric
 from registry.devices.wards import PROVINCE_CODE, Ward
 
@@ -60,6 +60,11 @@ def _site(site: SiteRow) -> Sequence[object]:
         _time(site.update_time_ms),
         site.revision,
     )
+
+
+def _reported(row: ReportedRow) -> Sequence[object]:
+    day = date.fromisoformat(row.last_calibration) if row.last_calibration else date(1970, 1, 1)
+    return (row.device_num, row.ward_code, row.firmware_version, row.config_version, day, row.version)
 
 
 def _type(given: tuple[DeviceType, Mapping[str, int]]) -> Sequence[object]:
@@ -117,6 +122,18 @@ DEVICES = Table(
         ("version", "UInt64"),
     ),
     _device,
+)
+REPORTED = Table(
+    "device_reported",
+    (
+        ("device_num", "UInt32"),
+        ("ward_code", "LowCardinality(String)"),
+        ("firmware_version", "LowCardinality(String)"),
+        ("config_version", "UInt64"),
+        ("last_calibration", "Date"),
+        ("version", "UInt64"),
+    ),
+    _reported,
 )
 SITES = Table(
     "sites",

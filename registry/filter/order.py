@@ -70,7 +70,7 @@ def group_keys_of(names: Sequence[str]) -> tuple[OrderKey, ...]:
         first, _, key = name.partition(".")
         if name in GROUPABLE and name != "labels":
             keys.append(OrderKey(DEVICES.fields[name], "", False))
-        elif first == "labels" and key:
+        elif first == "labels" and key and "\0" not in key:
             keys.append(OrderKey(DEVICES.fields[first], key, False))
         else:
             known = ", ".join((*GROUPABLE, "labels.KEY"))
@@ -80,7 +80,7 @@ def group_keys_of(names: Sequence[str]) -> tuple[OrderKey, ...]:
 
 def _key(part: str, resource: Resource) -> OrderKey:
     found = _KEY.fullmatch(part)
-    if found is None:
+    if found is None or "\0" in part:
         _fail("ORDER_SYNTAX", f"expected a field, with `desc` behind it or not, at `{part.strip()[:40]}`")
     name, direction = found.groups()
     field, key = resource.fields.get(name), ""

@@ -1,5 +1,7 @@
 """Sites: create, update, delete, undelete, purge. Each function runs in one write transaction."""
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection
 
@@ -9,7 +11,8 @@ from registry.db import sequence
 from registry.db import sites as db
 from registry.devices.catalogue import check_etag
 from registry.devices.counted import in_use
-from registry.devices.placements import follow_site
+from registry.devices.fleet import given_twice, prefixes_of
+from registry.devices.placements import follow_site, leave_site
 from registry.devices.rules import DEVICE_ID, MAX_TEXT, bad_ward, check_labels, check_place, check_text
 from registry.devices.wards import wards
 from registry.errors import AlreadyExistsError, InvalidError, NotFoundError, PreconditionError, Violation
@@ -33,6 +36,13 @@ class SiteChange(msgspec.Struct, frozen=True):
     label_keys: frozenset[str] = frozenset()
     etag: str = ""
     allow_missing: bool = False
+
+
+class SiteDeletion(msgspec.Struct, frozen=True):
+    """`etag`: only while it is still that version; empty: whatever it is."""
+
+    site_id: str
+    etag: str = ""
 
 
 def check_site(spec: SiteSpec) -> list[Violation]:
@@ -69,8 +79,7 @@ def get_site(connection: Connection, site_id: str) -> Site:
     """Also a deleted one. Raises: NotFoundError."""
     site = db.find_site(connection, site_id)
     if site is None:
-        text = f"there is no site {site_id}; `cityfleet site list` shows those there are"
-        raise NotFoundError(text, reason="SITE_NOT_FOUND", metadata={"site": site_id})
+        raise _not_there(site_id)
     return site
 
 
@@ -106,18 +115,40 @@ def update_site(connection: Connection, change: SiteChange) -> Site:
 
 def delete_site(connection: Connection, site_id: str, given_etag: str) -> Site:
     """Hide it; it can be undeleted for 30 days. Raises: NotFoundError, EtagMismatchError, PreconditionError."""
-    site = get_site(connection, site_id)
-    check_etag(f"sites/{site_id}", given_etag, site.revision)
-    if site.is_deleted:
-        raise _refused(site, "is deleted already", "SITE_DELETED")
-    if count := db.active_devices(connection, [site.site_num]).get(site.site_num, 0):
-        says, counted = in_use(site_id, "cannot be deleted", "are mounted there", count, "devices")
-        raise PreconditionError(
-            f"{says}; move or delete them first", reason="SITE_IN_USE", metadata={"site": site_id, **counted}
-        )
+    return delete_sites(connection, [SiteDeletion(site_id, given_etag)])[0]
+
+
+def delete_sites(connection: Connection, wanted: Sequence[SiteDeletion], *, allow_missing: bool = False) -> list[Site]:
+    """All or none, in the order given, each once; at most some thousands.
+
+    Args: allow_missing: leave out what is not there, is deleted already, or is outside the scope of the call.
+    Raises: as delete_site; InvalidError, whose fields begin with `requests[0].`.
+    """
+    if twice := given_twice("name", (each.site_id for each in wanted), prefixes_of(wanted)):
+        raise InvalidError(twice)
+    known = db.find_sites(connection, [each.site_id for each in wanted])
+    if allow_missing:
+        there = {site_id for site_id, site in known.items() if not site.is_deleted}
+        there -= hidden_sites(connection, there)
+        wanted = [each for each in wanted if each.site_id in there]
+    held = db.active_devices(connection, [site.site_num for site in known.values()])
+    for each in wanted:
+        if (site := known.get(each.site_id)) is None:
+            raise _not_there(each.site_id)
+        check_etag(f"sites/{each.site_id}", each.etag, site.revision)
+        if site.is_deleted:
+            raise _refused(site, "is deleted already", "SITE_DELETED")
+        if count := held.get(site.site_num, 0):
+            says, counted = in_use(each.site_id, "cannot be deleted", "are mounted there", count, "devices")
+            raise PreconditionError(
+                f"{says}; move or delete them first", reason="SITE_IN_USE", metadata={"site": each.site_id, **counted}
+            )
     now_ms = sequence.now_ms()
-    db.set_deleted(connection, site.site_num, now_ms, now_ms + KEPT_MS, now_ms)
-    return _noted(connection, site_id, site)
+    db.set_deleted(connection, [known[each.site_id].site_num for each in wanted], now_ms, now_ms + KEPT_MS, now_ms)
+    ended = db.find_sites(connection, [each.site_id for each in wanted])
+    for each in wanted:
+        changed(f"sites/{each.site_id}", _plain(known[each.site_id]), _plain(ended[each.site_id]))
+    return [ended[each.site_id] for each in wanted]
 
 
 def undelete_site(connection: Connection, site_id: str) -> Site:
@@ -125,16 +156,19 @@ def undelete_site(connection: Connection, site_id: str) -> Site:
     site = get_site(connection, site_id)
     if not site.is_deleted:
         raise _refused(site, "is not deleted", "SITE_NOT_DELETED")
-    db.set_deleted(connection, site.site_num, None, None, sequence.now_ms())
+    db.set_deleted(connection, [site.site_num], None, None, sequence.now_ms())
     return _noted(connection, site_id, site)
 
 
 def purge_due(connection: Connection) -> int:
     """Remove some of the deleted sites whose time is over; returns how many: call again until it is 0."""
-    count = db.purge_sites(connection, sequence.now_ms(), PURGED_AT_ONCE)
-    if count:
-        changed("sites", None, {"purged": count})
-    return count
+    due = db.due_for_purge(connection, sequence.now_ms(), PURGED_AT_ONCE)
+    if due:
+        for site_num in due:
+            leave_site(connection, site_num)
+        db.purge_sites(connection, list(due))
+        changed("sites", None, {"purged": len(due), "sites": list(due.values())})
+    return len(due)
 
 
 def _noted(connection: Connection, site_id: str, before: Site | None) -> Site:
@@ -159,6 +193,11 @@ def _ward(spec: SiteSpec, boundaries: WardMap) -> tuple[str, bool]:
 
 def _where(site: Site) -> tuple[float | None, float | None, str]:
     return site.spec.latitude, site.spec.longitude, site.ward_code
+
+
+def _not_there(site_id: str) -> NotFoundError:
+    text = f"there is no site {site_id}; `cityfleet site list` shows those there are"
+    return NotFoundError(text, reason="SITE_NOT_FOUND", metadata={"site": site_id})
 
 
 def _refused(site: Site, what: str, reason: str) -> PreconditionError:

@@ -36,6 +36,14 @@ def describe(
     return [Described(device, known[device.device_num], now_ms, documents.get(device.device_num)) for device in found]
 
 
+def describe_numbers(
+    connection: Connection, device_nums: Sequence[int], now_ms: int, *, with_documents: bool = False
+) -> list[Described]:
+    """Devices that exist, in the order of their numbers as given; at most some thousands."""
+    found = device_get.find_numbers(connection, device_nums, now_ms, with_documents=with_documents)
+    return [Described(one.device, one.known, now_ms, one.document) for one in found]
+
+
 def describe_devices(
     connection: Connection, device_ids: Sequence[str], with_documents: bool, *, allow_missing: bool = False
 ) -> list[Described]:

@@ -62,6 +62,8 @@ class Document(msgspec.Struct, frozen=True):
     firmware_version: str = ""
     config_version: int = 0
     hardware_revision: str = ""
+    # YYYY-MM-DD, or empty.
+    last_calibration: str = ""
 
 
 class Reported(msgspec.Struct, frozen=True):

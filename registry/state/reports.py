@@ -1,6 +1,7 @@
 """What ingest reports: documents are read here, the rest is written as it came. In one write transaction."""
 
 from collections.abc import Sequence
+from datetime import date
 
 import msgspec
 from sqlalchemy import Connection
@@ -39,15 +40,18 @@ def read_document(raw: bytes, time_ms: int) -> Document:
         firmware_version=_text(found.get("firmware_version")),
         config_version=_version(found.get("config_version")),
         hardware_revision=_text(found.get("hardware_revision")),
+        last_calibration=_day(found.get("last_calibration")),
     )
 
 
-def take_reports(connection: Connection, node: str, run: str, reports: Sequence[Report]) -> None:
-    """Args: reports: at most some thousands, each device once; none: the node only says that it is there."""
+def take_reports(connection: Connection, node: str, run: str, reports: Sequence[Report]) -> int:
+    """Returns how many devices were never heard before.
+
+    Args: reports: at most some thousands, each device once; none: the node only says that it is there.
+    """
     now_ms = sequence.now_ms()
     db.hear(connection, node, run, now_ms)
-    if reports:
-        db.store(connection, node, reports, now_ms)
+    return db.store(connection, node, reports, now_ms) if reports else 0
 
 
 def forget_lost_nodes(connection: Connection) -> list[str]:
@@ -67,6 +71,17 @@ def _text(value: msgspec.Raw | None) -> str:
 def _version(value: msgspec.Raw | None) -> int:
     found = _plain(value)
     return found if type(found) is int and 0 <= found < 1 << 63 else 0
+
+
+def _day(value: msgspec.Raw | None) -> str:
+    """The day of a date or a time of RFC 3339, as it is written there; no other text, no year before 1970."""
+    day = _text(value)[:10]
+    try:
+        found = date.fromisoformat(day)
+    except ValueError:
+        return ""
+    # What a column Date of the store can hold; Python takes other forms too.
+    return day if found.isoformat() == day and date(1970, 1, 2) <= found <= date(2149, 6, 6) else ""
 
 
 def _plain(value: msgspec.Raw | None) -> object:

@@ -8,7 +8,9 @@ from registry.db import sequence
 from registry.db import sites as db_sites
 from registry.db import wards as db
 from registry.devices.placements import follow_wards
+from registry.devices.rules import MAX_TEXT, check_text
 from registry.devices.wards import wards
+from registry.errors import InvalidError
 from registry.sites.model import Site
 from registry.wards.boundaries import read_boundaries
 from registry.wards.locate import WardMap
@@ -29,6 +31,8 @@ def load_boundaries(connection: Connection, geojson: bytes, code_property: str, 
 
     Raises: InvalidError.
     """
+    if found := check_text("source", source, MAX_TEXT):
+        raise InvalidError(found)
     shapes = read_boundaries(geojson, code_property or DEFAULT_PROPERTY)
     db.replace_boundaries(connection, shapes, source, sequence.now_ms())
     missing = tuple(sorted(wards().keys() - {code for code, _ in shapes}))

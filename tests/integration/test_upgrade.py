@@ -34,6 +34,9 @@ TOKENS = {
     "0004": "pmFwpAGzSt26n8MKDZiyNaK_JUOzZHrSJU99yOKdOJY",
     "0005": "WkkradIktWsJ1gHELDQCCQ5yAqKguqyjRsotVSN-ZE4",
     "0006": "HvijXqOsTLzR2EUcXQQ7_JYtyimXubJj4d7_O2FJzCE",
+    "0007": "LP_GpdevPutpjS_tmWV3mS4WnWs_Dvg3iCOALk5qmxo",
+    "0008": "tQftAJN7kqEYUitn0GGTwtLZdMOaklr3YHRqX3VJQko",
+    "0009": "j-cnqJeVMyqckhgk3d_JYSmqSZWB4rBFwakzI0DxqEE",
 }
 
 

@@ -1,5 +1,5 @@
 """A filter of devices finds on both databases what it finds in memory: every field as the registry keeps it, in lists
-(by whatever index they begin) and in counts."""
+(by whatever index they begin) and in counts; and what is counted off indices is what a pass through all counts."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,13 @@ from sqlalchemy import Engine, create_engine, delete, insert
 
 from registry.db import device_list, device_pages
 from registry.db import schema as db
+from registry.devices import listing
 from registry.devices.model import State
 from registry.devices.selection import selected
 from registry.filter.check import condition_of
 from registry.filter.evaluate import holds, is_near
 from registry.filter.fields import CONNECTIVITIES, DEVICES, HEALTHS, STATES, Type
-from registry.filter.order import order_of
+from registry.filter.order import group_keys_of, order_of
 from registry.state.model import Connectivity, Health, Reported, connectivity, health
 from tests.support.postgresql import running_postgresql
 
@@ -184,8 +185,10 @@ def _reported(one: dict) -> Reported | None:
 
 
 def _fill(connection, fleet: dict[int, dict]) -> None:
-    for table in (db.group_members, db.device_state, db.device_labels, db.devices):
+    for table in (db.group_members, db.unheard_devices, db.device_state, db.device_labels, db.devices):
         connection.execute(delete(table))
+    if not fleet:
+        return
     connection.execute(insert(db.devices), [_device(num, one) for num, one in fleet.items()])
     labels = [
         {"device_num": num, "key": key, "value": value}
@@ -196,6 +199,7 @@ def _fill(connection, fleet: dict[int, dict]) -> None:
         {
             **{name: getattr(said, name) for name in Reported.__struct_fields__},
             "device_num": num,
+            "type_num": one["type_num"],
             "node": "",
             "revision": num,
         }
@@ -203,7 +207,15 @@ def _fill(connection, fleet: dict[int, dict]) -> None:
         if (said := _reported(one)) is not None
     ]
     members = [{"group_num": 1, "device_num": num} for num, one in fleet.items() if one["is_member"]]
-    for table, rows in ((db.device_labels, labels), (db.device_state, states), (db.group_members, members)):
+    unheard = [
+        {"device_num": num, "type_num": one["type_num"]} for num, one in fleet.items() if one["reported"] is None
+    ]
+    for table, rows in (
+        (db.device_labels, labels),
+        (db.device_state, states),
+        (db.unheard_devices, unheard),
+        (db.group_members, members),
+    ):
         if rows:
             connection.execute(insert(table), rows)
 
@@ -259,4 +271,32 @@ def test_sql_finds_what_memory_finds(engines, gateways, others, given_filters):
                 assert [found.device_num for found in page.found] == expected, (engine.dialect.name, text)
                 counted = device_list.count(connection, condition, NOW_MS)
                 assert counted == len(expected), (engine.dialect.name, text)
+            connection.rollback()
+
+
+def _seen_when_read(one: dict) -> dict:
+    """As it is stored: a reading is a message too."""
+    said = one["reported"]
+    if said is None or said["last_reading_ms"] is None:
+        return one
+    seen_ms = said["last_reading_ms"] if said["last_seen_ms"] is None else said["last_seen_ms"]
+    return one | {"reported": said | {"last_seen_ms": min(seen_ms, said["last_reading_ms"])}}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(devices, max_size=14))
+def test_counts_off_indices_are_those_of_a_pass_through_all(engines, given_devices):
+    fleet = {
+        num: _seen_when_read(one) | ({"type_num": 1} if num % 5 == 0 else {})
+        for num, one in enumerate(given_devices, 10)
+    }
+    for engine in engines:
+        with engine.connect() as connection:
+            _fill(connection, fleet)
+            connection.execute(insert(db.label_keys).values(key="", devices=len(fleet)))
+            for name in ("connectivity", "health", "reported.firmware_version"):
+                keys = group_keys_of([name])
+                # Which all pass, but nobody knows that before.
+                whole = listing.count_devices(connection, "device_num > 0", keys, 3, NOW_MS)
+                assert listing.count_devices(connection, "", keys, 3, NOW_MS) == whole, (engine.dialect.name, name)
             connection.rollback()

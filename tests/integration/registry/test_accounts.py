@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event
 
 import grpc
@@ -242,48 +242,52 @@ def revoke_all(access, account_id: str) -> None:
         access.RevokeAccessToken(pb.RevokeAccessTokenRequest(name=token.name))
 
 
-@pytest.mark.parametrize("end", ["revoked", "demoted"])
-def test_a_stream_ends_with_the_right_to_it(registry, access, end):
-    name = f"streaming-{end}"
-    with account(registry, name, grant("engineer")) as channel, held_open(device_pb2.ImportDevicesRequest()) as rows:
-        answers = DeviceServiceStub(channel).ImportDevices(rows, timeout=120)
-        next(answers)
-        if end == "revoked":
-            revoke_all(access, name)
-            code, reason = StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"
-        else:
-            update(access, f"accounts/{name}", "grants", grants=[grant("viewer")])
-            code, reason = StatusCode.UNAVAILABLE, "ROLES_CHANGED"
-        with fails(code, reason):
+def test_streams_uploads_and_waiting_end_with_the_right_to_them(registry, access):
+    """All at once: the right of each is looked at every few seconds."""
+    with ExitStack() as opened:
+
+        def enter(name: str, role: str) -> grpc.Channel:
+            return opened.enter_context(account(registry, name, grant(role)))
+
+        def stream(name: str) -> Iterator[object]:
+            channel = enter(name, "engineer")
+            rows = opened.enter_context(held_open(device_pb2.ImportDevicesRequest()))
+            answers = DeviceServiceStub(channel).ImportDevices(rows, timeout=120)
             next(answers)
+            return answers
 
-
-def test_waiting_ends_with_the_right_to_it(registry, access):
-    with account(registry, "waiting", grant("operator")) as channel:
+        revoked, demoted = stream("revoked"), stream("demoted")
+        pieces = opened.enter_context(held_open(site_pb2.LoadWardBoundariesRequest(geojson=b"{")))
+        upload = WardServiceStub(enter("uploading", "admin")).LoadWardBoundaries.future(pieces, timeout=120)
+        channel = enter("waiting", "operator")
         name = asyncio.run(endless_operation(registry, "accounts/waiting"))
         wait = operations_pb2.WaitOperationRequest(name=f"operations/{name}", timeout=Duration(seconds=120))
-        answer = OperationsStub(channel).WaitOperation.future(wait, timeout=100)
-        revoke_all(access, "waiting")
+        waiting = OperationsStub(channel).WaitOperation.future(wait, timeout=100)
+
+        for account_id in ("revoked", "uploading", "waiting"):
+            revoke_all(access, account_id)
+        update(access, "accounts/demoted", "grants", grants=[grant("viewer")])
         with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
-            answer.result()
+            next(revoked)
+        with fails(StatusCode.UNAVAILABLE, "ROLES_CHANGED"):
+            next(demoted)
+        for call in (upload, waiting):
+            with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+                call.result()
 
 
 async def endless_operation(registry, actor: str) -> str:
     """One that a worker has who never ends it."""
     database = Database(registry.database_url)
+
+    def endless(connection) -> str:
+        # At once, or the registry might take it in between.
+        begun = rules.begin(connection, "bulk-update", "s/M", actor, b"", 1)
+        db_operations.claim(connection, "nobody", 2**60, 2**60, 100)
+        return begun.operation_id
+
     try:
         await database.open()
-        begun = await database.write(rules.begin, "bulk-update", "s/M", actor, b"", 1)
-        await database.write(db_operations.claim, "nobody", 2**60, 2**60, 100)
-        return begun.operation_id
+        return await database.write(endless)
     finally:
         database.close()
-
-
-def test_an_upload_ends_with_the_right_to_it(registry, access):
-    first = site_pb2.LoadWardBoundariesRequest(geojson=b"{")
-    with account(registry, "uploading", grant("admin")) as channel, held_open(first) as pieces:
-        answer = WardServiceStub(channel).LoadWardBoundaries.future(pieces, timeout=120)
-        revoke_all(access, "uploading")
-        with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
-            answer.result()

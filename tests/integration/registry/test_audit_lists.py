@@ -35,9 +35,13 @@ EVENTS = [
     # The first hundred were removed when their time was over.
     for number in range(101, 2101)
 ]
+LATE = "event_time > '2027-01-15T08:11:00Z'"
 FILTERS = [
     "",
     "result != OK",
+    "result = OK AND resource:d-25",
+    "result > OL OR result = 'PERM*'",
+    f"result != OK AND method = '{SERVICE}/UpdateDevice'",
     "resource = 'devices/d-7' AND method:create",
     "request_id = '7f0c2a5e-0000-4000-8000-000000000333'",
     "request_id = '7f0c2a5e-0000-4000-8000-000000000000'",
@@ -68,10 +72,11 @@ def pages(connection, condition, limit: int, *, newest_first: bool) -> list[list
         page = audit_list.list_events(connection, condition, after, limit, newest_first=newest_first)
         found.append([event.event_num for event in page.events])
         assert all(event == EVENTS[event.event_num - 101] for event in page.events)
-        if page.last_num is None:
+        if page.end is None:
             return found
-        assert page.last_num != after
-        after = page.last_num
+        assert page.end.event_num != after
+        assert page.end.event_time_ms == EVENTS[page.end.event_num - 101].event_time_ms
+        after = page.end.event_num
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -102,7 +107,7 @@ async def test_pieces_together_are_the_whole(database, monkeypatch, newest_first
 
     await database.read(compare, 1000)
     # As if each event were thousands, and the clock had run out.
-    monkeypatch.setattr(audit_list, "SPAN", 13)
+    monkeypatch.setattr(audit_list, "PIECE", 37)
     monkeypatch.setattr(audit_list, "BUDGET_S", 0.0)
     sizes = await database.read(compare, 5)
     assert {0, 1, 5} < sizes <= {0, 1, 2, 3, 4, 5}
@@ -115,9 +120,13 @@ async def test_pieces_together_are_the_whole(database, monkeypatch, newest_first
         (f"method = '{SERVICE}/PurgeAll'", "ix_audit_events_method"),
         ("resource = 'sites/only'", "ix_audit_events_resource"),
         ("actor = 'accounts/rare'", "ix_audit_events_actor"),
+        (f"result != OK AND resource = 'devices/d-250' AND {LATE}", "ix_audit_events_resource"),
+        ("result = 'PERMISSION_*' AND event_time > '2027-01-15T08:11:30Z'", "ix_audit_events_refused"),
+        (f"NOT (result = OK OR peer = '127.0.0.1:5') AND resource:250 AND {LATE}", "ix_audit_events_refused"),
     ],
 )
-async def test_what_is_rare_is_found_by_an_index(database, filter_text, index):
+async def test_what_is_rare_is_found_by_an_index(database, monkeypatch, filter_text, index):
+    monkeypatch.setattr(audit_list, "PIECE", 20)  # of so few events PostgreSQL would rather read all
     await database.write(lambda connection: connection.execute(text("ANALYZE")) and None)
     condition = condition_of(filter_text, AUDIT_EVENTS, START_MS)
 

@@ -39,6 +39,7 @@ CALLS = [
     ("SiteService/UpdateSite", {"site": {"name": "sites/am-s", "kind": "bts"}}),
     ("SiteService/DeleteSite", {"name": "sites/am-s"}),
     ("SiteService/UndeleteSite", {"name": "sites/am-s"}),
+    ("SiteService/BatchDeleteSites", {"requests": [{"name": "sites/am-s"}]}),
     ("WardService/LoadWardBoundaries", [{"geojson": json.dumps(BOUNDARIES).encode()}]),
     ("DeviceService/CreateDevice", {"device_id": "am-1", "device": {"device_type": "am-gauge"}, "token": TOKEN}),
     ("DeviceService/CreateDevice", {"device_id": "am-2", "device": {"device_type": "am-gauge"}}),

@@ -235,6 +235,14 @@ def test_many_devices_go_in_few_calls_and_one_that_is_wrong_holds_up_no_other(cf
     pruned = outcomes(cf("apply", "-f", str(file), "--prune", "--label", "lot=a", "--yes", "-o", "json"))
     assert Counter(pruned.values()) == {"deleted": 299, "unchanged": 1}
     assert calls("BatchDeleteDevices", "DeleteDevice") - before == 2
+    spots = [{"site_id": f"spot-{number}", "labels": {"lot": "b"}} for number in range(300)]
+    file.write_text(json.dumps(spots))
+    cf("apply", "-f", str(file), "--yes")
+    cf("device", "create", "at-spot-7", "-t", "gauge", "--site-id", "spot-7")
+    file.write_text(json.dumps(spots[:1]))
+    pruned = outcomes(cf("apply", "-f", str(file), "--prune", "--label", "lot=b", "--yes", "-o", "json", code=5))
+    assert Counter(pruned.values()) == {"deleted": 298, "failed": 1, "unchanged": 1}
+    assert pruned["sites/spot-7"] == "failed"
 
 
 def test_what_was_deleted_by_hand_is_not_brought_back_unseen(cf, fleet):

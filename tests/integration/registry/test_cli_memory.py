@@ -11,6 +11,7 @@ import pytest
 from cityfleet.registry.v1 import device_pb2 as pb
 from tests.support.registry import ROOT
 
+pytestmark = pytest.mark.usefixtures("executed_processes")
 DEVICES = 20_000
 # Of a list of all beside a list of one page: a device takes some kB as a message, so all of them would take 40 MB.
 MORE_MB = 20

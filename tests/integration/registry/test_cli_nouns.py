@@ -221,6 +221,7 @@ def test_devices_are_counted_by_what_they_have_in_common(cf):
         (("device", "create", "bad", "-t", "gauge", "--site-id", "none"), 2, "SITE"),
         (("device", "create", "bad", "-t", "gauge", "-l", "owner"), 2, "is not KEY=VALUE"),
         (("device", "create", "bad", "-t", "gauge", "--request-id", "7"), 2, "is not a UUID"),
+        (("device", "create", "bad", "-t", "gauge", "--site", "C\udce1u"), 2, "not UTF-8"),
         (("device", "purge"), 2, "which devices?"),
         (("site", "update", "x"), 2, "nothing to change"),
         (("group", "add", "x"), 2, "standard input"),

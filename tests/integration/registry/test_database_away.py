@@ -10,7 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import create_engine, text
 
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc
-from registry.db.engine import Database
+from registry.db import sequence
+from registry.db.engine import READERS, Database
 from registry.services import NAMES
 from tests.support.postgresql import create_database
 from tests.support.registry import running_registry, wait_until
@@ -75,6 +76,19 @@ def test_a_database_that_goes_away_and_comes_back_ends_nothing(tmp_path, postgre
         assert next(resumed).kind == device_pb2.WatchDevicesResponse.KIND_BOOKMARK
         resumed.cancel()
         assert registry.pid == pid
+
+
+async def test_no_call_fails_for_connections_from_before_a_restart_of_the_server(postgresql, server):
+    database = Database(create_database(postgresql, "restarted"))
+    try:
+        await database.open()
+        for read in (database.read, database.read, database.ask):
+            # All connections there can be, of readers and of the writer.
+            heads = await asyncio.gather(*(read(sequence.head) for _ in range(2 * READERS)))
+            assert await database.write(sequence.head) == heads[0]
+            server("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'restarted'")
+    finally:
+        database.close()
 
 
 async def test_one_of_several_leads_and_another_when_it_is_gone(postgresql, server):

@@ -1,5 +1,7 @@
 """Bad input that several methods share: each has its answer, the same from every method that can be given it."""
 
+import json
+
 import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
@@ -8,6 +10,7 @@ from cityfleet.registry.v1 import device_pb2 as pb
 from cityfleet.registry.v1 import site_pb2
 from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub, WardServiceStub
 from registry.services import NAMES
+from tests.integration.registry.test_dry_runs import TRIED
 from tests.support.status import fails
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -60,6 +63,13 @@ def call(stubs, method, request):
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
+    if method.server_streaming:
+        handler = stubs.channel.unary_stream(
+            f"/{method.containing_service.full_name}/{method.name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+        return list(handler(request, timeout=20))
     return handler(request, timeout=20)
 
 
@@ -107,6 +117,7 @@ def _snake(kind):
 def test_the_methods_are_found():
     assert len(list(with_etag())) >= 14
     assert len(list(lists())) >= 10
+    assert len(list(filtered())) >= 9
 
 
 @pytest.mark.parametrize(("method", "kind"), list(with_etag()))
@@ -130,6 +141,38 @@ def test_a_stale_etag_is_refused_and_changes_nothing(stubs, old, method, kind):
     assert "changed" not in (getattr(there, "display_name", ""), getattr(there, "description", ""))
 
 
+def test_one_stale_etag_of_a_batch_stops_it_whole(stubs, old):
+    """Of two engineers who edit the same devices the second is told, and has changed none."""
+    names = [f"devices/pair-{at}" for at in range(3)]
+    new = [{"device_id": name.removeprefix("devices/"), "device": {"device_type": "gauge"}} for name in names]
+    made = stubs.devices.BatchCreateDevices(pb.BatchCreateDevicesRequest(requests=new)).created
+    etags = {each.device.name: each.device.etag for each in made}
+
+    def rename(display_name: str) -> None:
+        changes = [
+            {
+                "device": {"name": name, "display_name": display_name, "etag": etags[name]},
+                "update_mask": {"paths": ["display_name"]},
+            }
+            for name in names
+        ]
+        stubs.devices.BatchUpdateDevices(pb.BatchUpdateDevicesRequest(requests=changes))
+
+    def shown() -> list[tuple[str, str]]:
+        found = stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest(names=names)).devices
+        return [(device.display_name, device.etag) for device in found]
+
+    first = pb.UpdateDeviceRequest(device={"name": names[1], "display_name": "first", "etag": etags[names[1]]})
+    stubs.devices.UpdateDevice(first)
+    with fails(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as told:
+        rename("second")
+    assert names[1] in told.message
+    assert [name for name, _ in shown()] == ["", "first", ""]
+    etags[names[1]] = shown()[1][1]
+    rename("second")
+    assert [name for name, _ in shown()] == ["second"] * 3
+
+
 @pytest.mark.parametrize("method", list(lists()))
 @pytest.mark.parametrize("token", ["x", "gaFhAQ=="], ids=["no token", "a forged one"])
 def test_a_foreign_page_token_is_refused(stubs, old, method, token):
@@ -147,15 +190,38 @@ def test_a_negative_page_size_is_refused(stubs, old, method):
         call(stubs, method, request)
 
 
-@pytest.mark.parametrize("method", [each for each in lists() if "filter" in each.values[0].input_type.fields_by_name])
-def test_a_filter_of_100_kb_is_refused(stubs, old, method):
-    request = request_of(method)
-    request.filter = "a" * 100_000
-    with fails(INVALID, "FILTER_TOO_LONG"):
-        call(stubs, method, request)
-    request.filter = "colour = red"
-    with fails(INVALID, "FILTER_FIELD_UNKNOWN"):
-        call(stubs, method, request)
+def filtered():
+    """Methods that take a filter, in the request or in the resource; of operations it is another language."""
+    for method in methods():
+        fields = method.input_type.fields_by_name
+        if "filter" in fields:
+            yield pytest.param(method, ("filter",), id=method.name)
+        for field in fields.values():
+            if field.message_type is not None and "filter" in field.message_type.fields_by_name:
+                yield pytest.param(method, (field.name, "filter"), id=method.name)
+
+
+@pytest.mark.parametrize(("method", "path"), list(filtered()))
+def test_a_filter_of_100_kb_is_refused(stubs, old, method, path):
+    for text, reason in (("a" * 100_000, "FILTER_TOO_LONG"), ("colour = red", "FILTER_FIELD_UNKNOWN")):
+        request = request_of(method)
+        holder = request
+        for name in path[:-1]:
+            holder = getattr(holder, name)
+            holder.name = "savedQueries/old"
+        holder.filter = text
+        if "group_by" in method.input_type.fields_by_name:
+            request.group_by.append("ward_code")
+        if method.name == "BulkDeleteDevices":
+            request.action = request.ACTION_DELETE
+        if method.name == "BulkUpdateDevices":
+            request.device.display_name = "x"
+            request.update_mask.paths.append("display_name")
+        if method.name == "CreateSavedQuery":
+            request.saved_query_id = "new"
+            request.saved_query.ClearField("name")
+        with fails(INVALID, reason):
+            call(stubs, method, request)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +286,57 @@ def test_an_error_arrives_however_much_was_wrong(stubs, old):
         with fails(grpc.StatusCode.NOT_FOUND, "DEVICE_NOT_FOUND") as told:
             stubs.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{name}"))
         assert told.message.endswith("…")
+
+
+def text_paths(kind, depth=3):
+    for field in kind.fields:
+        inner = field.message_type
+        if inner is None or inner.GetOptions().map_entry:
+            if inner is not None or field.type == field.TYPE_STRING:
+                yield (field.name,)
+        elif depth:
+            yield from ((field.name, *rest) for rest in text_paths(inner, depth - 1))
+
+
+def put_nul(message, path):
+    *parents, last = path
+    for name in parents:
+        held = getattr(message, name)
+        if message.DESCRIPTOR.fields_by_name[name].is_repeated:
+            message = held[0] if len(held) else held.add()
+        else:
+            held.SetInParent()
+            message = held
+    held, field = getattr(message, last), message.DESCRIPTOR.fields_by_name[last]
+    if field.message_type is not None:
+        held["a\0"] = "b"
+    elif field.is_repeated:
+        held.append("a\0")
+    else:
+        setattr(message, last, f"{held}\0")
+
+
+def test_a_text_with_nul_is_no_trouble_of_the_database(stubs, old):
+    """PostgreSQL keeps none: an answer that asks to try again would be no answer."""
+    tried = json.loads(json.dumps(TRIED).replace("there", "old").replace("gone", "old"))
+    count = 0
+    for method in methods():
+        if method.client_streaming or method.server_streaming:
+            continue
+        for path in text_paths(method.input_type):
+            request = GetMessageClass(method.input_type)(**tried.get(method.name, {}))
+            request.MergeFrom(request_of(method))
+            if "validate_only" in method.input_type.fields_by_name:
+                request.validate_only = True
+            put_nul(request, path)
+            try:
+                call(stubs, method, request)
+            except grpc.RpcError as exc:
+                said = f"{method.name} {path}: {exc.code()} {exc.details()}"
+                assert exc.code() not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE), said
+                assert exc.code() is not grpc.StatusCode.UNKNOWN, said
+            count += 1
+    assert count > 200
 
 
 @pytest.mark.parametrize("kind", ["unary_unary", "stream_stream"])

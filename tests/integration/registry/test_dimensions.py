@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cityfleet.registry.v1 import device_pb2
+from cityfleet.registry.v1 import device_state_pb2 as pb
+from cityfleet.registry.v1.device_state_pb2_grpc import DeviceStateServiceStub
 from registry.devices.catalogue import STARTER_METRICS
 from tests.support.provision import Provisioner
 from tests.support.registry import running_registry, wait_until
@@ -76,6 +78,15 @@ def test_every_column_arrives_and_follows(store, tmp_path):
         times = "toUnixTimestamp64Milli(create_time), toUnixTimestamp64Milli(update_time)"
         assert store.ask(f"SELECT {times} FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'") == (
             f"{device.create_time.ToMilliseconds()}\t{device.update_time.ToMilliseconds()}"
+        )
+        document = b'{"firmware_version": "2.1", "config_version": 7, "last_calibration": "2026-03-01"}'
+        rows = [pb.DeviceStateReport(device_num=device.device_num, last_seen_ms=1, document=document, document_ms=1)]
+        requests = iter([pb.ReportDeviceStatesRequest(node="a", run=1, reports=rows)])
+        list(DeviceStateServiceStub(registry.channel()).ReportDeviceStates(requests, metadata=registry.metadata))
+        store.wait_for(
+            "SELECT device_num, ward_code, firmware_version, config_version, last_calibration "
+            "FROM cityfleet.device_reported FINAL",
+            "2\t00070\t2.1\t7\t2026-03-01",
         )
         fleet.devices.DecommissionDevice(device_pb2.DecommissionDeviceRequest(name="devices/wl-1"))
         store.wait_for("SELECT state FROM cityfleet.devices FINAL WHERE device_id = 'wl-1'", "decommissioned")

@@ -32,6 +32,7 @@ TRIED = {
     "CreateSite": {"site_id": "tried"},
     "UpdateSite": {"site": {"name": "sites/there", "display_name": "x"}},
     "DeleteSite": {"name": "sites/there"},
+    "BatchDeleteSites": {"requests": [{"name": "sites/there"}]},
     "UndeleteSite": {"name": "sites/gone"},
     "CreateGroup": {"group_id": "tried"},
     "UpdateGroup": {"group": {"name": "groups/there", "display_name": "x"}},

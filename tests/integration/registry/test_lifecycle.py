@@ -177,6 +177,10 @@ def test_batch_get_answers_in_order_or_not_at_all(stubs):
     with pytest.raises(grpc.RpcError) as missing:
         stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest(names=[*names, "devices/g-3"]))
     assert code(missing) == grpc.StatusCode.NOT_FOUND
+    # With documents of 16 kB an answer of more would not arrive.
+    with pytest.raises(grpc.RpcError) as many:
+        stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest(names=names * 101, view=pb.DEVICE_VIEW_FULL))
+    assert code(many) == grpc.StatusCode.INVALID_ARGUMENT
     with pytest.raises(grpc.RpcError) as none:
         stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest())
     assert code(none) == grpc.StatusCode.INVALID_ARGUMENT

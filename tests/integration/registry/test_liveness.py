@@ -61,7 +61,7 @@ def put(connection, reported):
         fleet.create_device(connection, DeviceSpec(f"d-{number}", f"every-{interval_s}"), "")
         if one is not None:
             columns = {name: getattr(one, name) for name in one.__struct_fields__}
-            rows.append({"device_num": number, "node": "", "revision": 0, **columns})
+            rows.append({"device_num": number, "type_num": 1, "node": "", "revision": 0, **columns})
     connection.execute(insert(device_state), rows)
 
 

@@ -104,6 +104,14 @@ def test_what_stands_for_no_call_is_refused(api, method, path, body, status, rea
     assert (found, answer["error"]["details"][0]["reason"]) == (status, reason)
 
 
+def test_a_filter_may_be_as_long_as_over_grpc(api):
+    for length, found in ((9_900, 200), (100_000, 400)):
+        text = urllib.parse.quote(f"display_name = '{'Đ' * (length - 17) if found == 200 else 'x' * length}'")
+        status, answer = ask(f"{api}/devices?filter={text}")
+        assert status == found
+        assert found == 200 or answer["error"]["details"][0]["reason"] == "FILTER_TOO_LONG"
+
+
 def test_the_audit_log_has_the_clients_own_address_and_believes_nobody_else(registry, api, stubs):
     address = urllib.parse.urlsplit(registry.http)
     with contextlib.closing(http.client.HTTPConnection(address.hostname, address.port, timeout=20)) as client:

@@ -188,6 +188,8 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer, admin)
         yield lambda: stub.UpdateSite(site_pb2.UpdateSiteRequest(site=site_pb2.Site(name=name, display_name="x")))
         yield lambda: stub.DeleteSite(site_pb2.DeleteSiteRequest(name=name))
         yield lambda: stub.UndeleteSite(site_pb2.UndeleteSiteRequest(name=name))
+        parts = [site_pb2.DeleteSiteRequest(name=each) for each in ("sites/site-ours", name)]
+        yield lambda: stub.BatchDeleteSites(site_pb2.BatchDeleteSitesRequest(requests=parts))
 
     def answers(calls, name: str) -> list[tuple[str, str]]:
         found = []
@@ -208,6 +210,10 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer, admin)
         operator.devices.BatchDeleteDevices(lenient)
     assert admin.get("theirs").state == device_pb2.Device.STATE_ACTIVE
     assert answers(sites("site-theirs"), "site-theirs") == answers(sites("site-nobody"), "site-nobody")
+    places = [site_pb2.DeleteSiteRequest(name=f"sites/{name}", etag='"7"') for name in ("site-theirs", "site-nobody")]
+    many = site_pb2.BatchDeleteSitesRequest(requests=places, allow_missing=True)
+    assert not engineer.sites.BatchDeleteSites(many).sites
+    assert not admin.sites.GetSite(site_pb2.GetSiteRequest(name="sites/site-theirs")).HasField("delete_time")
 
 
 def test_a_role_is_needed_for_what_is_named_too(operator, registry, admin):

@@ -127,6 +127,38 @@ def test_a_site_with_active_devices_is_not_deleted_and_a_deleted_one_comes_back(
     assert back.state == device_pb2.Device.STATE_ACTIVE
 
 
+def test_a_batch_of_deleted_sites_is_all_or_none(geo, stubs):
+    made = {name: geo.site(name) for name in ("lot-1", "lot-2", "lot-3")}
+    device(stubs, "at-lot-3", site_id="lot-3")
+
+    def delete(*names: str, etags: dict[str, str] | None = None, **fields: object) -> list[tuple[str, bool]]:
+        requests = [{"name": f"sites/{name}", "etag": (etags or {}).get(name, "")} for name in names]
+        answer = geo.sites.BatchDeleteSites(site_pb2.BatchDeleteSitesRequest(requests=requests, **fields))
+        return [(site.name.removeprefix("sites/"), site.HasField("delete_time")) for site in answer.sites]
+
+    for names, etags, expected in (
+        (("lot-1", "lot-2"), {"lot-2": '"1"'}, "ETAG_MISMATCH"),
+        (("lot-1", "lot-9"), {}, "SITE_NOT_FOUND"),
+        (("lot-1", "lot-3"), {}, "SITE_IN_USE"),
+        (("lot-1", "lot-1"), {}, "GIVEN_TWICE"),
+        ((), {}, "BATCH_SIZE"),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            delete(*names, etags=etags)
+        assert reason(refused) == expected
+    assert delete("lot-2", "lot-1", validate_only=True) == [("lot-2", True), ("lot-1", True)]
+    there = geo.sites.GetSite(site_pb2.GetSiteRequest(name="sites/lot-1"))
+    assert (there.etag, there.HasField("delete_time")) == (made["lot-1"].etag, False)
+    again = {"request_id": "6a9b4c40-6c8f-4b6c-9f0c-1a2b3c4d5e70", "etags": {"lot-1": made["lot-1"].etag}}
+    assert delete("lot-2", "lot-1", **again) == delete("lot-2", "lot-1", **again) == [("lot-2", True), ("lot-1", True)]
+    found = [geo.sites.GetSite(site_pb2.GetSiteRequest(name=f"sites/{name}")) for name in ("lot-2", "lot-1")]
+    assert len({site.etag for site in found}) == 2
+    with pytest.raises(grpc.RpcError) as twice:
+        delete("lot-1")
+    assert reason(twice) == "SITE_DELETED"
+    assert delete("lot-9", "lot-1", allow_missing=True) == []
+
+
 def test_an_update_with_allow_missing_creates_and_a_stale_etag_is_refused(geo):
     given = site_pb2.Site(name="sites/s-new", kind="pole", labels={"owner": "tnmt"})
     with pytest.raises(grpc.RpcError) as missing:

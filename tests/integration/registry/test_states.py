@@ -10,9 +10,9 @@ from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1 import device_state_pb2 as pb
 from cityfleet.registry.v1.device_state_pb2_grpc import DeviceStateServiceStub
 from registry.api.device_state import fill
-from registry.db import sequence, states
+from registry.db import dimensions, sequence, states
 from registry.db.engine import Database, sqlite_url
-from registry.devices import catalogue, fleet
+from registry.devices import catalogue, fleet, lifecycle
 from registry.devices.model import DeviceSpec, TypeSpec
 from registry.state.model import Connection, Document, Report
 from registry.state.reports import NotAnObjectError, read_document, take_reports
@@ -211,6 +211,55 @@ async def test_the_newest_document_stays(database):
     state = await reported(database)
     assert (state.firmware_version, state.config_version, state.hardware_revision) == ("2.1", 7, "b")
     assert await database.read(states.documents_of, [1, 2]) == {1: (newer.text, T)}
+
+
+async def test_the_store_is_told_of_what_changed_and_where_the_device_stands(database):
+    """What is new after a revision, of documents and of devices that moved; the same said again is not."""
+
+    async def told(after):
+        until = (await database.read(sequence.head)).revision
+        new = await database.read(dimensions.reported_between, after, until, 1 << 62, 10)
+        moved = await database.read(dimensions.reported_of_changed, after, until, 10, after)
+        rows = [row for _, row in new + moved]
+        found = [(row.device_num, row.firmware_version, row.config_version, row.last_calibration) for row in rows]
+        return until, found, [row.version for row in rows]
+
+    def said(number, time_ms, raw):
+        return Report(number, last_seen_ms=T, document=read_document(raw, time_ms))
+
+    start, found, _ = await told(0)
+    assert found == []
+    first = b'{"firmware_version":"2.1","config_version":7,"last_calibration":"2026-03-01T07:00:00+07:00"}'
+    await report(database, said(1, T, first), said(2, T, b'{"firmware_version":"2.1"}'))
+    after, found, versions = await told(start)
+    assert found == [(1, "2.1", 7, "2026-03-01"), (2, "2.1", 0, "")]
+    # Two of one revision, read one by one.
+    page = await database.read(dimensions.reported_between, start, after, 1 << 62, 1)
+    rest = await database.read(dimensions.reported_between, page[0][0], after, page[0][1].device_num, 10)
+    assert [row.device_num for _, row in page + rest] == [1, 2]
+    await report(
+        database, said(1, T + 1, first.replace(b"{", b'{"other":1,')), said(2, T - 1, b'{"firmware_version":"1"}')
+    )
+    again, found, _ = await told(after)
+    assert found == []
+    await report(database, said(1, T + 2, first.replace(b"2026-03-01", b"2026-04-01")))
+    last, found, later = await told(again)
+    assert found == [(1, "2.1", 7, "2026-04-01")]
+    assert later[0] > versions[0]
+    await database.write(lifecycle.decommission_device, "d-2", "")
+    _, found, later = await told(last)
+    assert found == [(2, "2.1", 0, "")]
+    assert later[0] > last
+    assert (await database.read(dimensions.expected, last)).reported == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [('"2026-03-01"', "2026-03-01"), ('"2026-3-1"', ""), ('"20260301"', ""), ('"1969-01-01"', ""), ('"2200-01-01"', ""),
+     ('"2026-02-30"', ""), ("20260301", ""), ("null", ""), ('"2026-W10-7"', "")],
+)  # fmt: skip
+def test_a_calibration_has_a_day(said, kept):
+    assert read_document(f'{{"last_calibration":{said}}}'.encode(), T).last_calibration == kept
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,30 @@ def test_a_slow_watcher_costs_no_memory_and_gets_the_newest_state(registry, flee
         assert watch.devices["big-11999"].ward_code == "00070"
 
 
+def test_watchers_that_disappear_leave_nothing_behind(registry, fleet):
+    def watchers() -> float:
+        return registry.metric("cityfleet_registry_index_watchers")
+
+    for _ in wait_until("those of before are gone"):
+        if watchers() == 0:
+            break
+    with grpc.insecure_channel(registry.address) as channel:
+        # One in the middle of its snapshot, which nobody reads on; others that wait for changes.
+        index = DeviceIndexServiceStub(channel)
+        calls = [
+            index.WatchDeviceIndex(pb.WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=60)
+            for _ in range(3)
+        ]
+        for call in calls[1:]:
+            Watch(call).snapshot()
+        next(calls[0])
+        assert watchers() == len(calls)
+    # The connection is gone without a word of the calls.
+    for _ in wait_until("all are gone"):
+        if watchers() == 0:
+            break
+
+
 def read_whole(registry: RunningRegistry) -> Watch:
     with watching(registry) as watch:
         return watch.snapshot()

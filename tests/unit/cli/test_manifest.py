@@ -8,6 +8,11 @@ from cli.errors import CommandError
 from cli.manifest import changes
 from cli.manifest_kinds import ACCOUNT, DEVICE, SITE, kind_of
 
+# Nine lists of nine of the list before.
+BOMB = "device_type: a\nconfig_schema:\n  a0: &a0 [x]\n" + "".join(
+    f"  a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 10)
+)
+
 
 @pytest.mark.parametrize(
     ("document", "word", "resource_id"),
@@ -105,6 +110,10 @@ def test_documents_come_in_the_order_in_which_they_can_be_made(tmp_path):
         ("site_id: a\n---\n{nobody: b}\n", "document 2: no id"),
         ("a: [", "not valid YAML"),
         ("[" * 1500, "not valid YAML|too deeply"),
+        ("device_id: a\ndisplay_name: 2026-02-30\n", "not valid YAML"),
+        (f"device_id: a\ndevice_num: {'9' * 5000}\n", "not valid YAML"),
+        (BOMB, "aliases make it many times as large"),
+        ("device_type: a\nconfig_schema: &all {properties: *all}\n", "aliases make it many times as large"),
     ],
 )
 def test_a_file_that_cannot_be_applied_is_a_usage_error(tmp_path, text, says):

@@ -1,0 +1,391 @@
+BEGIN TRANSACTION;
+CREATE TABLE access_tokens (
+	token_id VARCHAR(63) NOT NULL, 
+	account_id VARCHAR(63) NOT NULL, 
+	token_sha256 BLOB NOT NULL, 
+	display_name TEXT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	expire_time_ms BIGINT NOT NULL, 
+	last_use_time_ms BIGINT, 
+	PRIMARY KEY (token_id), 
+	FOREIGN KEY(account_id) REFERENCES accounts (account_id), 
+	UNIQUE (token_sha256)
+);
+CREATE TABLE accounts (
+	account_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	is_service BOOLEAN NOT NULL, 
+	grants TEXT NOT NULL, 
+	is_disabled BOOLEAN NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (account_id), 
+	UNIQUE (revision)
+);
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "alembic_version" VALUES('0008');
+CREATE TABLE audit_events (
+	event_num INTEGER NOT NULL, 
+	event_time_ms BIGINT NOT NULL, 
+	actor VARCHAR(127) NOT NULL, 
+	peer TEXT NOT NULL, 
+	method VARCHAR(127) NOT NULL, 
+	request_id VARCHAR(63) NOT NULL, 
+	resource VARCHAR(191) NOT NULL, 
+	"before" TEXT NOT NULL, 
+	"after" TEXT NOT NULL, 
+	result VARCHAR(127) NOT NULL, 
+	chain_sha256 BLOB NOT NULL, 
+	PRIMARY KEY (event_num)
+);
+INSERT INTO "audit_events" VALUES(1,1795282742979,'accounts/admin','','dump','','deviceTypes/gateway','','{"is_gateway":true,"type_id":"gateway"}','OK',X'FDFBAC6ACA89B2E7DF0C756222F7DF9A2C38984028CD48005C368DBBD6C4430B');
+INSERT INTO "audit_events" VALUES(2,1795282742979,'accounts/admin','','dump','','deviceTypes/gauge','','{"metrics":[{"max_value":20.0,"metric":"water_level_m","min_value":-5.0}],"type_id":"gauge"}','OK',X'59C9C5F5C30DEC812BA3BC2555376B57156504F13045CF3EA382507E57D927E7');
+INSERT INTO "audit_events" VALUES(3,1795282742979,'accounts/admin','','dump','','devices/wl-1','','{"device_id":"wl-1","device_type":"gauge","display_name":"","external_id":"","gateway":"","hardware_revision":"","labels":{"owner":"tnmt"},"latitude":21.03,"longitude":105.85,"site":"","site_id":"","state":"active","ward_code":"00070"}','OK',X'18C53F93810946FA66B5F239F909B04FF2AFEDCFD2443467DB5545268BDFAC9A');
+INSERT INTO "audit_events" VALUES(4,1795282742979,'accounts/admin','','dump','','devices/gw-1','','{"device_id":"gw-1","device_type":"gateway","display_name":"","external_id":"","gateway":"","hardware_revision":"","labels":{},"latitude":null,"longitude":null,"site":"","site_id":"","state":"active","ward_code":""}','OK',X'8098437910CBE789B4BE258B4E5B900B1E21A4216BBB4AB2DB89AA2B20D792E7');
+INSERT INTO "audit_events" VALUES(5,1795282742979,'accounts/admin','','dump','','devices/wl-2','','{"device_id":"wl-2","device_type":"gauge","display_name":"","external_id":"0004a30b001c0530","gateway":"gw-1","hardware_revision":"","labels":{},"latitude":null,"longitude":null,"site":"","site_id":"","state":"active","ward_code":""}','OK',X'B0C0C03407ADA0CE05F8548FED9675D392292999E7E3EBADAB49BDF5CED8FE75');
+INSERT INTO "audit_events" VALUES(6,1795282742979,'accounts/admin','','dump','','devices/old-1','','{"device_id":"old-1","device_type":"gauge","display_name":"","external_id":"","gateway":"","hardware_revision":"","labels":{},"latitude":null,"longitude":null,"site":"","site_id":"","state":"active","ward_code":""}','OK',X'81810CDC3678C18AFE78785488BF60D077558AF8C7A2DD9A3CB8BC4A004120CF');
+INSERT INTO "audit_events" VALUES(7,1795282742979,'accounts/admin','','dump','','devices/old-1','{"device_id":"old-1","device_type":"gauge","display_name":"","external_id":"","gateway":"","hardware_revision":"","labels":{},"latitude":null,"longitude":null,"site":"","site_id":"","state":"active","ward_code":""}','{"device_id":"old-1","device_type":"gauge","display_name":"","external_id":"","gateway":"","hardware_revision":"","labels":{},"latitude":null,"longitude":null,"site":"","site_id":"","state":"decommissioned","ward_code":""}','OK',X'578D24B0B475F17CAD1D4F15B5485E7B8EA192DCE85F63B6D963AE8FB3E35E53');
+CREATE TABLE device_connections (
+	device_num INTEGER NOT NULL, 
+	node VARCHAR(63) NOT NULL, 
+	connect_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (device_num, node)
+);
+CREATE TABLE device_labels (
+	"key" VARCHAR(63) NOT NULL, 
+	value VARCHAR(255) NOT NULL, 
+	device_num INTEGER NOT NULL, 
+	PRIMARY KEY ("key", value, device_num), 
+	FOREIGN KEY(device_num) REFERENCES devices (device_num)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "device_labels" VALUES('owner','tnmt',1);
+CREATE TABLE device_placements (
+	device_num INTEGER NOT NULL, 
+	revision BIGINT NOT NULL, 
+	start_time_ms BIGINT NOT NULL, 
+	end_time_ms BIGINT NOT NULL, 
+	gateway_id VARCHAR(63) NOT NULL, 
+	site_id VARCHAR(63) NOT NULL, 
+	ward_code VARCHAR(5) NOT NULL, 
+	latitude FLOAT, 
+	longitude FLOAT, 
+	PRIMARY KEY (device_num, revision)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE device_state (
+	device_num INTEGER NOT NULL, 
+	is_connected BOOLEAN NOT NULL, 
+	connect_time_ms BIGINT, 
+	disconnect_time_ms BIGINT, 
+	disconnect_reason VARCHAR(63) NOT NULL, 
+	node VARCHAR(63) NOT NULL, 
+	last_seen_ms BIGINT, 
+	last_reading_ms BIGINT, 
+	firmware_version VARCHAR(63) NOT NULL, 
+	config_version BIGINT NOT NULL, 
+	hardware_revision VARCHAR(63) NOT NULL, 
+	revision BIGINT NOT NULL, 
+	PRIMARY KEY (device_num)
+);
+CREATE TABLE device_state_documents (
+	device_num INTEGER NOT NULL, 
+	document TEXT NOT NULL, 
+	document_time_ms BIGINT NOT NULL, last_calibration VARCHAR(10) DEFAULT '' NOT NULL, reported_revision BIGINT DEFAULT '1' NOT NULL, 
+	PRIMARY KEY (device_num)
+);
+CREATE TABLE device_tokens (
+	device_num INTEGER NOT NULL, 
+	token_sha256 BLOB NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (device_num, token_sha256), 
+	FOREIGN KEY(device_num) REFERENCES devices (device_num)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "device_tokens" VALUES(1,X'0CFF07FBB8F5573B6B33D2E661004AD417901650899724077CB06EBEC36C3409',1795282742929);
+INSERT INTO "device_tokens" VALUES(2,X'EDB86137240040F928F4356AB783D47CB5511EE9760D2A8BFB7FC4FC75C5747A',1795282742944);
+INSERT INTO "device_tokens" VALUES(3,X'2D1E68BAA8A1BEC4FEABF07FD4CD7A4734F8FCE159B28525B93D47EB67C23F79',1795282742961);
+CREATE TABLE device_type_metrics (
+	type_num INTEGER NOT NULL, 
+	position SMALLINT NOT NULL, 
+	metric_num INTEGER NOT NULL, 
+	min_value FLOAT, 
+	max_value FLOAT, source VARCHAR(127) DEFAULT '' NOT NULL, source_unit VARCHAR(63) DEFAULT '' NOT NULL, resolution FLOAT DEFAULT '0' NOT NULL, expected_interval_s INTEGER DEFAULT '0' NOT NULL, tests TEXT DEFAULT '' NOT NULL, 
+	PRIMARY KEY (type_num, position), 
+	FOREIGN KEY(type_num) REFERENCES device_types (type_num), 
+	FOREIGN KEY(metric_num) REFERENCES metrics (metric_num)
+);
+INSERT INTO "device_type_metrics" VALUES(2,0,1,-5.0,20.0,'','',0.0,0,'');
+CREATE TABLE device_type_revisions (
+	type_num INTEGER NOT NULL, 
+	version INTEGER NOT NULL, 
+	spec TEXT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (type_num, version), 
+	FOREIGN KEY(type_num) REFERENCES device_types (type_num)
+);
+CREATE TABLE device_types (
+	type_num INTEGER NOT NULL, 
+	type_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	description TEXT NOT NULL, 
+	is_gateway BOOLEAN NOT NULL, 
+	default_encoding VARCHAR(31) NOT NULL, 
+	expected_interval_s INTEGER NOT NULL, 
+	version INTEGER NOT NULL, 
+	dimension_revision BIGINT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, decoder TEXT DEFAULT '' NOT NULL, vectors TEXT DEFAULT '' NOT NULL, config_schema TEXT DEFAULT '' NOT NULL, commands TEXT DEFAULT '' NOT NULL, hardware_revisions TEXT DEFAULT '' NOT NULL, is_deleted BOOLEAN DEFAULT 0 NOT NULL, 
+	PRIMARY KEY (type_num), 
+	UNIQUE (type_id), 
+	UNIQUE (revision)
+);
+INSERT INTO "device_types" VALUES(1,'gateway','','',1,'senml-json',0,1,21,21,1795282742878,1795282742878,'','','','','',0);
+INSERT INTO "device_types" VALUES(2,'gauge','','',0,'senml-json',0,1,22,22,1795282742887,1795282742887,'','','','','',0);
+CREATE TABLE devices (
+	device_num INTEGER NOT NULL, 
+	device_id VARCHAR(63) NOT NULL, 
+	type_num INTEGER NOT NULL, 
+	gateway_num BIGINT NOT NULL, 
+	display_name TEXT NOT NULL, 
+	ward_code VARCHAR(5) NOT NULL, 
+	site TEXT NOT NULL, 
+	latitude FLOAT, 
+	longitude FLOAT, 
+	labels TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, external_id VARCHAR(191), site_num BIGINT DEFAULT '0' NOT NULL, is_ward_derived BOOLEAN DEFAULT 0 NOT NULL, is_place_derived BOOLEAN DEFAULT 0 NOT NULL, placed_time_ms BIGINT DEFAULT '0' NOT NULL, hardware_revision VARCHAR(63) DEFAULT '' NOT NULL, state SMALLINT DEFAULT '1' NOT NULL, deleted_state SMALLINT, delete_time_ms BIGINT, purge_time_ms BIGINT, 
+	PRIMARY KEY (device_num), 
+	UNIQUE (device_id), 
+	FOREIGN KEY(type_num) REFERENCES device_types (type_num), 
+	UNIQUE (revision)
+);
+INSERT INTO "devices" VALUES(1,'wl-1',2,0,'','00070','',21.03,105.85,'{"owner":"tnmt"}',23,1795282742929,1795282742929,NULL,0,0,0,1795282742929,'',1,NULL,NULL,NULL);
+INSERT INTO "devices" VALUES(2,'gw-1',1,0,'','','',NULL,NULL,'{}',24,1795282742944,1795282742944,NULL,0,0,0,1795282742944,'',1,NULL,NULL,NULL);
+INSERT INTO "devices" VALUES(3,'wl-2',2,2,'','','',NULL,NULL,'{}',25,1795282742961,1795282742961,'0004a30b001c0530',0,0,0,1795282742961,'',1,NULL,NULL,NULL);
+INSERT INTO "devices" VALUES(4,'old-1',2,0,'','','',NULL,NULL,'{}',27,1795282742966,1795282742974,NULL,0,0,0,1795282742966,'',2,NULL,NULL,NULL);
+CREATE TABLE group_members (
+	group_num INTEGER NOT NULL, 
+	device_num INTEGER NOT NULL, 
+	PRIMARY KEY (group_num, device_num), 
+	FOREIGN KEY(group_num) REFERENCES groups (group_num), 
+	FOREIGN KEY(device_num) REFERENCES devices (device_num)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE groups (
+	group_num INTEGER NOT NULL, 
+	group_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	description TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (group_num), 
+	UNIQUE (group_id), 
+	UNIQUE (revision)
+);
+CREATE TABLE ingest_nodes (
+	node VARCHAR(63) NOT NULL, 
+	run VARCHAR(20) NOT NULL, 
+	heard_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (node)
+);
+CREATE TABLE metrics (
+	metric_num INTEGER NOT NULL, 
+	metric_id VARCHAR(63) NOT NULL, 
+	unit VARCHAR(63) NOT NULL, 
+	description TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (metric_num), 
+	UNIQUE (metric_id), 
+	UNIQUE (revision)
+);
+INSERT INTO "metrics" VALUES(1,'water_level_m','m','Water level above the station''s datum',1,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(2,'street_flood_depth_mm','mm','Depth of water on a street or underpass',2,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(3,'rain_mm','mm','Rain fallen since the reading before',3,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(4,'pm2_5_ug_m3','ug/m3','Mass concentration of particles below 2.5 µm',4,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(5,'pm10_ug_m3','ug/m3','Mass concentration of particles below 10 µm',5,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(6,'vehicle_count','1','Vehicles passed since the reading before',6,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(7,'speed_km_h','km/h','Mean speed of the vehicles passed',7,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(8,'occupancy_pct','%','Share of time in which a vehicle stood over the detector',8,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(9,'travel_time_s','s','Time that a vehicle takes along the measured stretch',9,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(10,'temperature_cel','Cel','Air temperature',10,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(11,'humidity_pct','%','Relative humidity',11,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(12,'battery_pct','%','Charge of the device''s battery',12,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(13,'rssi_dbm','dBm','Strength of the received radio signal',13,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(14,'snr_db','dB','Signal-to-noise ratio of the received radio signal',14,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(15,'so2_ug_m3','ug/m3','Mass concentration of sulphur dioxide at 25 °C and 760 mmHg',15,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(16,'no2_ug_m3','ug/m3','Mass concentration of nitrogen dioxide at 25 °C and 760 mmHg',16,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(17,'o3_ug_m3','ug/m3','Mass concentration of ozone at 25 °C and 760 mmHg',17,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(18,'co_ug_m3','ug/m3','Mass concentration of carbon monoxide at 25 °C and 760 mmHg',18,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(19,'tsp_ug_m3','ug/m3','Mass concentration of all suspended particles',19,1795282742859,1795282742859);
+INSERT INTO "metrics" VALUES(20,'wind_m_s','m/s','Mean wind speed',20,1795282742859,1795282742859);
+CREATE TABLE operations (
+	operation_num INTEGER NOT NULL, 
+	operation_id VARCHAR(63) NOT NULL, 
+	actor VARCHAR(127) NOT NULL, 
+	method VARCHAR(127) NOT NULL, 
+	request BLOB NOT NULL, 
+	progress BLOB NOT NULL, 
+	response BLOB, 
+	error BLOB, 
+	is_done BOOLEAN NOT NULL, 
+	is_cancel_requested BOOLEAN NOT NULL, 
+	position BIGINT NOT NULL, 
+	worker VARCHAR(63) NOT NULL, 
+	worker_time_ms BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, failures BLOB, 
+	PRIMARY KEY (operation_num), 
+	UNIQUE (operation_id)
+);
+INSERT INTO "operations" VALUES(1,'bulk-update-1','accounts/admin','cityfleet.registry.v1.DeviceService/BulkUpdateDevices',X'',X'86A5746F74616C03A970726F63657373656403A973756363656564656402A9756E6368616E67656400A66661696C656401A86661696C7572657390',NULL,NULL,1,0,3,'',4000000000000,1795282742990,4000000000000,X'9184A46E616D65AC646576696365732F776C2D32A56572726F72B1507265636F6E646974696F6E4572726F72A6726561736F6EB54445564943455F4445434F4D4D495353494F4E4544A76D657373616765B6776C2D32206973206465636F6D6D697373696F6E6564');
+CREATE TABLE operators (
+	operator_num INTEGER NOT NULL, 
+	operator_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	subscribe_filters TEXT NOT NULL, 
+	publish_filters TEXT NOT NULL, 
+	token_sha256 BLOB NOT NULL, 
+	is_disabled BOOLEAN NOT NULL, 
+	is_deleted BOOLEAN NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (operator_num), 
+	UNIQUE (operator_id), 
+	UNIQUE (revision)
+);
+CREATE TABLE purged_devices (
+	device_num INTEGER NOT NULL, 
+	device_id VARCHAR(63) NOT NULL, 
+	type_num INTEGER NOT NULL, 
+	ward_code VARCHAR(5) NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	purge_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (device_num), 
+	UNIQUE (device_id), 
+	FOREIGN KEY(type_num) REFERENCES device_types (type_num), 
+	UNIQUE (revision)
+);
+CREATE TABLE registry_state (
+	id INTEGER NOT NULL, 
+	registry_id VARCHAR(32) NOT NULL, 
+	revision BIGINT NOT NULL, 
+	last_metric_num INTEGER NOT NULL, 
+	last_type_num INTEGER NOT NULL, 
+	last_device_num BIGINT NOT NULL, 
+	has_starter_catalogue BOOLEAN NOT NULL, last_site_num BIGINT DEFAULT '0' NOT NULL, last_group_num BIGINT DEFAULT '0' NOT NULL, last_operation_num BIGINT DEFAULT '0' NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "registry_state" VALUES(1,'6ce852f888e14a7087e669a24cb72c2f',27,20,2,4,1,0,0,1);
+CREATE TABLE request_ids (
+	actor VARCHAR(127) NOT NULL, 
+	request_id VARCHAR(63) NOT NULL, 
+	method VARCHAR(127) NOT NULL, 
+	request_sha256 BLOB NOT NULL, 
+	answer BLOB NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (actor, request_id)
+);
+CREATE TABLE saved_queries (
+	saved_query_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	filter TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	PRIMARY KEY (saved_query_id), 
+	UNIQUE (revision)
+);
+CREATE TABLE site_labels (
+	"key" VARCHAR(63) NOT NULL, 
+	value VARCHAR(255) NOT NULL, 
+	site_num INTEGER NOT NULL, 
+	PRIMARY KEY ("key", value, site_num), 
+	FOREIGN KEY(site_num) REFERENCES sites (site_num)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE sites (
+	site_num INTEGER NOT NULL, 
+	site_id VARCHAR(63) NOT NULL, 
+	display_name TEXT NOT NULL, 
+	kind VARCHAR(31) NOT NULL, 
+	latitude FLOAT, 
+	longitude FLOAT, 
+	ward_code VARCHAR(5) NOT NULL, 
+	is_ward_derived BOOLEAN NOT NULL, 
+	labels TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	create_time_ms BIGINT NOT NULL, 
+	update_time_ms BIGINT NOT NULL, 
+	delete_time_ms BIGINT, 
+	purge_time_ms BIGINT, 
+	PRIMARY KEY (site_num), 
+	UNIQUE (site_id), 
+	UNIQUE (revision)
+);
+CREATE TABLE sync_positions (
+	consumer VARCHAR(31) NOT NULL, 
+	revision BIGINT NOT NULL, 
+	PRIMARY KEY (consumer)
+);
+CREATE TABLE ward_boundaries (
+	ward_code VARCHAR(5) NOT NULL, 
+	boundary BLOB NOT NULL, 
+	source TEXT NOT NULL, 
+	load_time_ms BIGINT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	PRIMARY KEY (ward_code)
+);
+CREATE UNIQUE INDEX ux_devices_external_id ON devices (external_id);
+CREATE INDEX ix_devices_type ON devices (type_num, device_num, state);
+CREATE INDEX ix_devices_gateway ON devices (gateway_num, device_num, state);
+CREATE INDEX ix_devices_ward ON devices (ward_code, device_num, state);
+CREATE INDEX ix_devices_site ON devices (site_num, device_num, state);
+CREATE INDEX ix_devices_state ON devices (state, device_num);
+CREATE INDEX ix_devices_name ON devices (display_name, device_num);
+CREATE INDEX ix_devices_create ON devices (create_time_ms, device_num);
+CREATE INDEX ix_devices_update ON devices (update_time_ms, device_num);
+CREATE INDEX ix_devices_place ON devices (latitude, longitude, device_num);
+CREATE INDEX ix_devices_purge ON devices (purge_time_ms) WHERE purge_time_ms IS NOT NULL;
+CREATE INDEX ix_device_labels_device ON device_labels (device_num, "key");
+CREATE INDEX ix_sites_kind ON sites (kind, site_num);
+CREATE INDEX ix_sites_ward ON sites (ward_code, site_num);
+CREATE INDEX ix_site_labels_site ON site_labels (site_num);
+CREATE INDEX ix_device_state_reading ON device_state (last_reading_ms, device_num);
+CREATE INDEX ix_device_state_firmware ON device_state (firmware_version, device_num);
+CREATE INDEX ix_device_state_seen ON device_state (last_seen_ms, device_num);
+CREATE INDEX ix_device_state_node ON device_state (node) WHERE is_connected;
+CREATE INDEX ix_device_state_revision ON device_state (revision, device_num);
+CREATE INDEX ix_group_members_device ON group_members (device_num);
+CREATE INDEX ix_access_tokens_account_id ON access_tokens (account_id);
+CREATE INDEX ix_audit_events_resource ON audit_events (resource, event_num);
+CREATE INDEX ix_audit_events_time ON audit_events (event_time_ms);
+CREATE INDEX ix_audit_events_actor ON audit_events (actor, event_num);
+CREATE INDEX ix_request_ids_create_time_ms ON request_ids (create_time_ms);
+CREATE INDEX ix_operations_open ON operations (operation_num) WHERE NOT is_done;
+CREATE INDEX ix_audit_events_method ON audit_events (method, event_num);
+CREATE INDEX ix_audit_events_request ON audit_events (request_id, event_num);
+CREATE INDEX ix_device_connections_node ON device_connections (node);
+CREATE INDEX ix_device_state_documents_reported ON device_state_documents (reported_revision, device_num);
+COMMIT;
