@@ -55,7 +55,9 @@ demo: build  ## a simulated city, live, until Ctrl-C; EXIT=1 ends by itself and 
 # Files at a time: most tests wait more than they compute. The long ones of tests/integration come first.
 JOBS ?= 3
 
-test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some; JOBS=0: one by one
+# Who forbids bytecode pays for each import again, in each of some hundred processes.
+test: export PYTHONDONTWRITEBYTECODE =
+test: build servers  ## all tests but the slow ones, SLOW=1 for these too; ARGS="-k spool" for some; JOBS=0: one by one; FORKS=0: nothing forked
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(SLOW),-m "slow or not slow") $(ARGS)
 
 SECONDS ?= 60
@@ -79,7 +81,7 @@ lint: build  ## style, types, Cython
 docs: build  ## docs/ioc.md, the dictionary of the views, from their comments
 	$(BIN)/python -m store.dictionary > docs/ioc.md
 
-bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load, READINGS=stored (ioc), FOLDER=kept
+bench: build servers  ## figures beside a baseline, to build/bench.json; ONLY=ids or a group (ingest, registry, ioc), DURATION=seconds of load, READINGS=stored (ioc; else ten million, or what is kept), FOLDER=kept
 	$(BIN)/python -m loadtest.bench $(if $(ONLY),--only "$(ONLY)") $(if $(DURATION),--duration $(DURATION))
 
 soak: build servers  ## 70 % of the load that it can take, for long: is anything growing? DURATION=seconds (1800), to build/soak.json

@@ -12,7 +12,8 @@ from tests.support.provision import Provisioner
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with running_platform(
         tmp_path_factory.mktemp("platform"),
-        "ingest.mqtt.connect_timeout_s = 2.0\ningest.state.report_interval_s = 0.5\n",
+        # Nobody here asks for rollups, which would be computed beside all tests.
+        "ingest.mqtt.connect_timeout_s = 2.0\ningest.state.report_interval_s = 0.5\nstore.rollup.enabled = false\n",
     ) as started:
         yield started
 

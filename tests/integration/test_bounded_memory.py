@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import grpc
+import pytest
 
 from loadtest.fault.devices import provision
 from loadtest.fault.processes import Roles
@@ -17,6 +18,7 @@ from tests.support import mosquitto
 from tests.support import mqtt_packets as mq
 from tests.support.flood import Flood
 
+pytestmark = pytest.mark.usefixtures("executed_processes")
 CAP = 48_000_000
 # A quarter of it, which only devices may fill, is more than what gateways have under way when they are stopped.
 SPOOL = 250_000_000

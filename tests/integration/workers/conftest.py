@@ -12,7 +12,9 @@ from tests.support.workers import DEVICES, per_worker
 
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with running_platform(tmp_path_factory.mktemp("workers"), "ingest.workers = 2\n") as started:
+    with running_platform(
+        tmp_path_factory.mktemp("workers"), "ingest.workers = 2\nstore.rollup.enabled = false\n"
+    ) as started:
         yield started
 
 
