@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.mqtt_server import SENSOR, VIEWER, MqttServer, serve, token_of
 
-JS = Path(__file__).parent / "js"
 COMMANDS = b"cf/v1/d/wl-1/commands"
 
 
@@ -340,20 +338,10 @@ async def test_aiomqtt_is_told_that_its_token_is_wrong():
         assert server.count("connects.wrong_token") == 1
 
 
-@pytest.fixture(scope="module")
-def mqtt_js() -> Path:
-    """The script, with its packages installed as the lock file says."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed")
-    if not (JS / "node_modules" / "mqtt").exists():
-        subprocess.run(["npm", "ci"], cwd=JS, check=True, capture_output=True, timeout=100)
-    return JS / "client.mjs"
-
-
 @pytest.mark.parametrize(("version", "refused", "foreign"), [(4, 0x80, "closed"), (5, 0x87, 0x87)])
 async def test_mqtt_js_publishes_and_subscribes(mqtt_js, version, refused, foreign):
     async with serve() as server:
-        device = asyncio.create_task(run("node", mqtt_js, str(server.port), str(version)))
+        device = asyncio.create_task(run("node", mqtt_js / "client.mjs", str(server.port), str(version)))
         await deliver_when_subscribed(server, b"go")
         status, text = await device
         assert status == 0, text
@@ -369,7 +357,7 @@ async def test_mqtt_js_publishes_and_subscribes(mqtt_js, version, refused, forei
 
 async def test_mqtt_js_watches_at_qos_2_with_aliases_and_finds_its_session(mqtt_js):
     async with serve() as server:
-        script = mqtt_js.with_name("watch.mjs")
+        script = mqtt_js / "watch.mjs"
         status, text = await run("node", script, str(server.port), VIEWER.decode(), token_of(VIEWER).decode())
         assert status == 0, text
         facts = json.loads(text)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from ingest.settings import SecureWebSocketSettings, TlsSettings, WebSocketSetti
 from tests.support.certificates import Authority
 from tests.support.mqtt_server import SENSOR, MqttServer, serve
 
-JS = Path(__file__).parent / "js"
 COMMANDS = b"cf/v1/d/wl-1/commands"
 TELEMETRY = "cf/v1/d/wl-1/telemetry"
 KINDS = ("mqtt", "mqtts", "ws", "wss")
@@ -148,21 +146,11 @@ async def test_aiomqtt_publishes_and_subscribes(authority, kind):
         assert [taken.payload for taken in server.taken] == [b"0", b"1"]
 
 
-@pytest.fixture(scope="module")
-def mqtt_js() -> Path:
-    """The script, with its packages installed as the lock file says."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed")
-    if not (JS / "node_modules" / "mqtt").exists():
-        subprocess.run(["npm", "ci"], cwd=JS, check=True, capture_output=True, timeout=100)
-    return JS / "listener.mjs"
-
-
 @pytest.mark.parametrize(("kind", "version"), [(kind, version) for kind in KINDS for version in (4, 5)])
 async def test_mqtt_js_publishes_and_subscribes(authority, mqtt_js, kind, version):
     async with everywhere(authority) as server:
         url = f"{kind}://127.0.0.1:{server.port_of(kind)}{'/mqtt' if 'w' in kind else ''}"
-        device = asyncio.create_task(run("node", mqtt_js, url, str(version), authority.ca_file))
+        device = asyncio.create_task(run("node", mqtt_js / "listener.mjs", url, str(version), authority.ca_file))
         await deliver_when_subscribed(server, b"go")
         assert json.loads(await device) == [COMMANDS.decode(), "go"]
         assert [taken.payload for taken in server.taken] == [b"zero", b"one"]
