@@ -28,8 +28,9 @@ CREATE OR REPLACE VIEW ioc.silent_devices {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    -- Who sees the city reads what is as seen from it, the account of a ward what is as seen from there.
-    (SELECT count() FROM cityfleet.fleet_now WHERE ward_code = '' AND device_num = 0) AS sees_city
+    -- A run gives all rows that are true, of one version. Who sees the city reads what is as seen from it, the account of a ward
+    -- what is as seen from there.
+    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.fleet_now) AS run
 SELECT
     f.device_id AS device_id, f.device_type AS kind, f.in_ward_code AS ward_code, f.gateway_id AS gateway_id,
     f.bts_site_id AS bts_site_id, if(f.newest_ts = 0, NULL, f.newest_ts) AS last_ts,
@@ -40,9 +41,7 @@ SELECT
     '3 x interval, common from 80 % v1' AS method, f.cause AS probable_cause, f.cause_id AS cause_id, f.vendor AS vendor,
     f.site_id AS site_id, f.latitude AS latitude, f.longitude AS longitude, f.device_num AS device_num
 FROM cityfleet.fleet_now AS f
--- A run gives all rows that are true, of one version.
-WHERE f.version = (SELECT max(version) FROM cityfleet.fleet_now) AND if(sees_city > 0, f.ward_code = '', f.ward_code != '')
-    AND f.is_silent
+WHERE f.version = run.1 AND f.ward_code <= run.2 AND f.is_silent
 COMMENT 'Question 19: devices silent for longer than three times their interval, and the probable common cause.
 Rule: silent by the event time of the newest reading (no later than its arrival); only active devices with an interval. The cause is the largest group (gateway, BTS site, ward, vendor, type, city) with at least two others of whom 80 % are silent. Who sees one ward only has its devices and groups only. Looked at each minute: see as_of.
 Source: newest readings of ingest and the registry.

@@ -29,7 +29,7 @@ CREATE OR REPLACE VIEW ioc.devices_to_service {on_cluster}
 SQL SECURITY INVOKER
 AS WITH
     -- As in ioc.silent_devices.
-    (SELECT count() FROM cityfleet.fleet_now WHERE ward_code = '' AND device_num = 0) AS sees_city
+    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.fleet_now) AS run
 SELECT
     f.device_id AS device_id, f.in_ward_code AS ward_code, f.firmware AS firmware, f.battery_pct / 100 AS battery_ratio,
     f.battery_days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm, f.score AS score, f.reason AS reason,
@@ -40,8 +40,7 @@ SELECT
     f.usual_firmware AS usual_firmware, f.gateway_id AS gateway_id, f.site_id AS site_id, f.latitude AS latitude,
     f.longitude AS longitude, f.device_num AS device_num
 FROM cityfleet.fleet_now AS f
-WHERE f.version = (SELECT max(version) FROM cityfleet.fleet_now) AND if(sees_city > 0, f.ward_code = '', f.ward_code != '')
-    AND f.score > 0
+WHERE f.version = run.1 AND f.ward_code <= run.2 AND f.score > 0
 COMMENT 'Question 23: devices to service next, ranked by silence, battery, quality, signal and firmware.
 Rule: silent for three intervals 40; battery at 10 % 35, at 20 % 20; empty within 7 days 30, within 30 days 15; a newest reading that fails 15; signal of -115 dBm or less 10; firmware other than most of its type 5. At most 100; only devices above 0. The weights are those of cityfleet. Looked at each minute: see as_of. Who sees one ward only has its devices only.
 Source: newest readings of battery_pct and rssi_dbm, days of battery_pct, what devices reported and labels of the registry.

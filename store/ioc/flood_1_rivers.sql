@@ -1,4 +1,5 @@
--- Questions 1 to 3: levels of rivers, wards under alarm, when the next level comes. All of it is public.
+-- Questions 1 to 3: levels of rivers, wards under alarm, when the next level comes: read from what steps find each minute
+-- (river_now, ward_alarms_now), with the orders in force. All of it is public.
 
 CREATE OR REPLACE VIEW ioc.river_levels_now {on_cluster}
 (
@@ -74,81 +75,36 @@ CREATE OR REPLACE VIEW ioc.ward_alarms_now {on_cluster}
     source String COMMENT 'Source of the order, else of the list of wards'
 )
 SQL SECURITY INVOKER
-AS SELECT
-    a.ward_code AS ward_code, w.name AS ward_name, a.river AS river, a.gauge_id AS gauge_id,
-    if(a.declared_level > 0, a.declared_level, a.measured_level) AS bd_level,
-    if(a.declared_level > 0, a.issued_at, a.began) AS since_ts, (a.declared_level > 0)::Bool AS declared, a.order_ref AS order_ref,
-    if(a.measured_level > 0, a.last_ts, NULL) AS as_of, a.readings_n AS n,
-    if(a.measured_level > 0 AND a.interval_s > 0,
-        least(1, a.readings_n / (1 + dateDiff('second', a.began, a.last_ts) / a.interval_s)), NULL) AS coverage,
-    tuple(a.readings_n, 0, 0)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'bao_dong/QD05-2020 v1, off 0.10 m below' AS method, a.measured_level AS measured_level,
-    if(a.measured_level > 0, a.began, NULL) AS measured_since_ts, if(a.measured_level > 0, a.last_m, NULL) AS measured_m,
-    if(a.measured_level > 0, a.limit_m, NULL) AS threshold_m, a.declared_level AS declared_level,
-    if(a.order_source != '', a.order_source, a.list_source) AS source
+AS WITH
+    -- The highest first, of these the newest.
+    (
+        SELECT groupArray((river, ward_code, level, order_ref, issued_at, source))
+        FROM
+        (
+            SELECT *
+            FROM cityfleet.alarm_orders FINAL
+            WHERE issued_at <= now64(3, 'UTC') AND (withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3, 'UTC'))
+            ORDER BY level DESC, issued_at DESC
+        )
+    ) AS orders
+SELECT
+    ward_code, ward_name, river, gauge_id, if(declared, found.3, measured_level) AS bd_level, if(declared, found.5, began) AS since_ts,
+    (found.3 > 0)::Bool AS declared, found.4 AS order_ref, if(measured_level > 0, last_ts, NULL) AS as_of, good_n AS n, coverage,
+    tuple(good_n, 0, 0)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality, 'bao_dong/QD05-2020 v1, off 0.10 m below' AS method,
+    measured_level, if(measured_level > 0, began, NULL) AS measured_since_ts, if(measured_level > 0, last_m, NULL) AS measured_m,
+    if(measured_level > 0, limit_m, NULL) AS threshold_m, found.3 AS declared_level,
+    if(found.6 != '', found.6, list_source) AS source
 FROM
 (
     SELECT
-        ward_code, river, max(m_level) AS measured_level, argMax(gauge, (m_level, level_m - limit)) AS gauge_id,
-        argMax(since, (m_level, level_m - limit)) AS began, argMax(level_m, (m_level, level_m - limit)) AS last_m,
-        argMax(at, (m_level, level_m - limit)) AS last_ts, argMax(limit, (m_level, level_m - limit)) AS limit_m,
-        argMax(good, (m_level, level_m - limit)) AS readings_n, argMax(interval, (m_level, level_m - limit)) AS interval_s,
-        max(d_level) AS declared_level, argMax(ref, (d_level, issued)) AS order_ref, argMax(issued, (d_level, issued)) AS issued_at,
-        argMax(o_source, (d_level, issued)) AS order_source, max(l_source) AS list_source
-    FROM
-    (
-        SELECT
-            r.ward_code AS ward_code, p.river AS river, p.level AS m_level, p.gauge_id AS gauge, p.since_ts AS since,
-            p.last_m AS level_m, p.last_ts AS at, p.threshold_m AS limit, toUInt64(p.good_n) AS good, p.interval_s AS interval,
-            toUInt8(0) AS d_level, '' AS ref, toDateTime64(0, 3, 'UTC') AS issued, '' AS o_source, r.source AS l_source
-        FROM
-        (
-            SELECT
-                g.river AS river, g.station_id AS station_id, g.gauge_id AS gauge_id, g.expected_interval_s AS interval_s,
-                o.level AS level, o.since_ts AS since_ts, o.last_m AS last_m, o.last_ts AS last_ts,
-                o.threshold_m AS threshold_m, o.good_n AS good_n
-            FROM
-            (
-                SELECT
-                    q.device_num AS device_num, max(q.level) AS level, argMax(q.since_ts, q.level) AS since_ts,
-                    argMax(q.last_m, q.level) AS last_m, argMax(q.last_ts, q.level) AS last_ts,
-                    argMax(q.threshold_m, q.level) AS threshold_m, argMax(q.good_n, q.level) AS good_n
-                FROM cityfleet.alarm_periods AS q FINAL
-                WHERE q.until_ts IS NULL
-                GROUP BY q.device_num
-            ) AS o
-            INNER JOIN (SELECT * FROM cityfleet.alarm_gauges FINAL) AS g ON g.device_num = o.device_num
-        ) AS p
-        INNER JOIN
-        (
-            SELECT river, station_id, ward_code, source
-            FROM cityfleet.river_wards FINAL
-            WHERE valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh') AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
-        ) AS r ON r.river = p.river
-        WHERE r.station_id IN ('', p.station_id)
-        UNION ALL
-        SELECT
-            if(o.ward_code != '', o.ward_code, r.ward_code) AS ward_code, o.river AS river, toUInt8(0) AS m_level, '' AS gauge,
-            toDateTime64(0, 3, 'UTC') AS since, 0. AS level_m, toDateTime64(0, 3, 'UTC') AS at, 0. AS limit,
-            toUInt64(0) AS good, toUInt32(0) AS interval, o.level AS d_level, o.order_ref AS ref, o.issued_at AS issued,
-            o.source AS o_source, r.source AS l_source
-        FROM
-        (
-            SELECT * FROM cityfleet.alarm_orders FINAL
-            WHERE issued_at <= now64(3, 'UTC') AND (withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3, 'UTC'))
-        ) AS o
-        LEFT JOIN
-        (
-            SELECT river, ward_code, any(source) AS source
-            FROM cityfleet.river_wards FINAL
-            WHERE valid_from <= toDate(now(), 'Asia/Ho_Chi_Minh') AND valid_to >= toDate(now(), 'Asia/Ho_Chi_Minh')
-            GROUP BY river, ward_code
-        ) AS r ON r.river = o.river
-    )
-    WHERE ward_code != ''
-    GROUP BY ward_code, river
-) AS a
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = a.ward_code
+        ward_code, ward_name, river, list_source, measured_level, gauge_id, a.since_ts AS began, last_m, last_ts,
+        a.threshold_m AS limit_m, good_n, coverage,
+        arrayFirst(o -> o.1 = river AND (o.2 = ward_code OR (o.2 = '' AND is_listed)), orders) AS found
+    FROM cityfleet.ward_alarms_now AS a
+    -- A run gives all rows that are true, of one version.
+    WHERE version = (SELECT max(version) FROM cityfleet.ward_alarms_now)
+)
+WHERE measured_level > 0 OR found.3 > 0
 COMMENT 'Question 2: which wards are under which river alarm now, by which gauge, since when?
 Rule: measured: a gauge of the river is at a level (from its first reading at the threshold until it is 0.10 m below it), for the wards that orders on that river name. Declared: an order in force (`cityfleet alarm order declare`). Both are shown, and never mixed: an alarm is raised at a crossing and withdrawn by order.
 Source: Decision 05/2020/QĐ-TTg; lists of wards from the orders themselves, see source.

@@ -166,39 +166,17 @@ CREATE OR REPLACE VIEW ioc.ward_rain_now {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    (
-        SELECT groupArray((toUInt8(level), level_name, assumeNotNull(low)))
-        FROM (SELECT * FROM cityfleet.thresholds FINAL ORDER BY level)
-        WHERE scheme = 'rain_class' AND averaging = '24h' AND low IS NOT NULL
-    ) AS classes,
-    (
-        SELECT (any(assumeNotNull(low)), any(source))
-        FROM cityfleet.thresholds FINAL
-        WHERE scheme = 'rain_flood' AND averaging = '2h' AND low IS NOT NULL AND level = 1
-    ) AS mark,
-    -- Who sees the city reads what is of all gauges, the account of a ward what is of its own.
-    -- And a run gives all rows that are true, of one version.
-    (SELECT (max(version), countIf(ward_code = '') > 0) FROM cityfleet.ward_rain) AS run
+    -- A run gives all rows that are true, of one version. Who sees the city reads what is of all gauges, the account of a ward
+    -- what is of its own.
+    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.ward_rain_now) AS run
 SELECT
-    g.in_ward_code AS ward_code, g.in_ward_name AS ward_name, if(g.is_fresh, g.r1, NULL) AS r1_mm, if(g.is_fresh, g.r2, NULL) AS r2_mm,
-    if(g.is_fresh, g.r3, NULL) AS r3_mm, if(g.is_fresh, g.r12, NULL) AS r12_mm, if(g.is_fresh, g.r24, NULL) AS r24_mm,
-    -- "16 to 50", "51 to 100", "more than 100": 50 and 100 are of the lower class.
-    arrayLast(c -> ifNull(r24_mm >= c.3 AND (c.1 < 3 OR r24_mm > c.3), 0), classes).2 AS class_24h,
-    (r2_mm >= mark_2h_mm)::Nullable(Bool) AS exceeds_50mm_2h, toUInt64(g.gauges_n) AS gauges_n,
-    toUInt64(if(g.is_fresh, g.reporting_n, 0)) AS gauges_reporting, if(g.newest = 0, NULL, g.newest) AS as_of,
-    if(g.is_fresh, g.good24, 0) AS n, if(g.expected24 > 0, least(1, if(g.is_fresh, g.all24, 0) / g.expected24), NULL) AS coverage,
-    if(g.is_fresh, tuple(g.good24, g.suspect24, g.fail24), (0, 0, 0))::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'whole 10 min up to the running one v1' AS method, if(g.is_fresh, g.r48, NULL) AS r48_mm, if(g.is_fresh, g.m1, NULL) AS r1_mean_mm,
-    if(g.is_fresh, g.m2, NULL) AS r2_mean_mm, if(g.is_fresh, g.m3, NULL) AS r3_mean_mm, if(g.is_fresh, g.m12, NULL) AS r12_mean_mm,
-    if(g.is_fresh, g.m24, NULL) AS r24_mean_mm, if(g.is_fresh, g.m48, NULL) AS r48_mean_mm, if(g.is_fresh, g.s07, NULL) AS since_07_mm,
-    if(g.is_fresh, g.s19, NULL) AS since_19_mm, ifNull(if(mark.1 > 0, mark.1, 50), 50) AS mark_2h_mm, ifNull(mark.2, '') AS threshold_source,
-    if(g.is_fresh, g.worst_gauge_id, '') AS worst_gauge_id
-FROM
-(
-    SELECT *, t10 >= now('UTC') - INTERVAL 20 MINUTE AS is_fresh
-    FROM cityfleet.ward_rain
-    WHERE version = run.1 AND in_ward_code != '-' AND if(run.2, ward_code = '', ward_code != '')
-) AS g
+    in_ward_code AS ward_code, in_ward_name AS ward_name, r1 AS r1_mm, r2 AS r2_mm, r3 AS r3_mm, r12 AS r12_mm, r24 AS r24_mm,
+    class_24h, exceeds_2h AS exceeds_50mm_2h, gauges_n, reporting_n AS gauges_reporting, newest AS as_of, good_n AS n, coverage, quality,
+    'whole 10 min up to the running one v1' AS method, r48 AS r48_mm, m1 AS r1_mean_mm, m2 AS r2_mean_mm, m3 AS r3_mean_mm,
+    m12 AS r12_mean_mm, m24 AS r24_mean_mm, m48 AS r48_mean_mm, s07 AS since_07_mm, s19 AS since_19_mm, mark_2h_mm,
+    mark_source AS threshold_source, worst_gauge_id
+FROM cityfleet.ward_rain_now AS g
+WHERE version = run.1 AND g.ward_code <= run.2 AND in_ward_code != '-' AND is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
 COMMENT 'Question 4: rain of the last 1, 2, 3, 12, 24 (and 48) hours per ward, maximum and mean over its gauges, its class, and whether 50 mm in 2 hours is passed.
 Rule: sums of good readings; each reading is the rain since the one before. Windows are whole ten minutes and end with the running one as of the last minute; sums that were not made anew for 20 minutes are NULL. "2 hours" are 120 to 130 minutes: the mark is never passed unseen. A window is NULL where no gauge of the ward reported in it.
 Source: classes: the deputy head of the meteorological service; mark: Hanoi''s drainage company, see threshold_source.
@@ -223,17 +201,15 @@ CREATE OR REPLACE VIEW ioc.storm_rain_48h {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    (
-        SELECT (any(assumeNotNull(low)), any(source))
-        FROM cityfleet.thresholds FINAL
-        WHERE scheme = 'rain_flood' AND averaging = '48h' AND low IS NOT NULL
-    ) AS design
+    -- As in ioc.ward_rain_now.
+    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.ward_rain_now) AS run
 SELECT
-    r.ward_code AS ward_code, r.ward_name AS ward_name, r.r48_mm AS r48_max_mm, 100 * r.r48_mm / threshold_mm AS pct_of_310,
+    in_ward_code AS ward_code, in_ward_name AS ward_name, r48 AS r48_max_mm, 100 * r48 / design_48h_mm AS pct_of_310,
     toDateTime64(toStartOfTenMinutes(now('UTC')) - INTERVAL 48 HOUR, 3, 'UTC') AS window_start, now64(3, 'UTC') AS window_end,
-    r.as_of AS as_of, r.n AS n, r.coverage AS coverage, r.quality AS quality, 'rolling 48 h, whole 10 min v1' AS method,
-    if(design.1 > 0, design.1, 310) AS threshold_mm, design.2 AS threshold_source, r.worst_gauge_id AS gauge_id
-FROM ioc.ward_rain_now AS r
+    newest AS as_of, good_n AS n, coverage, quality, 'rolling 48 h, whole 10 min v1' AS method, design_48h_mm AS threshold_mm,
+    design_source AS threshold_source, worst_gauge_id AS gauge_id
+FROM cityfleet.ward_rain_now AS g
+WHERE version = run.1 AND g.ward_code <= run.2 AND in_ward_code != '-' AND is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
 COMMENT 'Question 8: the return of the storm: the rolling 48-hour rain of now against the 310 mm that the drainage is designed for.
 Rule: the gauge of the ward that had most; the greatest 48 hours of a past storm: ioc.storm_rain_48h_between.
 Source: see threshold_source.

@@ -23,52 +23,20 @@ CREATE OR REPLACE VIEW ioc.street_floods_open {on_cluster}
     longitude Nullable(Float64) COMMENT 'WGS 84, degrees'
 )
 SQL SECURITY INVOKER
-AS SELECT
-    if(d.site_id != '', d.site_id, d.device_id) AS site_id, f.ward_code AS ward_code, f.last_depth_mm AS depth_mm,
-    f.max_depth_mm AS max_depth_mm, f.onset_ts AS onset_ts, dateDiff('second', f.onset_ts, now64(3, 'UTC')) / 60 AS minutes_open,
-    f.above_100mm_s / 60 AS minutes_above_100mm, f.above_300mm_s / 60 AS minutes_above_300mm, w.name AS ward_name,
-    f.last_ts AS as_of, f.good_n AS n,
-    if(d.interval_s > 0, least(1, (f.good_n + f.suspect_n + f.fail_n) / (1 + minutes_open * 60 / d.interval_s)), NULL) AS coverage,
-    tuple(f.good_n, f.suspect_n, f.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+AS WITH
+    -- A run gives all rows that are true, of one version. Who sees the city reads what is as seen from it, the account of a ward
+    -- what is as seen from there.
+    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.street_floods_now) AS run
+SELECT
+    site_id, in_ward_code AS ward_code, last_depth_mm AS depth_mm, max_depth_mm, onset_ts,
+    dateDiff('second', onset_ts, now64(3, 'UTC')) / 60 AS minutes_open, above_100mm_s / 60 AS minutes_above_100mm,
+    above_300mm_s / 60 AS minutes_above_300mm, ward_name, last_ts AS as_of, good_n AS n,
+    if(interval_s > 0, least(1, (good_n + suspect_n + fail_n) / (1 + minutes_open * 60 / interval_s)), NULL) AS coverage,
+    tuple(good_n, suspect_n, fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
     'wet 10 mm, apart 30 min, silent 2 h v1' AS method,
-    concat(d.device_id, '/', formatDateTime(f.onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id, d.device_id AS device_id,
-    f.peak_ts AS peak_ts, d.latitude AS latitude, d.longitude AS longitude
-FROM
-(
-    SELECT *
-    FROM cityfleet.street_floods FINAL
-    WHERE end_ts IS NULL AND last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR AND max_depth_mm >= 20 AND wet_n >= 2
-) AS f
-LEFT JOIN
-(
-    SELECT
-        v.device_num AS device_num, v.device_id AS device_id, v.site_id AS site_id, v.latitude AS latitude,
-        v.longitude AS longitude, t.interval_s AS interval_s
-    FROM
-    (
-        SELECT device_num, device_id, site_id, device_type, latitude, longitude
-        FROM cityfleet.devices FINAL
-        WHERE device_num IN
-        (
-            SELECT device_num
-            FROM cityfleet.street_floods FINAL
-            WHERE end_ts IS NULL AND last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
-        )
-    ) AS v
-    LEFT JOIN
-    (
-        SELECT device_type, max(if(own_s > 0, own_s, type_s)) AS interval_s
-        FROM
-        (
-            SELECT device_type, expected_interval_s AS type_s, metric_num, own_s
-            FROM (SELECT * FROM cityfleet.device_types FINAL)
-            ARRAY JOIN metric_nums AS metric_num, metric_intervals_s AS own_s
-        )
-        WHERE metric_num IN (SELECT metric_num FROM cityfleet.metrics FINAL WHERE metric = 'street_flood_depth_mm')
-        GROUP BY device_type
-    ) AS t ON t.device_type = v.device_type
-) AS d ON d.device_num = f.device_num
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = f.ward_code
+    concat(device_id, '/', formatDateTime(onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id, device_id, peak_ts, latitude, longitude
+FROM cityfleet.street_floods_now AS f
+WHERE version = run.1 AND f.ward_code <= run.2 AND device_num != 0 AND last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
 COMMENT 'Question 5: open street-flood events: depth, onset, duration, time above 100 and 300 mm.
 Rule: an event goes from the first reading of 10 mm or more to the first dry one that no water follows within 30 minutes of the last; a gauge that is silent for 2 hours has no open event. Shown from 20 mm and two wet readings on. A minute behind.
 Source: depths of 100 and 300 mm as in FloodNet NYC (4 and 12 inches).

@@ -25,18 +25,13 @@ CREATE OR REPLACE VIEW ioc.open_alarms {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    b.ward_code AS ward_code, b.domain AS domain, b.severity AS severity, b.object_id AS object_id, b.title AS title,
-    b.value AS value, b.threshold AS threshold, b.since_ts AS since_ts, if(empty(taken), '', taken[-1].4) AS owner,
-    if(empty(taken), NULL, taken[1].1) AS acknowledged_at, b.ward_name AS ward_name, b.as_of AS as_of, b.n AS n,
-    b.coverage AS coverage, b.quality AS quality, b.method AS method, b.unit AS unit, b.threshold_source AS threshold_source,
+    ward_code, domain, severity, object_id, title, value, threshold, since_ts, if(empty(taken), '', taken[-1].4) AS owner,
+    if(empty(taken), NULL, taken[1].1) AS acknowledged_at, ward_name, last_ts AS as_of, good_n AS n, coverage,
+    tuple(good_n, suspect_n, fail_n) AS quality, method, unit, source AS threshold_source,
     if(empty(taken), 'open', taken[-1].3) AS status, if(empty(taken), '', taken[-1].5) AS note
 FROM
 (
-    SELECT
-        t.ward_code AS ward_code, t.domain AS domain, t.severity AS severity, t.object_id AS object_id, t.title AS title,
-        t.value AS value, t.threshold AS threshold, t.since_ts AS since_ts, w.name AS ward_name, t.last_ts AS as_of, t.good_n AS n,
-        t.coverage AS coverage, tuple(t.good_n, t.suspect_n, t.fail_n) AS quality, t.method AS method, t.unit AS unit,
-        t.source AS threshold_source
+    SELECT t.*, arrayFilter(x -> x.1 >= t.since_ts, a.actions) AS taken
     -- Made each minute. Where nothing computes any more an alarm stays, with its old as_of.
     FROM
     (
@@ -44,16 +39,14 @@ FROM
         WHERE domain IN ('river', 'street_flood', 'air')
             OR version > toUnixTimestamp64Milli(now64(3, 'UTC') - INTERVAL 10 MINUTE)
     ) AS t
-    LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = t.ward_code
-) AS b
-LEFT JOIN
-(
-    SELECT ward_code, domain, object_id, arraySort(groupArray((acted_at, written_at, action, owner, note))) AS actions
-    FROM cityfleet.alarm_actions
-    WHERE acted_at > now64(3, 'UTC') - INTERVAL 60 DAY
-    GROUP BY ward_code, domain, object_id
-) AS a ON a.ward_code = b.ward_code AND a.domain = b.domain AND a.object_id = b.object_id
-ARRAY JOIN [arrayFilter(x -> x.1 >= b.since_ts, a.actions)] AS taken
+    LEFT JOIN
+    (
+        SELECT ward_code, domain, object_id, arraySort(groupArray((acted_at, written_at, action, owner, note))) AS actions
+        FROM cityfleet.alarm_actions
+        WHERE acted_at > now64(3, 'UTC') - INTERVAL 60 DAY
+        GROUP BY ward_code, domain, object_id
+    ) AS a ON a.ward_code = t.ward_code AND a.domain = t.domain AND a.object_id = t.object_id
+)
 COMMENT 'Everything open in every ward, also what people have closed or called false while it goes on.
 Rule: severity of rivers is the alarm level, of streets 2 from 100 mm and 3 from 300 mm on, of air 1, 2, 3 above VN_AQI 100, 150, 200, of traffic 1 at level of service E, 2 at F, 3 at F and 3 robust sigmas slower than typical, of devices 1 for one, 2 for 80 % of those of a gateway or type in the ward (at least 3), 3 for 80 % of the ward (at least 10); what is not silent is here from 30 points of ioc.devices_to_service on. An action belongs to the alarm if it was done after the alarm began, and counts for 60 days. The newest one says the status. See docs/briefing.md.
 Source: each minute ioc.ward_alarms_now, ioc.street_floods_open, ioc.vn_aqi_now, the newest ten minutes of traffic and ioc.devices_to_service, and the actions of people (`cityfleet alarm ack|close|false`).

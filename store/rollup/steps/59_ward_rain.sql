@@ -2,19 +2,45 @@
 -- gauges, and once of those rows of a ward that its account may see: a gauge that was moved has some in two wards.
 -- All rows that are true have the version of the newest run; of the run itself there is one for the city and each ward, should
 -- it find no gauge there. Windows of long ago have nothing to say.
--- target: cityfleet.ward_rain
+-- Each has a twin without sums, which is what the views tell when nobody has made others for 20 minutes.
+-- target: cityfleet.ward_rain_now
 -- source: cityfleet.rain_now
 -- bucket: 10 minutes
 -- metrics: rain_mm
 -- live: yes
 -- deletes: itself
 SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR;
+WITH
+    (
+        SELECT groupArray((toUInt8(level), level_name, assumeNotNull(low)))
+        FROM (SELECT * FROM cityfleet.thresholds FINAL ORDER BY level)
+        WHERE scheme = 'rain_class' AND averaging = '24h' AND low IS NOT NULL
+    ) AS classes,
+    (
+        SELECT (any(assumeNotNull(low)), any(source))
+        FROM cityfleet.thresholds FINAL
+        WHERE scheme = 'rain_flood' AND averaging = '2h' AND low IS NOT NULL AND level = 1
+    ) AS mark,
+    (
+        SELECT (any(assumeNotNull(low)), any(source))
+        FROM cityfleet.thresholds FINAL
+        WHERE scheme = 'rain_flood' AND averaging = '48h' AND low IS NOT NULL
+    ) AS design
 SELECT
-    g.seen_by AS ward_code, g.ward AS in_ward_code, w.name AS in_ward_name, g.t10 AS t10, g.r1 AS r1, g.r2 AS r2, g.r3 AS r3,
-    g.r12 AS r12, g.r24 AS r24, g.r48 AS r48, g.m1 AS m1, g.m2 AS m2, g.m3 AS m3, g.m12 AS m12, g.m24 AS m24, g.m48 AS m48,
-    g.s07 AS s07, g.s19 AS s19, g.worst_gauge_id AS worst_gauge_id, g.gauges_n AS gauges_n, g.reporting_n AS reporting_n,
-    g.all24 AS all24, g.good24 AS good24, g.suspect24 AS suspect24, g.fail24 AS fail24, g.expected24 AS expected24,
-    g.newest AS newest, toUInt8(0) AS is_deleted
+    toString(g.seen_by) AS ward_code, g.ward AS in_ward_code, is_stale, w.name AS in_ward_name, g.t10 AS t10,
+    if(is_stale, NULL, g.r1) AS r1, if(is_stale, NULL, g.r2) AS r2, if(is_stale, NULL, g.r3) AS r3, if(is_stale, NULL, g.r12) AS r12,
+    if(is_stale, NULL, g.r24) AS r24, if(is_stale, NULL, g.r48) AS r48,
+    -- "16 to 50", "51 to 100", "more than 100": 50 and 100 are of the lower class.
+    arrayLast(c -> ifNull(if(is_stale, NULL, g.r24) >= c.3 AND (c.1 < 3 OR g.r24 > c.3), 0), classes).2 AS class_24h,
+    (if(is_stale, NULL, g.r2) >= mark_2h_mm)::Nullable(Bool) AS exceeds_2h, toUInt64(g.gauges_n) AS gauges_n,
+    toUInt64(if(is_stale, 0, g.reporting_n)) AS reporting_n, if(g.newest = 0, NULL, g.newest) AS newest, if(is_stale, 0, g.good24) AS good_n,
+    if(g.expected24 > 0, least(1, if(is_stale, 0, g.all24) / g.expected24), NULL) AS coverage,
+    if(is_stale, (0, 0, 0), (g.good24, g.suspect24, g.fail24))::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    if(is_stale, NULL, g.m1) AS m1, if(is_stale, NULL, g.m2) AS m2, if(is_stale, NULL, g.m3) AS m3, if(is_stale, NULL, g.m12) AS m12,
+    if(is_stale, NULL, g.m24) AS m24, if(is_stale, NULL, g.m48) AS m48, if(is_stale, NULL, g.s07) AS s07, if(is_stale, NULL, g.s19) AS s19,
+    ifNull(if(mark.1 > 0, mark.1, 50), 50) AS mark_2h_mm, ifNull(mark.2, '') AS mark_source,
+    if(is_stale, '', g.worst_gauge_id) AS worst_gauge_id, ifNull(if(design.1 > 0, design.1, 310), 310) AS design_48h_mm,
+    ifNull(design.2, '') AS design_source, toUInt8(0) AS is_deleted
 FROM
 (
     SELECT
@@ -47,10 +73,11 @@ FROM
     GROUP BY seen_by, ward
 ) AS g
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward
+ARRAY JOIN [false, true] AS is_stale
 -- Nothing is written where there never was a gauge.
 UNION ALL
 SELECT
-    r.seen_by, '-', '', toStartOfTenMinutes(now('UTC')), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, '', 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 0
+    r.seen_by, '-', false, '', toStartOfTenMinutes(now('UTC')), NULL, NULL, NULL, NULL, NULL, NULL, '', NULL, 0, 0, NULL, 0, NULL, (0, 0, 0),
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, '', '', 0, '', 0
 FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r
-WHERE (SELECT count() FROM cityfleet.ward_rain) > 0
+WHERE (SELECT count() FROM cityfleet.ward_rain_now) > 0

@@ -49,6 +49,6 @@ FROM
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = h.ward_code
 UNION ALL
 SELECT
-    r.seen_by, 0, '', toDateTime(0, 'UTC'), NULL, '', '', '', '', 0, '', toDateTime64(0, 3, 'UTC'), 0, NULL, (0, 0, 0), '', NULL,
+    r.seen_by, 0, '', toStartOfHour(now('UTC')), NULL, '', '', '', '', 0, '', toDateTime64(0, 3, 'UTC'), 0, NULL, (0, 0, 0), '', NULL,
     NULL, NULL, NULL, NULL, NULL, '', 0
 FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r

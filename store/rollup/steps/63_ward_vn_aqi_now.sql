@@ -28,5 +28,5 @@ FROM
 GROUP BY ward_code
 UNION ALL
 SELECT
-    r.seen_by, true, toDateTime(0, 'UTC'), 0, '', '', '', '', '', 0, '', toDateTime64(0, 3, 'UTC'), 0, NULL, (0, 0, 0), '', 0, '', 0
+    r.seen_by, true, toStartOfHour(now('UTC')), 0, '', '', '', '', '', 0, '', toDateTime64(0, 3, 'UTC'), 0, NULL, (0, 0, 0), '', 0, '', 0
 FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.city_rollups import add_wards
+from tests.support.city_rollups import add_wards, compute_now
 from tests.support.cli import cityfleet
 from tests.support.store import StoreHandle, running_store
 
@@ -19,6 +19,7 @@ ALARMS = (
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreHandle]:
     with running_store(tmp_path_factory.mktemp("orders")) as running:
         add_wards(running, {"10045": "Xuân Mai", "00070": "Hoàn Kiếm"})
+        compute_now(running, ("ward_alarms_now",))
         yield running
 
 

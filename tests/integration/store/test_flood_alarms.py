@@ -22,7 +22,7 @@ from tests.support.city_rollups import (
 from tests.support.store import StoreHandle, running_store
 
 LEVEL = 41
-GAUGE_STEPS = ("readings_10min", "alarm_gauges", "alarm_levels", "alarm_periods", "river_now")
+GAUGE_STEPS = ("readings_10min", "alarm_gauges", "alarm_levels", "alarm_periods", "river_now", "ward_alarms_now")
 # Station, level of the bulletin, alarm level, metres above its threshold (below the next one, where at none).
 BULLETINS = [
     ("long-bien", 9.62, 1, 0.12, 10.5),  # 13:00 on 2024-09-10

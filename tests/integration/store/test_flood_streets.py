@@ -22,10 +22,11 @@ from tests.support.city_rollups import (
     ms,
 )  # fmt: skip
 from tests.support.store import StoreHandle, running_store
+from tests.support.wards import Ward, account
 
 DATA = Path(os.environ.get("CITYFLEET_DATA", Path(__file__).parents[4] / "shared" / "data"))
 DEPTH, RAIN = 51, 52
-STEPS = ("readings_10min", "rain_10min", "rain_1h", "street_floods", "street_flood_rain")
+STEPS = ("readings_10min", "rain_10min", "rain_1h", "street_floods", "street_flood_rain", "street_floods_now")
 NEW_YORK = timezone(timedelta(hours=-4))
 EVENTS = (
     "SELECT device_num, toUnixTimestamp64Milli(onset_ts), toUnixTimestamp64Milli(end_ts), "
@@ -194,6 +195,22 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     )
     compute(streets, STEPS, start + 30 * minute, start + 39 * minute)
     assert len(stored(streets, range(300, 301))) == 2
+
+
+def test_a_gauge_that_was_carried_off_leaves_the_ward_its_water_only(streets: StoreHandle) -> None:
+    now = ms(datetime.now(UTC))
+    gauge = {"device_num": 311, "device_id": "st-311", "device_type": "gauge-street", "site_id": "bts-10"}
+    add_devices(streets, [{**gauge, "ward_code": "00004", "latitude": 21.0, "longitude": 105.8}])
+    depths = [12, 120, 340]
+    add_readings(streets, [(311, DEPTH, now - (30 - 5 * at) * 60_000, mm, 1, "00025") for at, mm in enumerate(depths)])
+    compute_now(streets, STEPS, now - 3_600_000)
+    told = "SELECT site_id, device_id, latitude, max_depth_mm FROM ioc.street_floods_open"
+    assert streets.rows(told) == [["bts-10", "st-311", "21", "340"]]
+    ward = Ward(streets, "ward_00025", account(streets, "ward_00025", "00025"))
+    assert ward.query(told).rstrip("\n").split("\t") == ["", "", "\\N", "340"]
+    add_readings(streets, [(311, DEPTH, now - 60_000, 2, 1, "00025")])
+    compute_now(streets, STEPS, now - 3_600_000)
+    assert ward.query(told) == ""
 
 
 def test_an_open_event_is_shown_until_the_street_is_dry(streets: StoreHandle) -> None:

@@ -47,7 +47,7 @@ def city(tmp_path_factory: pytest.TempPathFactory, now: datetime) -> Iterator[St
             for num, ward, depth, last, end in floods
         )  # fmt: skip
         store.query("INSERT INTO cityfleet.street_floods FORMAT JSONEachRow", "admin", data=rows.encode())
-        compute_now(store, ("open_alarms",))
+        compute_now(store, ("street_floods_now", "open_alarms"))
         yield store
 
 
