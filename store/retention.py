@@ -25,6 +25,7 @@ DAYS = {
     "availability_1h": "readings_1h_days",
     "tests_1h": "readings_1h_days",
     "gateway_latency_1h": "readings_1h_days",
+    "gateway_latency_6h": "readings_1h_days",
     "traffic_10min": "readings_10min_days",
     "traffic_state_10min": "readings_10min_days",
     "street_flood_traffic": "readings_10min_days",

@@ -24,74 +24,85 @@ CREATE OR REPLACE VIEW ioc.sensor_quality {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    found AS
-    (
-        SELECT
-            device_num, metric_num, test, sum(t.suspect_n) AS suspect_n, sum(t.fail_n) AS fail_n, max(t.last_ts) AS newest_ts,
-            arraySort(groupArray((t.first_ts, t.last_ts))) AS hours,
-            -- The newest run of hours: what lies more than an hour apart is another one.
-            arrayLastIndex((one, at) -> at = 1 OR dateDiff('second', hours[at - 1].2, one.1) > 3600, hours, arrayEnumerate(hours)) AS run_at,
-            hours[run_at].1 AS run_ts
-        FROM cityfleet.tests_1h AS t FINAL
-        WHERE t.ts >= toStartOfHour({from:DateTime('UTC')}) AND t.ts < {to:DateTime('UTC')}
-        GROUP BY device_num, metric_num, test
-    ),
-    sums AS
-    (
-        SELECT
-            device_num, metric_num, sum(r.n) AS all_n, sum(r.good_n) AS good_n, sum(r.suspect_n) AS suspect_n, sum(r.fail_n) AS fail_n,
-            max(r.last_ts) AS newest_good_ts, max(r.ts) AS newest_hour, dateDiff('second', min(r.ts), max(r.ts)) + 3600 AS span_s
-        FROM cityfleet.readings_1h AS r FINAL
-        -- Columns of the key only, so that it is also right before FINAL; and series of tests that are no more do no harm.
-        PREWHERE r.ts >= toStartOfHour({from:DateTime('UTC')}) AND r.ts < {to:DateTime('UTC')}
-            AND (r.metric_num, r.device_num) IN
-            (
-                SELECT metric_num, device_num
-                FROM cityfleet.tests_1h
-                WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
-            )
-        GROUP BY device_num, metric_num
-    )
+    toStartOfHour({from:DateTime('UTC')}) AS from_hour,
+    -- Whole days of +07:00 that ended an hour ago, and so are summed up; what is left of the period comes by the hour.
+    toDateTime(intDiv(toUnixTimestamp(from_hour) + 111599, 86400) * 86400 - 25200, 'UTC') AS from_day,
+    toDateTime(intDiv(toUnixTimestamp(least({to:DateTime('UTC')}, now('UTC') - INTERVAL 1 HOUR)) + 25200, 86400) * 86400 - 25200, 'UTC') AS to_day,
+    (SELECT (groupArray(metric_num), groupArray(metric)) FROM cityfleet.metrics FINAL) AS metrics,
+    (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards
 SELECT
-    d.device_id AS device_id, m.metric AS metric, f.test AS test, if(s.all_n = 0, 0, f.suspect_n / s.all_n) AS share_3,
-    if(s.all_n = 0, 0, f.fail_n / s.all_n) AS share_4,
+    d.device_id AS device_id, transform(f.metric_num, metrics.1, metrics.2, '') AS metric, f.test AS test,
+    if(s.all_n = 0, 0, f.found_suspect_n / s.all_n) AS share_3, if(s.all_n = 0, 0, f.found_fail_n / s.all_n) AS share_4,
     if(f.test = 'flat_line' AND toStartOfHour(f.newest_ts) >= s.newest_hour AND s.newest_good_ts <= f.newest_ts,
         f.run_ts - toIntervalSecond(q.flat_s), NULL) AS stuck_since,
-    coalesce(nullIf(v.last_calibration, toDate('1970-01-01')), toDateOrNull(d.labels['calibrated'])) AS last_calibration, d.ward_code AS ward_code, w.name AS ward_name,
-    if(s.newest_good_ts = 0, f.newest_ts, s.newest_good_ts) AS as_of, s.good_n AS n,
+    coalesce(nullIf(v.last_calibration, toDate('1970-01-01')), toDateOrNull(d.calibrated)) AS last_calibration, d.ward_code AS ward_code,
+    transform(toString(d.ward_code), wards.1, wards.2, '') AS ward_name,
+    if(s.newest_good_ts = 0, f.newest_ts, s.newest_good_ts) AS as_of, s.good AS n,
     if(q.interval_s > 0, least(1, s.all_n * q.interval_s / s.span_s), NULL) AS coverage,
-    tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'QARTOD by test v1' AS method, f.suspect_n AS suspect_n, f.fail_n AS fail_n, f.newest_ts AS last_found_ts,
+    tuple(s.good, s.suspect, s.fail)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
+    'QARTOD by test v1' AS method, f.found_suspect_n AS suspect_n, f.found_fail_n AS fail_n, f.newest_ts AS last_found_ts,
     d.device_type AS kind, f.device_num AS device_num
-FROM found AS f
-INNER JOIN sums AS s ON s.device_num = f.device_num AND s.metric_num = f.metric_num
+FROM
+(
+    SELECT
+        device_num, metric_num, test, sum(t.suspect_n) AS found_suspect_n, sum(t.fail_n) AS found_fail_n, max(t.last_ts) AS newest_ts,
+        arraySort(groupArray((t.first_ts, t.last_ts))) AS hours,
+        -- The newest run of hours: what lies more than an hour apart is another one.
+        arrayLastIndex((one, at) -> at = 1 OR dateDiff('second', hours[at - 1].2, one.1) > 3600, hours, arrayEnumerate(hours)) AS run_at,
+        hours[run_at].1 AS run_ts
+    FROM cityfleet.tests_1h AS t FINAL
+    WHERE t.ts >= from_hour AND t.ts < {to:DateTime('UTC')}
+    GROUP BY device_num, metric_num, test
+) AS f
 INNER JOIN
 (
-    SELECT device_num, device_id, device_type, ward_code, labels
-    FROM cityfleet.devices FINAL
-    WHERE device_num IN
+    SELECT
+        device_num, metric_num, sum(n) AS all_n, sum(good_n) AS good, sum(suspect_n) AS suspect, sum(fail_n) AS fail,
+        max(last_ts) AS newest_good_ts, max(last_hour) AS newest_hour, dateDiff('second', min(first_hour), max(last_hour)) + 3600 AS span_s
+    FROM
     (
-        SELECT device_num FROM cityfleet.tests_1h WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
+        SELECT device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, ts AS first_hour, ts AS last_hour
+        FROM cityfleet.readings_1h FINAL
+        -- Columns of the key only, so that it is also right before FINAL; and series of tests that are no more do no harm.
+        PREWHERE ts >= from_hour AND ts < {to:DateTime('UTC')} AND (ts < from_day OR ts >= to_day) AND (metric_num, device_num) IN
+        (
+            SELECT metric_num, device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')}
+        )
+        UNION ALL
+        SELECT
+            device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, if(r.first_hour = 0, ts, r.first_hour),
+            if(r.last_hour = 0, ts + INTERVAL 23 HOUR, r.last_hour)
+        FROM cityfleet.readings_1d AS r FINAL
+        PREWHERE ts >= from_day AND ts < to_day AND (metric_num, device_num) IN
+        (
+            SELECT metric_num, device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')}
+        )
     )
+    GROUP BY device_num, metric_num
+) AS s ON s.device_num = f.device_num AND s.metric_num = f.metric_num
+INNER JOIN
+(
+    SELECT device_num, device_id, device_type, ward_code, labels['calibrated'] AS calibrated
+    FROM cityfleet.devices FINAL
+    WHERE device_num IN (SELECT device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')})
 ) AS d ON d.device_num = f.device_num
 LEFT JOIN
 (
-    SELECT device_num, last_calibration
-    FROM cityfleet.device_reported FINAL
-    WHERE device_num IN
-    (
-        SELECT device_num FROM cityfleet.tests_1h WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
-    )
+    SELECT device_num, last_calibration FROM cityfleet.device_reported FINAL WHERE last_calibration != toDate('1970-01-01')
 ) AS v ON v.device_num = f.device_num
 LEFT JOIN
 (
     SELECT
-        device_type, metric_num, expected_interval_s AS interval_s,
-        if(flat_suspect_s > 0, if(flat_fail_s > 0, least(flat_suspect_s, flat_fail_s), flat_suspect_s), flat_fail_s) AS flat_s
-    FROM ioc.quality_tests
+        device_type, metric_num, toInt64(if(own_s > 0, own_s, expected_interval_s)) AS interval_s,
+        JSONExtractInt(tests, 'flat_line', 'suspect_s') AS suspect_s, JSONExtractInt(tests, 'flat_line', 'fail_s') AS fail_s,
+        if(suspect_s > 0, if(fail_s > 0, least(suspect_s, fail_s), suspect_s), fail_s) AS flat_s
+    FROM
+    (
+        SELECT device_type, expected_interval_s, metric_nums, metric_intervals_s, arrayResize(metric_tests, length(metric_nums)) AS metric_tests
+        FROM cityfleet.device_types FINAL
+    )
+    ARRAY JOIN metric_nums AS metric_num, metric_intervals_s AS own_s, metric_tests AS tests
 ) AS q ON q.device_type = d.device_type AND q.metric_num = f.metric_num
-LEFT JOIN (SELECT metric_num, metric FROM cityfleet.metrics FINAL) AS m ON m.metric_num = f.metric_num
-LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
 COMMENT 'Question 21: share of suspect and failed readings by device, metric and test, and sensors that are stuck.
 Rule: readings that a test of ingest or of the store found something of, against all of the series in the period; several tests may find the same reading. Only series of which a test found something. Stuck since the first of the newest run of flat readings, less the time after which the test speaks. Whole hours, about a minute behind their end.
 Source: QARTOD as in the package ioos-qc; the spans and times are those of the device type (ioc.quality_tests).
@@ -116,7 +127,12 @@ CREATE OR REPLACE VIEW ioc.gateway_latency {on_cluster}
     least_s Float64 COMMENT 'Least arrival minus event time, seconds; below 0: the clock is at least so far ahead'
 )
 SQL SECURITY INVOKER
-AS SELECT
+AS WITH
+    toStartOfHour({from:DateTime('UTC')}) AS from_hour,
+    -- Whole six hours that ended an hour ago, and so are put together; what is left of the period comes by the hour.
+    toDateTime(intDiv(toUnixTimestamp(from_hour) + 21599, 21600) * 21600, 'UTC') AS from_6h,
+    toDateTime(intDiv(toUnixTimestamp(least({to:DateTime('UTC')}, now('UTC') - INTERVAL 1 HOUR)), 21600) * 21600, 'UTC') AS to_6h
+SELECT
     g.gateway_id AS gateway_id, g.seconds[1] AS p50_s, g.seconds[2] AS p95_s, g.seconds[3] AS p99_s, g.future_n AS future_ts_n,
     g.late_n AS late_n, d.ward_code AS ward_code, w.name AS ward_name, g.newest_ts AS as_of, g.good_n AS n,
     least(1, g.hours_n / greatest(1, dateDiff('hour', toStartOfHour({from:DateTime('UTC')}), toStartOfHour(least({to:DateTime('UTC')}, now('UTC')))))) AS coverage,
@@ -127,13 +143,22 @@ FROM
     SELECT
         gateway_id, sum(h.sampled_n) AS sampled_n, sum(h.good_n) AS good_n, sum(h.suspect_n) AS suspect_n, sum(h.fail_n) AS fail_n,
         sum(h.future_n) AS future_n, sum(h.late_n) AS late_n, min(h.least_ms) AS least_ms, max(h.last_ts) AS newest_ts,
-        uniqExact(h.ts) AS hours_n,
+        uniqExactArray(h.hours) AS hours_n,
         -- The middle of a bucket on its scale.
         arrayMap(
             bucket -> if(bucket = 0, 0, exp2((bucket + 0.5) / 16) - 1) / 1000,
             quantilesExactWeightedArray(0.5, 0.95, 0.99)(h.buckets, h.counts)) AS seconds
-    FROM cityfleet.gateway_latency_1h AS h FINAL
-    WHERE h.ts >= toStartOfHour({from:DateTime('UTC')}) AND h.ts < {to:DateTime('UTC')}
+    FROM
+    (
+        SELECT
+            gateway_id, sampled_n, good_n, suspect_n, fail_n, future_n, late_n, least_ms, last_ts, buckets, counts, [ts] AS hours
+        FROM cityfleet.gateway_latency_1h FINAL
+        WHERE ts >= from_hour AND ts < {to:DateTime('UTC')} AND (ts < from_6h OR ts >= to_6h)
+        UNION ALL
+        SELECT gateway_id, sampled_n, good_n, suspect_n, fail_n, future_n, late_n, least_ms, last_ts, buckets, counts, hours
+        FROM cityfleet.gateway_latency_6h FINAL
+        WHERE ts >= from_6h AND ts < to_6h
+    ) AS h
     GROUP BY gateway_id
     HAVING max(notEmpty(h.buckets))
 ) AS g

@@ -16,8 +16,8 @@ METRICS = ("pm2_5", "pm10", "tsp", "so2", "no2", "o3", "co")
 NUMBERS = {name: number for number, name in enumerate((*METRICS, "rain_mm", "wind_m_s"), start=1)}
 # What the indices and the views of air rest on.
 _STEPS = {
-    "quality", "readings_10min", "readings_1h", "rain_10min", "rain_1h", "vn_aqi_1h", "vn_aqi_1d", "vn_aqi_now",
-    "ward_vn_aqi_now",
+    "quality", "readings_10min", "readings_1h", "readings_1d", "rain_10min", "rain_1h", "vn_aqi_1h", "vn_aqi_1d",
+    "vn_aqi_now", "ward_vn_aqi_now",
 }  # fmt: skip
 # (metric, time, value, quality)
 Reading = tuple[str, datetime, float, int]

@@ -15,7 +15,9 @@ SELECT
     if(good_n = 0, nan, minIf(s.min, s.good_n > 0)) AS min,
     if(good_n = 0, nan, maxIf(s.max, s.good_n > 0)) AS max,
     if(good_n = 0, nan, argMaxIf(s.last, s.last_ts, s.good_n > 0)) AS last,
-    maxIf(s.last_ts, s.good_n > 0) AS last_ts
+    maxIf(s.last_ts, s.good_n > 0) AS last_ts,
+    min(s.ts) AS first_hour,
+    max(s.ts) AS last_hour
 FROM cityfleet.readings_1h AS s FINAL
 WHERE s.ts >= {from:DateTime('UTC')} AND s.ts < {to:DateTime('UTC')}
     AND device_num >= {device_from:UInt32} AND device_num < {device_to:UInt32}

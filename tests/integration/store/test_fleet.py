@@ -28,6 +28,7 @@ STEPS = (
     "availability_1h",
     "tests_1h",
     "gateway_latency_1h",
+    "gateway_latency_6h",
 )
 # Local midnight of 10 January 2026.
 DAY = datetime(2026, 1, 9, 17, tzinfo=UTC)
@@ -208,6 +209,24 @@ def test_quality_is_told_by_test(history: StoreHandle) -> None:
     assert rows[0][5:] in (["1", "36", "180"], ["true", "36", "180"])
 
 
+@pytest.mark.parametrize(("begin_h", "end_h"), [(0, 48), (29, 48), (5, 29), (24, 31), (26, 47), (5, 43)])
+def test_whole_days_and_the_hours_at_their_ends_are_counted_once(
+    history: StoreHandle, begin_h: int, end_h: int
+) -> None:
+    begin, end = (f"{DAY + timedelta(hours=hours):%F %T}" for hours in (begin_h, end_h))
+    found = history.rows(
+        "SELECT n, quality.fail, fail_n, round(share_4, 6), round(coverage, 6) FROM "
+        f"ioc.sensor_quality(from = '{begin}', to = '{end}') WHERE device_id = 'd102'"
+    )
+    counted = history.rows(
+        "SELECT countIf(quality = 1), countIf(quality = 4) AS fail, fail, round(fail / count(), 6), round(least(1, "
+        "count() * 600 / (dateDiff('second', min(toStartOfHour(ts)), max(toStartOfHour(ts))) + 3600)), 6) "
+        f"FROM cityfleet.readings FINAL WHERE device_num = 102 AND ts >= '{begin}' AND ts < '{end}'",
+        "admin",
+    )
+    assert found == counted
+
+
 def test_a_stuck_sensor_is_stuck_since_its_value_stayed(history: StoreHandle) -> None:
     history.query(
         "INSERT INTO cityfleet.device_types (type_num, device_type, expected_interval_s, metric_nums, "
@@ -268,11 +287,10 @@ def test_whom_to_visit_is_ranked_with_reasons(fleet: StoreHandle, silent: dict[s
     )
     today = datetime(NOW.year, NOW.month, NOW.day, 17, tzinfo=UTC) - timedelta(days=2)
     values = ", ".join(
-        f"({BATTERY}, 40, '{today - timedelta(days=n):%F %T}', '00070', 24, 24, 0, 0, 0, 0, 0, {12 + 2 * n}, "
-        "'2026-01-01', 1, 0)"
-        for n in range(5)
+        f"({BATTERY}, 40, '{today - timedelta(days=n):%F %T}', '00070', 24, 24, {12 + 2 * n}, 1)" for n in range(5)
     )
-    fleet.query(f"INSERT INTO cityfleet.readings_1d VALUES {values}", "admin")
+    columns = "metric_num, device_num, ts, ward_code, n, good_n, last, version"
+    fleet.query(f"INSERT INTO cityfleet.readings_1d ({columns}) VALUES {values}", "admin")
     look(fleet)
     rows = fleet.rows(
         "SELECT device_id, firmware, round(battery_ratio, 2), round(battery_days_left, 1), rssi_dbm, score, reason, "

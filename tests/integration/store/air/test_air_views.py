@@ -80,6 +80,15 @@ def test_the_limit_itself_is_not_exceeded(city: City) -> None:
     assert found == ["2", "3", "400", "2025-12-29 17:00:00", "3", "(3,0,0)", "Ba Đình", "QCVN 05:2023/BTNMT v1"]
 
 
+def test_readings_of_a_period_that_begins_and_ends_within_days_are_counted_once(city: City) -> None:
+    found = city.rows(
+        "SELECT averaging, exceed_n, periods_n, limit, n, quality FROM "
+        "ioc.qcvn_exceedances(from = '2025-12-30 01:00:00', to = '2026-01-01 05:00:00') "
+        "WHERE station_id = 'dated' AND parameter = 'pm2_5' ORDER BY limit DESC"
+    )
+    assert found == [["24h", "0", "1", "50", "52", "(52,0,0)"], ["24h", "1", "1", "45", "52", "(52,0,0)"]]
+
+
 def test_the_two_scales_disagree_by_design(city: City) -> None:
     found = city.rows(
         f"SELECT DISTINCT vn_aqi, us_aqi, pm25_nowcast FROM ioc.aqi_scales({PERIOD}) "
