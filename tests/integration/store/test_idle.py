@@ -1,8 +1,10 @@
-"""A store that nobody asks anything notices what changes, and runs no statement while nothing does."""
+"""A store that nobody asks anything notices what changes, and runs no statement while nothing does; merges go last."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,18 @@ def test_a_change_just_now_is_not_taken_for_the_state_after_it(engine: Engine) -
 
 def test_no_table_is_never_at_rest(engine: Engine) -> None:
     assert Folders(engine, ("no_such_table",)).state() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nice values need root")
+def test_merges_go_behind_who_asks_and_writes(engine: Engine) -> None:
+    engine.ask("CREATE TABLE cityfleet.merged (num UInt64) ENGINE = MergeTree ORDER BY num")
+    found: set[int] = set()
+    end = time.monotonic() + 60
+    while 5 not in found:
+        assert time.monotonic() < end, found
+        engine.ask("INSERT INTO cityfleet.merged SELECT cityHash64(number) FROM numbers(1000000)")
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):
+                if (thread / "comm").read_text() == "MergeMutate\n":
+                    found.add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
+    engine.ask("DROP TABLE cityfleet.merged SYNC")
