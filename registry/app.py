@@ -39,6 +39,7 @@ from registry.state.reports import forget_lost_nodes, has_lost_nodes
 from runtime.endpoint import Endpoint
 from runtime.secrets import renew_secret, secret
 from runtime.settings import SettingsError
+from runtime.shutdown import end_tasks
 from store.settings import StoreSettings
 
 GRACE_S = 5.0
@@ -160,13 +161,13 @@ async def _serve(
         # What is there by now stays to the end. Left out, it no longer holds up calls whenever the collector looks.
         gc.freeze()
         await stop.wait()
-        for keeper in keepers:
-            keeper.cancel()
+        ending = asyncio.create_task(end_tasks(keepers), name="end")
         await checker.enter_graceful_shutdown()
         database.bell.close()  # ends the watches, which never end by themselves
         await server.stop(GRACE_S)
         with contextlib.suppress(SQLAlchemyError):
             await authenticator.write_uses()
+        await ending
 
 
 async def _keep_gauges(database: Database) -> None:

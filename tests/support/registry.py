@@ -144,7 +144,7 @@ class RunningRegistry:
         process, self._process = self._process, None
         process.send_signal(number)
         try:
-            return process.wait(timeout=30)
+            return process.wait(timeout=90)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -98,7 +98,7 @@ class StoreHandle:
             time.sleep(0.02)
         raise TimeoutError(f"the store did not start: {self.log()[-2000:]}")
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 90.0) -> int:
         """SIGTERM, wait; its exit status."""
         if self.process is None:
             return 0
