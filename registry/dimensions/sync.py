@@ -89,6 +89,9 @@ class DimensionSync:
                 finally:
                     await client.close()
             except _UNAVAILABLE as exc:
+                # While the client closes what it could not open it takes our end for its own failure.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from exc
                 reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
                 if self.problem != reason:
                     log.warning("dimensions_unavailable", reason=reason)
