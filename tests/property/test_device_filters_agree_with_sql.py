@@ -25,7 +25,11 @@ NOW_MS = 1_800_000_000_000
 TYPES = {1: ("gateway", 0, True), 2: ("gauge-rain", 60, False), 3: ("Gauge", 3600, False)}
 SITES = {1: "s-1", 2: "S-2"}
 GATEWAYS = {1: "gw-a", 2: "gw-B"}
-PLACES = [(None, None), (21.03, 105.85), (21.05, 105.85), (-89.99, 179.99)]
+# Also where bands of latitude begin and end, on both sides of the equator.
+PLACES = [
+    *((None, None), (21.03, 105.85), (21.05, 105.85), (-89.99, 179.99)),
+    *((21.025, 105.85), (21.0351, 105.85), (-0.0026, 0.0), (0.0074, 0.0), (0.0, 0.0)),
+]
 AGES_MS = [None, 0, 119_999, 120_001, 400_000, 10_000_000, 86_400_000]
 
 texts = st.sampled_from(["", "a", "A", "b*", "đ", "Đ", "a%_", "[a]", "a\\", 'a"', "Zz"])
@@ -104,6 +108,7 @@ def term(name: str) -> st.SearchStrategy[str]:
 terms = st.one_of(
     st.sampled_from(sorted(DEVICES.fields)).flatmap(term),
     st.sampled_from(["in_group(wet)", "near(21.03, 105.85, 1000)", "near(21.03, 105.85, 3000)", "near(-90, 0, 5000)"]),
+    st.sampled_from([f"near(0, 0, {radius_m})" for radius_m in (0, 290, 830, 60_000)]),
     texts.filter(bool).map(quoted),
 )
 filters = st.recursive(

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from registry.db import catalogue as db_catalogue
 from registry.db import sequence
 from registry.db.engine import ChangeBell, Database, sqlite_url
-from registry.db.schema import metadata
+from registry.db.near import box
+from registry.db.schema import devices, metadata
 from registry.devices import catalogue, fleet, lifecycle
 from registry.devices.model import DeviceSpec, TypeSpec
 
@@ -24,11 +25,23 @@ async def database(tmp_path):
     opened.close()
 
 
+# What is read off it says whether it is there: test_what_is_near_is_found_by_latitude_and_longitude.
+@pytest.mark.filterwarnings("ignore:.*expression-based index.*ix_devices_place")
 async def test_the_migrations_make_the_tables_that_the_code_uses(database):
     def differences(connection):
         return compare_metadata(MigrationContext.configure(connection), metadata)
 
     assert await database.read(differences) == []
+
+
+async def test_what_is_near_is_found_by_latitude_and_longitude(database):
+    def plan(connection):
+        query = select(devices.c.device_num).where(box(devices, 21.03, 105.85, 1500))
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        return connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").one()[3]
+
+    index = "COVERING INDEX ix_devices_place (<expr>=? AND longitude>? AND longitude<?)"
+    assert await database.read(plan) == f"SEARCH devices USING {index}"
 
 
 async def test_opening_again_changes_nothing(database, tmp_path):
