@@ -98,9 +98,7 @@ class Authenticator:
 
 def _find(connection: Connection, token_sha256: bytes, now_ms: int) -> tuple[Caller, int] | None:
     """The caller, and when the token expires."""
-    found = db.owner_of_token(connection, token_sha256, now_ms)
-    if found is None:
+    owner = db.owner_of_token(connection, token_sha256, now_ms)
+    if owner is None:
         return None
-    account, token = found
-    caller = Caller(f"accounts/{account.spec.account_id}", account.spec.grants, token.token_id)
-    return caller, token.expire_time_ms
+    return Caller(f"accounts/{owner.account_id}", owner.grants, owner.token_id), owner.expire_time_ms

@@ -11,8 +11,7 @@ read or changed that was not checked. What rules raise becomes a status here; th
 here too: the rules run as ever, and their transaction is rolled back.
 """
 
-import asyncio
-import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast
@@ -20,7 +19,6 @@ from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from registry import metrics
 from registry.access.authenticate import Authenticator
@@ -31,11 +29,12 @@ from registry.api.peer import Forwarding
 from registry.api.readable import readable, tolerant
 from registry.api.refusals import Refusals
 from registry.api.replay import Replay, without_tokens
+from registry.api.rights import RECHECK_S, Rights
 from registry.api.status import abort, code_of
 from registry.audit.event import Origin
 from registry.audit.log import recorded
 from registry.db.engine import Database
-from registry.errors import StoppingError, UnauthenticatedError, UnknownMethodError
+from registry.errors import UnknownMethodError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,8 +44,6 @@ Answer = TypeVar("Answer", bound=Message)
 
 # Health and reflection tell nothing that is not public.
 OPEN = ("/grpc.health.", "/grpc.reflection.")
-# How long a call may outlive the right to it.
-RECHECK_S = 5.0
 
 
 class Call:
@@ -77,7 +74,7 @@ class Call:
         self._named = rule.named_in(request)
         self.context = context
         self.is_changing = False
-        self.is_dry_run: bool = getattr(request, "validate_only", False)
+        self.is_dry_run: bool = _field(request, "validate_only", False)
         self.bell = database.bell
         self._database = database
 
@@ -156,7 +153,7 @@ class Call:
 
     def _replay(self) -> Replay | None:
         """Raises: InvalidError."""
-        if self.request is None or self.is_dry_run or not getattr(self.request, "request_id", ""):
+        if self.request is None or self.is_dry_run or not self.origin.request_id:
             return None
         given = dict(self.context.invocation_metadata() or ()).get("authorization", "")
         return Replay(self.origin, self.request, str(given))
@@ -173,6 +170,17 @@ class _DryRunDone(Exception, Generic[R]):
 def called(method: Callable[[Self, Request, Call], R]) -> Callable[[Self, Request, Any], R]:
     """A method that takes a Call, as gRPC wants it. Unary or streaming."""
     return cast(Callable[[Self, Request, Any], R], method)
+
+
+@functools.cache
+def _fields(kind: Any) -> frozenset[str]:
+    return frozenset(kind.DESCRIPTOR.fields_by_name)
+
+
+def _field(request: Message | None, name: str, absent: Any) -> Any:
+    """As `getattr`, which is slow to say that a message has no such field."""
+    kind: Any = type(request)
+    return getattr(request, name) if request is not None and name in _fields(kind) else absent
 
 
 def _unknown(method: str) -> Callable[[Any, Any], Awaitable[None]]:
@@ -239,7 +247,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 caller, origin = await self._caller(method, message, context)
                 call = Call(self._database, caller, origin, context, message)
-                async with self._ended_with_its_rights(call):
+                async with Rights(self._authenticator, call, self._recheck_s):
                     return await function(readable(request), call)
             except Exception as exc:
                 code = code_of(exc)
@@ -262,7 +270,7 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 caller, origin = await self._caller(method, message, context)
                 call = Call(self._database, caller, origin, context, message)
-                async with self._ended_with_its_rights(call):
+                async with Rights(self._authenticator, call, self._recheck_s):
                     async for response in function(readable(request), call):
                         yield response
             except Exception as exc:
@@ -273,52 +281,10 @@ class Frame(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return answer
 
-    @contextlib.asynccontextmanager
-    async def _ended_with_its_rights(self, call: Call) -> AsyncIterator[None]:
-        """A stream may live for months, a call may wait for minutes; what its caller may do is asked again meanwhile.
-
-        Raises: UnauthenticatedError, StoppingError.
-        """
-        end = asyncio.timeout(None)
-        changed: list[Exception] = []
-        watchers: list[asyncio.Task[None]] = []
-
-        async def watch() -> None:
-            while not changed:
-                try:
-                    if await self._authenticator.caller(call.context.invocation_metadata() or ()) != call.caller:
-                        changed.append(StoppingError("your roles have changed; call again", reason="ROLES_CHANGED"))
-                except UnauthenticatedError as exc:
-                    changed.append(exc)
-                except SQLAlchemyError:  # no reason to end what is running
-                    pass
-                if call.is_changing:  # what is committed is not answered as if it was refused
-                    changed.clear()
-                if not changed:
-                    await asyncio.sleep(self._recheck_s)
-            # Cancels what the call waits for, and nothing else of the task.
-            end.reschedule(0.0)
-
-        # Few calls live that long: a task for each would cost more than all the rest of it.
-        timer = asyncio.get_running_loop().call_later(
-            self._recheck_s, lambda: watchers.append(asyncio.create_task(watch(), name="rights"))
-        )
-        try:
-            async with end:
-                yield
-        except TimeoutError:
-            if changed:
-                raise changed[0] from None
-            raise
-        finally:
-            timer.cancel()
-            for watcher in watchers:
-                watcher.cancel()
-
     async def _caller(self, method: str, request: Message | None, context: Any) -> tuple[Caller, Origin]:
         """Raises: UnauthenticatedError."""
         caller = await self._authenticator.caller(context.invocation_metadata() or ())
-        request_id = getattr(request, "request_id", "").lower()
+        request_id = _field(request, "request_id", "").lower()
         return caller, Origin(caller.actor, method, self._forwarding.peer_of(context), request_id)
 
     async def _refused(self, context: Any, exc: Exception, origin: Origin | None, request: Message | None) -> NoReturn:

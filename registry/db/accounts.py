@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import BigInteger, Connection, Row, String, bindparam, delete, func, insert, select, tuple_, update
 
+from registry.access.caller import Grant
 from registry.access.model import REVOKED_MS, AccessToken, Account, AccountSpec, StoredGrant
 from registry.db import sequence
+from registry.db.prepared import Prepared
 from registry.db.schema import access_tokens, accounts
 
-# Asked for at every call, so in one statement.
-_OWNER = (
-    select(accounts, *(access_tokens.c[name].label(f"token_{name}") for name in AccessToken.__struct_fields__))
+# Asked for at nearly every call.
+_OWNER = Prepared(
+    select(accounts.c.account_id, accounts.c.grants, access_tokens.c.token_id, access_tokens.c.expire_time_ms)
     .join(access_tokens, access_tokens.c.account_id == accounts.c.account_id)
     .where(
         access_tokens.c.token_sha256 == bindparam("token_sha256"),
@@ -20,6 +22,15 @@ _OWNER = (
     )
 )
 _grants_decoder = msgspec.json.Decoder(tuple[StoredGrant, ...])
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a token is, and what he may do. `expire_time_ms`: of the token, UTC milliseconds."""
+
+    account_id: str
+    grants: tuple[Grant, ...]
+    token_id: str
+    expire_time_ms: int
 
 
 def insert_account(connection: Connection, spec: AccountSpec, now_ms: int) -> None:
@@ -123,10 +134,17 @@ def revoke_token(connection: Connection, token_id: str) -> None:
     )
 
 
-def owner_of_token(connection: Connection, token_sha256: bytes, now_ms: int) -> tuple[Account, AccessToken] | None:
+def owner_of_token(connection: Connection, token_sha256: bytes, now_ms: int) -> Owner | None:
     """The account that may act by this token now: neither revoked nor expired nor disabled."""
-    row = connection.execute(_OWNER, {"token_sha256": token_sha256, "now_ms": now_ms}).one_or_none()
-    return None if row is None else (_account(row), _token(row, "token_"))
+    row = _OWNER.row(connection, token_sha256=token_sha256, now_ms=now_ms)
+    if row is None:
+        return None
+    account_id, grants, token_id, expire_time_ms = row
+    return Owner(account_id, _grants(grants), token_id, expire_time_ms)
+
+
+def _grants(stored: str) -> tuple[Grant, ...]:
+    return tuple(each.grant() for each in _grants_decoder.decode(stored))
 
 
 def _columns(spec: AccountSpec) -> dict[str, object]:
@@ -145,7 +163,7 @@ def _account(row: Row[Any]) -> Account:
             account_id=row.account_id,
             display_name=row.display_name,
             is_service=row.is_service,
-            grants=tuple(stored.grant() for stored in _grants_decoder.decode(row.grants)),
+            grants=_grants(row.grants),
             disabled=row.is_disabled,
         ),
         revision=row.revision,
@@ -154,5 +172,5 @@ def _account(row: Row[Any]) -> Account:
     )
 
 
-def _token(row: Row[Any], prefix: str = "") -> AccessToken:
-    return AccessToken(*(getattr(row, prefix + name) for name in AccessToken.__struct_fields__))
+def _token(row: Row[Any]) -> AccessToken:
+    return AccessToken(*(getattr(row, name) for name in AccessToken.__struct_fields__))

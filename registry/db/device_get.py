@@ -1,15 +1,15 @@
 """Devices with all that is known of them, by one statement: a Get or a page is little more than its statements."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Row, Select, Text, bindparam
+from sqlalchemy import BigInteger, Connection, Select, Text, bindparam
 
 from registry.db import liveness
 from registry.db.bulk import among_bound, bound
 from registry.db.devices import GATEWAY, SELECT, device_of
+from registry.db.prepared import PlainRow, Prepared
 from registry.db.schema import device_state, device_state_documents, device_types, devices
 from registry.db.states import Known
 from registry.devices.model import Device
@@ -17,14 +17,12 @@ from registry.state.model import Connectivity, Reported
 
 _state_of, _type_of = device_state.alias("gateway_state"), device_types.alias("gateway_type")
 _gateway = liveness.connectivity(bindparam("now_ms", type_=BigInteger()), _type_of, _state_of)
-_STATE = tuple(f"state_{name}" for name in Reported.__struct_fields__)
-# All made once: to put such a statement together takes longer than to run it.
 _KNOWN = (
     SELECT.add_columns(
         device_types.c.expected_interval_s,
-        *(device_state.c[name].label(f"state_{name}") for name in Reported.__struct_fields__),
-        device_state.c.revision.label("state_revision"),
         _gateway.label("gateway_connectivity"),
+        device_state.c.revision.label("state_revision"),
+        *(device_state.c[name].label(f"state_{name}") for name in Reported.__struct_fields__),
     )
     .outerjoin(device_state, liveness.JOINED)
     .outerjoin(_type_of, _type_of.c.type_num == GATEWAY.c.type_num)
@@ -33,12 +31,13 @@ _KNOWN = (
 _WHOLE = _KNOWN.add_columns(device_state_documents.c.document, device_state_documents.c.document_time_ms).outerjoin(
     device_state_documents, device_state_documents.c.device_num == devices.c.device_num
 )
-_ONE = _WHOLE.where(devices.c.device_id == bindparam("device_id", type_=Text()))
+# Made once: to put such a query together takes longer than to run it.
+_ONE = Prepared(_WHOLE.where(devices.c.device_id == bindparam("device_id", type_=Text())))
 
 
-def _of_numbers(query: Select[Any]) -> dict[str, Select[Any]]:
+def _of_numbers(query: Select[Any]) -> dict[str, Prepared]:
     dialects = ("sqlite", "postgresql")
-    return {name: query.where(among_bound(name, devices.c.device_num, "nums")) for name in dialects}
+    return {name: Prepared(query.where(among_bound(name, devices.c.device_num, "nums"))) for name in dialects}
 
 
 _SOME = {False: _of_numbers(_KNOWN), True: _of_numbers(_WHOLE)}
@@ -54,8 +53,8 @@ class Whole(msgspec.Struct, frozen=True):
 
 def find(connection: Connection, device_id: str, now_ms: int) -> Whole | None:
     """With its document. Args: now_ms: what the gateway is judged by, UTC milliseconds."""
-    row: Any = connection.execute(_ONE, {"device_id": device_id, "now_ms": now_ms}).one_or_none()
-    return None if row is None else _whole(row, with_document=True)
+    row = _ONE.row(connection, device_id=device_id, now_ms=now_ms)
+    return None if row is None else _whole(row)
 
 
 def find_numbers(
@@ -68,16 +67,22 @@ def find_numbers(
     if not device_nums:
         return []
     query = _SOME[with_documents][connection.dialect.name]
-    rows = connection.execute(query, {"nums": bound(connection, device_nums), "now_ms": now_ms})
-    by_num = {row.device_num: _whole(row, with_document=with_documents) for row in rows}
+    found = map(_whole, query.rows(connection, nums=bound(connection, device_nums), now_ms=now_ms))
+    by_num = {whole.device.device_num: whole for whole in found}
     return [by_num[num] for num in device_nums]
 
 
-_state_taken = itemgetter(*([column.name for column in _KNOWN.selected_columns].index(name) for name in _STATE))
+# Where in a row what is reported begins and ends; before it is what it is judged by, behind it the document.
+_BESIDE = len(SELECT.selected_columns)
+_STATE, _END = _BESIDE + 3, _BESIDE + 3 + len(Reported.__struct_fields__)
 
 
-def _whole(row: Row[Any], *, with_document: bool) -> Whole:
-    reported = None if row.state_revision is None else Reported(*_state_taken(row))
-    gateway = Connectivity(row.gateway_connectivity) if row.gateway_num else None
-    document = (row.document, row.document_time_ms) if with_document and row.document is not None else None
-    return Whole(device_of(row), Known(reported, row.expected_interval_s, gateway), document)
+def _whole(row: PlainRow) -> Whole:
+    """Args: row: of _KNOWN or _WHOLE."""
+    device = device_of(row)
+    interval_s, connectivity, revision = row[_BESIDE:_STATE]
+    is_connected, *rest = row[_STATE:_END]
+    reported = None if revision is None else Reported(bool(is_connected), *rest)
+    gateway = Connectivity(connectivity) if device.gateway_num else None
+    document = row[_END:]
+    return Whole(device, Known(reported, interval_s, gateway), document if any(document) else None)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, s
 
 from registry.db import label_keys, placements, sequence, unheard
 from registry.db.bulk import among, insert_rows
+from registry.db.prepared import PlainRow
 from registry.db.schema import device_labels, device_tokens, device_types, devices, purged_devices, sites
 from registry.devices.model import Device, DeviceSpec, Placed, State
 
@@ -248,9 +249,12 @@ def active_behind(connection: Connection, gateway_nums: Sequence[int]) -> dict[i
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:
-    """Numbers of devices, `active`, `decommissioned` and `deleted`."""
-    query = select(devices.c.state, func.count()).group_by(devices.c.state)
+    """Numbers of devices, `active`, `decommissioned` and `deleted`. Most are active, and are what is left when the
+    others are counted."""
+    others = [state for state in State if state is not State.ACTIVE]
+    query = select(devices.c.state, func.count()).where(devices.c.state.in_(others)).group_by(devices.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
+    counts[State.ACTIVE] = label_keys.all_devices(connection) - sum(counts.values())
     return {state.name.lower(): counts.get(state, 0) for state in State}
 
 
@@ -288,7 +292,7 @@ _NAMES = (
 _taken = itemgetter(*([column.name for column in SELECT.selected_columns].index(name) for name in _NAMES))
 
 
-def device_of(row: Row[Any]) -> Device:
+def device_of(row: Row[Any] | PlainRow) -> Device:
     """Args: row: of SELECT, perhaps with more behind."""
     # By their places, in the order of _NAMES: by name it takes twice as long, and lists do little else.
     # fmt: off

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from registry.db import leader, notify, sequence
+from registry.db.threads import Threads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,8 +80,9 @@ class Database:
             # Of the cache only the writer has much: what readers lack, the operating system has.
             self._writer_engine = _sqlite_engine(url, 1, "BEGIN IMMEDIATE", 65_536)
             self._reader_engine = _sqlite_engine(url, READERS, "BEGIN", 16_384)
+        self._outside = self._reader_engine.execution_options(**{_OUTSIDE: True})
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="registry-read")
+        self._readers = Threads(READERS, "registry-read")
         self.bell = ChangeBell()
         self._new_rows = 0
         self._grown = asyncio.Event()
@@ -127,8 +130,7 @@ class Database:
             self._new_rows = 0
             self._grown.clear()
             if self.is_postgresql:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._readers, _vacuum, self._reader_engine)
+                await self._readers.run(partial(_vacuum, self._reader_engine))
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` on one consistent view of the database."""
@@ -137,26 +139,24 @@ class Database:
             with _begun(self._reader_engine) as connection:
                 return work(connection, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        return await self._readers.run(run)
 
     async def ask(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)` of one statement, which is a consistent view by itself: on PostgreSQL a
-        transaction round it would take longer than the statement."""
+        """Run `work(connection, ...)` of one Prepared query, which is a consistent view by itself: to begin and end a
+        transaction round it would take longer than the query."""
 
         def run() -> R:
             try:
-                with self._reader_engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
+                with self._outside.connect() as connection:
                     return work(connection, *args, **kwargs)
             except DBAPIError as exc:
                 if not exc.connection_invalidated:
                     raise
             # It was left from before a restart of the server, as are all in the pool: they are gone now.
-            with self._reader_engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
+            with self._outside.connect() as connection:
                 return work(connection, *args, **kwargs)
 
-        if not self.is_postgresql:
-            return await self.read(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        return await self._readers.run(run)
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` as the only writer; committed, and durable, when it returns.
@@ -217,8 +217,15 @@ def _begun(engine: Engine) -> Iterator[Connection]:
 
 
 def _postgresql_reader(url: str) -> Engine:
-    # The one that was last given back is the warmest.
-    engine = create_engine(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT", pool_use_lifo=True)
+    # The one that was last given back is the warmest, and its transaction has ended: the pool need not see to that.
+    engine = create_engine(
+        url,
+        pool_size=READERS,
+        max_overflow=0,
+        isolation_level="AUTOCOMMIT",
+        pool_use_lifo=True,
+        pool_reset_on_return=None,
+    )
 
     # The driver would begin with the first statement, when it is too late to take another connection if the server does
     # not know this one any more; and to ask before, as the pool can, takes as long as a small read.
@@ -238,7 +245,7 @@ def _vacuum(engine: Engine) -> None:
 
 
 def _sqlite_engine(url: str, pool_size: int, begin: str, cache_kb: int) -> Engine:
-    engine = create_engine(url, pool_size=pool_size, max_overflow=0)
+    engine = create_engine(url, pool_size=pool_size, max_overflow=0, pool_use_lifo=True)
 
     # The driver's own idea of when a transaction begins is switched off: a reader needs a stable view and the
     # writer its lock from the first statement on (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
