@@ -13,6 +13,30 @@ _SHOWN = (
     "ward_code, domain, severity, object_id, title, value, threshold, toUnixTimestamp64Milli(since_ts), owner, "
     "if(acknowledged_at IS NULL, NULL, toUnixTimestamp64Milli(assumeNotNull(acknowledged_at))), status, note"
 )
+# What the step open_alarms_now makes of a row in its next minute, with the actions of one object.
+_LAY_UPON = """
+INSERT INTO cityfleet.open_alarms_now
+WITH arrayFilter(x -> x.1 >= t.since_ts, a.actions) AS taken
+SELECT t.* REPLACE
+(
+    if(empty(taken), '', taken[-1].4) AS owner, if(empty(taken), NULL, taken[1].1) AS acknowledged_at,
+    if(empty(taken), 'open', taken[-1].3) AS status, if(empty(taken), '', taken[-1].5) AS note,
+    greatest(toUInt64(toUnixTimestamp64Milli(now64(3))), t.version + 1) AS version
+)
+FROM
+(
+    SELECT *
+    FROM cityfleet.open_alarms_now FINAL
+    WHERE domain = {domain:String} AND object_id = {object:String} AND ward_code IN {wards:Array(String)}
+) AS t
+LEFT JOIN
+(
+    SELECT ward_code, arraySort(groupArray((acted_at, written_at, action, owner, note))) AS actions
+    FROM cityfleet.alarm_actions
+    WHERE domain = {domain:String} AND object_id = {object:String} AND acted_at > now64(3, 'UTC') - INTERVAL 60 DAY
+    GROUP BY ward_code
+) AS a ON a.ward_code = t.ward_code
+"""
 # Alarms that are over are found for so long.
 _PAST_DAYS = 60
 
@@ -125,6 +149,9 @@ class AlarmActions:
             ],
             column_names=columns.split(", "),
         )  # fmt: skip
+        await self._client.command(
+            _LAY_UPON, {"domain": domain, "object": object_id, "wards": [one.ward_code for one in done]}
+        )
         return done
 
     async def _begun(self, domain: str, object_id: str, wards: Sequence[str]) -> list[tuple[str, int, str]]:

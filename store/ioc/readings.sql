@@ -79,11 +79,11 @@ CREATE OR REPLACE VIEW ioc.readings_of {on_cluster}
 SQL SECURITY INVOKER
 AS WITH
     -- Names are looked up once: to join them would cost more than the readings of a month.
-    (SELECT groupArray((device_num, device_type)) FROM cityfleet.devices FINAL WHERE device_id = {device_id:String}) AS devices,
+    (SELECT (groupArray(device_num), groupArray(device_type)) FROM cityfleet.devices FINAL WHERE device_id = {device_id:String}) AS devices,
     (SELECT (groupArray(metric_num), groupArray(metric), groupArray(unit)) FROM cityfleet.metrics FINAL) AS metrics,
     (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards
 SELECT
-    r.ts AS ts, {device_id:String} AS device_id, arrayFirst(d -> d.1 = r.device_num, devices).2 AS device_type,
+    r.ts AS ts, {device_id:String} AS device_id, transform(r.device_num, devices.1, devices.2, '') AS device_type,
     transform(r.metric_num, metrics.1, metrics.2, '') AS metric, transform(r.metric_num, metrics.1, metrics.3, '') AS unit,
     r.value AS value, if(q.quality = 0, r.quality, q.quality) AS quality,
     if(q.quality = 0, r.quality_reasons, q.quality_reasons) AS quality_reasons, r.ward_code AS ward_code,
@@ -93,7 +93,7 @@ LEFT JOIN
 (
     SELECT device_num, metric_num, ts, quality, quality_reasons
     FROM cityfleet.quality_flags FINAL
-    WHERE device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})
+    WHERE has(devices.1, device_num)
 ) AS q ON q.device_num = r.device_num AND q.metric_num = r.metric_num AND q.ts = r.ts
 -- By the number that the table is sorted by.
 WHERE r.device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})

@@ -1,4 +1,5 @@
--- What is open, what people did about it, and the page of a ward: question 24.
+-- What is open, what people did about it, and the page of a ward: question 24: read from what a step finds each minute
+-- (open_alarms_now).
 
 CREATE OR REPLACE VIEW ioc.open_alarms {on_cluster}
 (
@@ -25,28 +26,11 @@ CREATE OR REPLACE VIEW ioc.open_alarms {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    ward_code, domain, severity, object_id, title, value, threshold, since_ts, if(empty(taken), '', taken[-1].4) AS owner,
-    if(empty(taken), NULL, taken[1].1) AS acknowledged_at, ward_name, last_ts AS as_of, good_n AS n, coverage,
-    tuple(good_n, suspect_n, fail_n) AS quality, method, unit, source AS threshold_source,
-    if(empty(taken), 'open', taken[-1].3) AS status, if(empty(taken), '', taken[-1].5) AS note
-FROM
-(
-    SELECT t.*, arrayFilter(x -> x.1 >= t.since_ts, a.actions) AS taken
-    -- Made each minute. Where nothing computes any more an alarm stays, with its old as_of.
-    FROM
-    (
-        SELECT * FROM cityfleet.ward_troubles FINAL
-        WHERE domain IN ('river', 'street_flood', 'air')
-            OR version > toUnixTimestamp64Milli(now64(3, 'UTC') - INTERVAL 10 MINUTE)
-    ) AS t
-    LEFT JOIN
-    (
-        SELECT ward_code, domain, object_id, arraySort(groupArray((acted_at, written_at, action, owner, note))) AS actions
-        FROM cityfleet.alarm_actions
-        WHERE acted_at > now64(3, 'UTC') - INTERVAL 60 DAY
-        GROUP BY ward_code, domain, object_id
-    ) AS a ON a.ward_code = t.ward_code AND a.domain = t.domain AND a.object_id = t.object_id
-)
+    ward_code, domain, severity, object_id, title, value, threshold, since_ts, owner, acknowledged_at, ward_name, last_ts AS as_of,
+    good_n AS n, coverage, quality, method, unit, source AS threshold_source, status, note
+FROM cityfleet.open_alarms_now FINAL
+-- Made each minute. Where nothing computes any more an alarm stays, with its old as_of.
+WHERE domain IN ('river', 'street_flood', 'air') OR made_ms > toUnixTimestamp64Milli(now64(3, 'UTC') - INTERVAL 10 MINUTE)
 COMMENT 'Everything open in every ward, also what people have closed or called false while it goes on.
 Rule: severity of rivers is the alarm level, of streets 2 from 100 mm and 3 from 300 mm on, of air 1, 2, 3 above VN_AQI 100, 150, 200, of traffic 1 at level of service E, 2 at F, 3 at F and 3 robust sigmas slower than typical, of devices 1 for one, 2 for 80 % of those of a gateway or type in the ward (at least 3), 3 for 80 % of the ward (at least 10); what is not silent is here from 30 points of ioc.devices_to_service on. An action belongs to the alarm if it was done after the alarm began, and counts for 60 days. The newest one says the status. See docs/briefing.md.
 Source: each minute ioc.ward_alarms_now, ioc.street_floods_open, ioc.vn_aqi_now, the newest ten minutes of traffic and ioc.devices_to_service, and the actions of people (`cityfleet alarm ack|close|false`).
@@ -77,10 +61,12 @@ CREATE OR REPLACE VIEW ioc.ward_briefing {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    ward_code, domain, severity, object_id, title, value, threshold, since_ts, owner, acknowledged_at,
-    ward_name, as_of, n, coverage, quality, method, unit, threshold_source, status, note
-FROM ioc.open_alarms
+    ward_code, domain, severity, object_id, title, value, threshold, since_ts, owner, acknowledged_at, ward_name, last_ts AS as_of,
+    good_n AS n, coverage, quality, method, unit, source AS threshold_source, status, note
+FROM cityfleet.open_alarms_now FINAL
 WHERE status IN ('open', 'acknowledged')
+    -- As in ioc.open_alarms.
+    AND (domain IN ('river', 'street_flood', 'air') OR made_ms > toUnixTimestamp64Milli(now64(3, 'UTC') - INTERVAL 10 MINUTE))
 COMMENT 'Question 24: everything open in one ward on one page: alarms of rivers, water on streets, bad air, congestion, devices, with who takes care of it.
 Rule: what ioc.open_alarms has, without what was closed or called false. The account of a ward sees its ward only.
 Source: see ioc.open_alarms.

@@ -127,8 +127,36 @@ ENGINE = {replacing}(version, is_deleted)
 ORDER BY (ward_code, in_ward_code, is_stale)
 SETTINGS {durable};
 
-ALTER TABLE cityfleet.ward_troubles {on_cluster}
-    ADD COLUMN IF NOT EXISTS ward_name LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Name of the ward' AFTER ward_code;
+-- The rows of ward_troubles with what people have done about them. `cityfleet alarm` brings them up to date at once.
+CREATE TABLE IF NOT EXISTS cityfleet.open_alarms_now {on_cluster}
+(
+    ward_code LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Ward that it is for',
+    domain LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'river, street_flood, air, traffic or devices',
+    object_id String CODEC(ZSTD(1)) COMMENT 'As in ward_troubles',
+    severity UInt8 CODEC(ZSTD(1)) COMMENT '1 to 3, 3 is the worst',
+    title String CODEC(ZSTD(1)) COMMENT 'What is the matter, for people',
+    value Nullable(Float64) CODEC(ZSTD(1)),
+    threshold Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'What it has passed, in the same unit',
+    since_ts DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT 'When it began; actions of before are of another one',
+    owner String CODEC(ZSTD(1)) COMMENT 'Of the newest action; empty: none',
+    acknowledged_at Nullable(DateTime64(3, 'UTC')) CODEC(ZSTD(1)) COMMENT 'Of the first action',
+    ward_name LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Name of the ward',
+    last_ts Nullable(DateTime64(3, 'UTC')) CODEC(ZSTD(1)) COMMENT 'Newest reading used',
+    good_n UInt64 CODEC(ZSTD(1)) COMMENT 'Good readings used',
+    coverage Nullable(Float64) CODEC(ZSTD(1)) COMMENT '0 to 1; NULL: no expectation',
+    quality Tuple(good UInt64, suspect UInt64, fail UInt64) CODEC(ZSTD(1)) COMMENT 'Readings by quality',
+    method LowCardinality(String) CODEC(ZSTD(1)),
+    unit LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Of value and threshold',
+    source String CODEC(ZSTD(1)) COMMENT 'Where the threshold comes from',
+    status LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'open, acknowledged, closed or false_alarm',
+    note String CODEC(ZSTD(1)) COMMENT 'Of the newest action',
+    made_ms UInt64 CODEC(ZSTD(1)) COMMENT 'Version of the row of ward_troubles',
+    version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, ms since 1970; the highest counts',
+    is_deleted UInt8 CODEC(ZSTD(1)) COMMENT '1: it is over'
+)
+ENGINE = {replacing}(version, is_deleted)
+ORDER BY (ward_code, domain, object_id)
+SETTINGS {durable};
 
 -- So that questions over a week or a month need the hours of their ends only.
 ALTER TABLE cityfleet.readings_1d {on_cluster}

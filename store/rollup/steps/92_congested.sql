@@ -8,10 +8,8 @@ SELECT
     if({from:DateTime('UTC')} <= now('UTC') AND {to:DateTime('UTC')} > now('UTC'),
         (SELECT count() FROM cityfleet.traffic_state_10min WHERE ts >= now('UTC') - INTERVAL 30 MINUTE AND los_level >= 5)
         + (SELECT count() FROM cityfleet.ward_troubles WHERE domain = 'traffic'), 0);
-WITH
-    (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards
 SELECT
-    ward_code, transform(ward_code, wards.1, wards.2, '') AS ward_name, 'traffic' AS domain, object_id, argMin(told, is_gone) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
+    ward_code, 'traffic' AS domain, object_id, argMin(told, is_gone) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
     row.4 AS threshold, 'km/h' AS unit, row.5 AS source,
     -- What goes on began when it was first seen.
     if(max(is_gone) = 1, anyIf(began, is_gone = 1), any(began)) AS since_ts,

@@ -7,7 +7,6 @@
 -- deletes: itself
 SELECT if({from:DateTime('UTC')} <= now('UTC') AND {to:DateTime('UTC')} > now('UTC'), (SELECT count() FROM cityfleet.devices), 0);
 WITH
-    (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards,
     placed AS
     (
         SELECT
@@ -48,7 +47,7 @@ WITH
         INNER JOIN placed AS p ON p.device_num = s.device_num
     )
 SELECT
-    ward_code, transform(ward_code, wards.1, wards.2, '') AS ward_name, 'devices' AS domain, object_id, argMin(told, is_gone) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
+    ward_code, 'devices' AS domain, object_id, argMin(told, is_gone) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
     row.4 AS threshold, row.5 AS unit, '' AS source,
     if(max(is_gone) = 1, anyIf(began, is_gone = 1), any(began)) AS since_ts,
     row.6 AS last_ts, row.7 AS good_n, row.8 AS suspect_n, row.9 AS fail_n, row.10 AS coverage,

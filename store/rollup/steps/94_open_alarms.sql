@@ -11,10 +11,8 @@ SELECT
         + (SELECT count() FROM cityfleet.street_floods WHERE end_ts IS NULL)
         + (SELECT count() FROM cityfleet.vn_aqi_1h WHERE ts > now('UTC') - INTERVAL 7 DAY AND vn_aqi > 100)
         + (SELECT count() FROM cityfleet.ward_troubles WHERE domain IN ('river', 'street_flood', 'air')), 0);
-WITH
-    (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards
 SELECT
-    ward_code, transform(ward_code, wards.1, wards.2, '') AS ward_name, domain, object_id, argMin(told, (is_gone, -toInt16(told.1))) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
+    ward_code, domain, object_id, argMin(told, (is_gone, -toInt16(told.1))) AS row, row.1 AS severity, row.2 AS title, row.3 AS value,
     row.4 AS threshold, row.5 AS unit, row.6 AS source, row.7 AS since_ts, row.8 AS last_ts, row.9 AS good_n,
     row.10 AS suspect_n, row.11 AS fail_n, row.12 AS coverage, row.13 AS method, min(is_gone) AS is_deleted
 FROM

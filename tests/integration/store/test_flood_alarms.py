@@ -187,6 +187,15 @@ def test_an_alarm_is_of_the_wards_that_orders_name(rivers: StoreHandle) -> None:
     assert rivers.rows("SELECT count() FROM ioc.ward_alarms_now WHERE ward_code = '00070'") == [["0"]]
 
 
+def test_an_alarm_follows_the_gauge_that_is_highest_until_none_is(rivers: StoreHandle) -> None:
+    alarms = "SELECT DISTINCT gauge_id, bd_level, n FROM ioc.ward_alarms_now WHERE river = 'Bùi'"
+    moment = datetime.now(UTC) - timedelta(minutes=2)
+    for num, left in ((10, [["wl-9", "1", "1"]]), (9, [])):
+        add_readings(rivers, [(num, LEVEL, ms(moment), 5.0, 1, "00070")])
+        compute_now(rivers, GAUGE_STEPS, ms(moment - timedelta(hours=1)))
+        assert rivers.rows(alarms) == left
+
+
 def test_a_gauge_that_is_gone_is_no_longer_listed(rivers: StoreHandle, now: datetime) -> None:
     listed = f"SELECT count() FROM ioc.river_levels_now WHERE gauge_id = 'wl-{BROKEN}'"
     assert rivers.rows(listed) == [["1"]]

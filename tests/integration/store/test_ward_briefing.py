@@ -47,7 +47,7 @@ def city(tmp_path_factory: pytest.TempPathFactory, now: datetime) -> Iterator[St
             for num, ward, depth, last, end in floods
         )  # fmt: skip
         store.query("INSERT INTO cityfleet.street_floods FORMAT JSONEachRow", "admin", data=rows.encode())
-        compute_now(store, ("street_floods_now", "open_alarms"))
+        compute_now(store, ("street_floods_now", "open_alarms", "open_alarms_now"))
         yield store
 
 
@@ -138,7 +138,7 @@ def troubles(store: StoreHandle, domain: str) -> list[list[str]]:
 
 
 def test_congestion_is_open_from_its_first_ten_minutes_until_it_flows(city: StoreHandle, now: datetime) -> None:
-    steps = ("congested",)
+    steps = ("congested", "open_alarms_now")
     city.query(
         "INSERT INTO cityfleet.thresholds (scheme, parameter, level, high, valid_from, valid_to, source, version) "
         "SELECT 'los_hcm2010_urban', 'speed_ratio', 4 + number, [0.5, 0.4, 0.3][number + 1], '2000-01-01', "
@@ -208,7 +208,7 @@ def test_devices_are_one_row_each_or_one_of_the_group_in_their_ward(city: StoreH
             for num, kind, ward, gateway in alive + behind + others
         ),
     )  # fmt: skip
-    compute_now(city, ("fleet_now", "troubled_devices"))
+    compute_now(city, ("fleet_now", "troubled_devices", "open_alarms_now"))
     found = [row for row in troubles(city, "devices") if not row[2].startswith("sf-")]
     assert [row[:4] for row in found] == [
         [THERE, "2", "gw-1", "Mất liên lạc: 4 thiết bị qua gw-1"],
@@ -221,6 +221,12 @@ def test_devices_are_one_row_each_or_one_of_the_group_in_their_ward(city: StoreH
     assert 20_041 - 10_800 <= int(since[0][0]) <= 20_042 - 10_800 + 600
     assert city.rows("SELECT DISTINCT coverage FROM ioc.ward_briefing WHERE domain = 'devices'") == [["1"]]
     assert alarm(city, "ack", "devices", "gw-1", "--owner", "Hà")[0] == 0
+    asked = "SELECT status, owner, made_ms FROM cityfleet.open_alarms_now FINAL WHERE object_id = 'gw-1'"
+    at_once = city.rows(asked, "admin")
+    assert at_once[0][:2] == ["acknowledged", "Hà"]
+    # The step says the same a minute later.
+    compute_now(city, ("open_alarms_now",))
+    assert city.rows(asked, "admin") == at_once
     assert [row[-1] for row in troubles(city, "devices") if row[2] == "gw-1"] == ["acknowledged"]
     # They are back.
     city.query(
@@ -228,5 +234,5 @@ def test_devices_are_one_row_each_or_one_of_the_group_in_their_ward(city: StoreH
         f"SELECT 40 + number, 52, '{THERE}', 90, 1, now64(3), now64(3) FROM numbers(4)",
         "admin",
     )
-    compute_now(city, ("fleet_now", "troubled_devices"))
+    compute_now(city, ("fleet_now", "troubled_devices", "open_alarms_now"))
     assert [row[2] for row in troubles(city, "devices") if not row[2].startswith("sf-")] == ["lamp-20", "lamp-21"]
