@@ -68,7 +68,7 @@ class View:
             source = source.outerjoin(_gateway, _gateway.c.device_num == devices.c.gateway_num)
         if "site_id" in ordered:
             source = source.outerjoin(sites, sites.c.site_num == devices.c.site_num)
-        clause = clause_of(condition, self._bindings(names), _CALLERS, self._dialect)
+        clause = clause_of(condition, self._bindings(names), _CALLERS[self._for_few], self._dialect)
         return select(*columns).select_from(source).where(clause)
 
     def sort_column(self, key: OrderKey) -> ColumnElement[Any]:
@@ -179,4 +179,7 @@ def _in_group(group_id: str) -> Clause:
     return devices.c.device_num.in_(members.where(groups.c.group_id == group_id))
 
 
-_CALLERS: dict[str, Caller] = {"near": near(devices), "in_group": _in_group}
+# By whether they are for some devices only.
+_CALLERS: Mapping[bool, Mapping[str, Caller]] = {
+    for_few: {"near": near(devices, by_index=not for_few), "in_group": _in_group} for for_few in (False, True)
+}

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, func, 
 
 from registry.db.conditions import Clause, by_code_point, text_clause
 from registry.db.conditions import Point as PointBinding
-from registry.db.near import box
+from registry.db.near import near_by_index
 from registry.db.schema import (
     device_labels,
     device_state,
@@ -166,7 +166,7 @@ class _Finder:
                 group = select(groups.c.group_num).where(groups.c.group_id == group_id).scalar_subquery()
                 return _source(1, group_members.c.device_num, group_members.c.group_num == group, is_ordered=True)
             case Call("near", (float(latitude), float(longitude), float(radius_m)), False):
-                return _source(3, devices.c.device_num, box(devices, latitude, longitude, radius_m))
+                return _source(3, devices.c.device_num, near_by_index(latitude, longitude, radius_m))
             case Test(relation=Relation.EQUAL, negated=True) if condition.field.name in _JUDGED:
                 others = (word for word in condition.field.values if word != condition.value)
                 return self._united([self._of_test(Test(condition.field, "", Relation.EQUAL, word)) for word in others])

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from registry.db import catalogue as db_catalogue
 from registry.db import sequence
 from registry.db.engine import ChangeBell, Database, sqlite_url
-from registry.db.near import box
+from registry.db.near import near_by_index
 from registry.db.schema import devices, metadata
 from registry.devices import catalogue, fleet, lifecycle
 from registry.devices.model import DeviceSpec, TypeSpec
@@ -36,7 +36,7 @@ async def test_the_migrations_make_the_tables_that_the_code_uses(database):
 
 async def test_what_is_near_is_found_by_latitude_and_longitude(database):
     def plan(connection):
-        query = select(devices.c.device_num).where(box(devices, 21.03, 105.85, 1500))
+        query = select(devices.c.device_num).where(near_by_index(21.03, 105.85, 1500))
         text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
         return connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").one()[3]
 
