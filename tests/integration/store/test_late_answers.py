@@ -115,6 +115,7 @@ def clear(store: StoreHandle) -> None:
         store.query(f"TRUNCATE TABLE {name}", "admin")
 
 
+@pytest.mark.timeout(400)
 def test_random_order_and_a_days_delay_change_no_answer(store: StoreHandle) -> None:
     rows = readings()
     received = BEGIN + 30 * DAY
