@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 
 import grpc
+import psutil
 
 from cityfleet.telemetry.v1 import downlink_pb2, downlink_pb2_grpc
 from loadtest.platform import Platform
@@ -54,8 +55,8 @@ async def client_on(
     expiry_s: int = 0,
 ) -> RawClient:
     """A connection that the kernel gave to that worker: it chooses by the client's port. `connack` has the answer."""
-    for attempt in range(100):
-        probe = await _accepted_by(platform, number, attempt)
+    for _ in range(100):
+        probe = await _accepted_by(platform, number)
         if probe is None:
             continue
         name = (client_id or f"{user}-{number}").encode()
@@ -67,22 +68,33 @@ async def client_on(
     raise AssertionError(f"worker {number} was never chosen")
 
 
-async def _accepted_by(platform: Platform, number: int, attempt: int) -> RawClient | None:
+async def _accepted_by(platform: Platform, number: int) -> RawClient | None:
     """A socket that has said nothing yet, if it is that worker's."""
-    before = await asyncio.to_thread(_sockets, platform)
     client = RawClient(platform.mqtt_port)
     await client.__aenter__()
-    await until(lambda: sum(_sockets(platform).values()) > sum(before.values()))
-    after = await asyncio.to_thread(_sockets, platform)
-    if after.get(number, 0) > before.get(number, 0):
+    port = client.writer.get_extra_info("sockname")[1]
+    async with asyncio.timeout(30):
+        while (owner := await asyncio.to_thread(_owner, platform, port)) is None:
+            await asyncio.sleep(0.02)
+    if owner == number:
         return client
     await client.__aexit__(None, None, None)
-    await until(lambda: sum(_sockets(platform).values()) <= sum(before.values()))
     return None
 
 
-def _sockets(platform: Platform) -> dict[int, float]:
-    return per_worker(platform, _OPEN, 'kind="sockets"')
+def _owner(platform: Platform, port: int) -> int | None:
+    """The worker that has the connection from that port, None before it is taken: the kernel tells, no count does.
+
+    What others of the same worker close meanwhile changes every count.
+    """
+    for number in (0, 1):
+        pid = platform.worker_pid(number)
+        if pid is None:
+            continue
+        for connection in psutil.Process(pid).net_connections("tcp"):
+            if connection.raddr and connection.raddr.port == port and connection.laddr.port == platform.mqtt_port:
+                return number
+    return None
 
 
 def telemetry(device: str, second: int, packet_id: int = 1) -> bytes:
