@@ -68,20 +68,24 @@ def test_days_of_dongsi_follow_from_its_hours(city: City, dongsi: list[Reading])
 
 
 def test_late_readings_in_any_order_give_the_same_indices(city: City, dongsi: list[Reading]) -> None:
-    shuffled = dongsi.copy()
+    end = datetime(2021, 12, 16, tzinfo=HANOI)
+    shuffled = [reading for reading in dongsi if reading[1] < end]
     random.Random(7).shuffle(shuffled)
     station = city.station("dongsi-late")
     for part in (shuffled[::2], shuffled[1::2], shuffled[:100]):
         city.add(station, part)
         city.compute()
-    for table in ("vn_aqi_1h", "vn_aqi_1d"):
+    for table, least in (("vn_aqi_1h", 300), ("vn_aqi_1d", 13)):
         columns = "* EXCEPT (device_num, station_id, version, is_deleted)"
         of_both = [
-            city.rows(f"SELECT {columns} FROM cityfleet.{table} FINAL WHERE station_id = '{name}' ORDER BY ts")
+            city.rows(
+                f"SELECT {columns} FROM cityfleet.{table} FINAL "
+                f"WHERE station_id = '{name}' AND ts < {int(end.timestamp())} ORDER BY ts"
+            )
             for name in ("dongsi", "dongsi-late")
         ]
         assert of_both[0] == of_both[1]
-        assert len(of_both[0]) > 30
+        assert len(of_both[0]) > least
 
 
 def test_the_nowcast_in_hanoi_is_the_published_one(city: City) -> None:
