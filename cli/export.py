@@ -18,6 +18,7 @@ from cli.errors import CommandError, ExitCode
 from cli.export_file import ExportFile, Request, Stream
 from cli.export_rows import csv_format, ndjson_format
 from cli.export_tt10 import export_tt10
+from cli.operation_wait import say_operation
 from cli.options import DeletedOption, FilterOption
 from cli.registry_client import RegistryClient, RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
@@ -60,7 +61,8 @@ def export_devices(
     """Write all devices that match, in the order of their ids, with what they are like now.
 
     The file can be imported again (`cityfleet import devices`), but for the tokens, which nobody can read. FILE is
-    there when it is whole; after an interruption the same command goes on where it stopped.
+    there when it is whole; after an interruption the same command goes on where it stopped. While it runs it is an
+    operation: `cityfleet operation get|cancel|wait`, also for others.
 
     Examples:
         cityfleet export devices fleet.csv
@@ -81,6 +83,7 @@ def export_devices(
         saved = time.monotonic()
         try:
             for response in responses(client, request, target):
+                say_operation(response.operation)
                 if response.total_devices:
                     progress.update(task, total=response.total_devices)
                 if response.devices:

@@ -29,6 +29,7 @@ from cli.import_report import (
 from cli.import_sites import import_sites
 from cli.import_state import LateRows, StateFile, claimed, new_state
 from cli.import_stream import Answered, ImportStream, Options, Verdict
+from cli.operation_wait import say_operation
 from cli.output import OutputFormat, OutputOption
 from cli.registry_client import RegistryOption, address_of, connect
 from cli.settings import ConfigOption, DataOption
@@ -64,7 +65,8 @@ def import_devices(
 
     It may be run again: a device that is there already and the same counts as unchanged. An import that was
     interrupted goes on where it stopped when the same command is given again (FILE.import-state remembers). Gateways
-    and the devices behind them may come in any order. Exit code 5 if any row failed.
+    and the devices behind them may come in any order. Exit code 5 if any row failed. While it runs it is an operation:
+    `cityfleet operation get|cancel|wait`, also for others.
 
     Examples:
         cityfleet import devices fleet.csv --dry-run
@@ -92,6 +94,7 @@ def import_devices(
         task = progress.add_task("devices", total=size_of(file), completed=run.state.position.offset)
         client = stack.enter_context(connect(registry, config, data))
         for answered in stream.run(client):
+            say_operation(answered.operation)
             for verdict in answered.verdicts:
                 run.take(verdict)
             run.checkpoint(answered)

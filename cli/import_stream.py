@@ -39,12 +39,14 @@ class Options(msgspec.Struct, frozen=True):
 class Answered(msgspec.Struct, frozen=True):
     """A batch whose rows are settled: durable, or refused, or put off until the others are through.
 
-    `position` or, in the last round, `late_done` is where an import that stops after it goes on.
+    `position` or, in the last round, `late_done` is where an import that stops after it goes on. `operation`
+    is the import's name in the registry; in the first.
     """
 
     verdicts: list[Verdict]
     position: Position | None = None
     late_done: int = 0
+    operation: str = ""
 
 
 class _Batch(msgspec.Struct):
@@ -92,7 +94,7 @@ class ImportStream:
                     verdict = self._verdict(row, result, batch)
                     if verdict is not None:
                         verdicts.append(verdict)
-                yield Answered(verdicts, batch.position, batch.late_done)
+                yield Answered(verdicts, batch.position, batch.late_done, response.operation)
                 with self._lock:
                     self._in_flight.popleft()
                     self._lock.notify_all()
@@ -127,12 +129,16 @@ class ImportStream:
             else:
                 self._add(batch, row)
             if batch.is_full:
-                batch.position = self._rows.position()
-                yield batch
+                yield self._in_file(batch)
                 batch = self._new_batch()
         if batch.request.rows or batch.refused:
-            batch.position = self._rows.position()
-            yield batch
+            yield self._in_file(batch)
+
+    def _in_file(self, batch: _Batch) -> _Batch:
+        """A batch of the first round: whoever waits for a gateway comes again in the last."""
+        batch.position = self._rows.position()
+        batch.request.repeats_late = True
+        return batch
 
     def _late_batches(self, start: int) -> Iterator[_Batch]:
         batch = self._new_batch()

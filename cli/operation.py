@@ -1,4 +1,4 @@
-"""`cityfleet operation`: what goes on in the registry by itself, such as a change of all devices that match."""
+"""`cityfleet operation`: what the registry is at for long: changes of all devices that match, imports, exports."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -16,9 +16,11 @@ from cli.paging import pages
 from cli.record import last_part, row_of
 from cli.registry_client import CALL_S, RegistryClient
 
-app = typer.Typer(help="Operations: changes of many devices, while they run and after.", no_args_is_help=True)
+app = typer.Typer(
+    help="Operations: changes by filter, imports and exports, while they run and after.", no_args_is_help=True
+)
 COLUMNS = ("operation", "status", *NUMBERS, "start_time")
-WIDE = ("actor", "end_time", "method", "error")
+WIDE = ("created", "actor", "end_time", "method", "error")
 NameArgument = Annotated[str, typer.Argument(metavar="OPERATION", help="As in bulk-update-7.")]
 NamesArgument = Annotated[list[str], typer.Argument(metavar="OPERATION...", help="As in bulk-update-7.")]
 
@@ -81,7 +83,7 @@ def wait(
 @app.command()
 @connected
 def cancel(client: RegistryClient, names: NamesArgument, output: OutputOption = OutputFormat.TABLE) -> None:
-    """End operations before their next devices; what is done stays done.
+    """End operations before their next devices; what is done stays done. An import or export ends where it runs.
 
     Example:
         cityfleet operation cancel bulk-update-7
@@ -114,5 +116,10 @@ def _row(operation: Any) -> dict[str, Any]:
     metadata = metadata_of(operation)
     row = row_of(metadata, "operation") | {"operation": last_part(operation.name)}
     row |= {"method": last_part(metadata.method), "status": status_text(operation), "error": operation.error.message}
-    row["failures"] = [{"name": failure.name, "message": failure.status.message} for failure in metadata.failures]
+    row["failures"] = [_failure(failure) for failure in metadata.failures]
     return row
+
+
+def _failure(failure: Any) -> dict[str, Any]:
+    told = {"name": failure.name, "message": failure.status.message}
+    return {"row": failure.row, **told} if failure.row else told

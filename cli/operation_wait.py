@@ -76,11 +76,18 @@ def status_text(operation: Any) -> str:
     return "done"
 
 
+def say_operation(name: str) -> None:
+    """On standard error, how others find what runs here. Args: name: empty: nothing is said."""
+    if name:
+        print(f"{_short(name)} began; `cityfleet operation get {_short(name)}` shows how far it is", file=sys.stderr)
+
+
 def say_failures(operation: Any) -> None:
     """The first of them, on standard error."""
     failures = metadata_of(operation).failures
     for failure in failures[:FAILURES_SHOWN]:
-        print(f"  {failure.name or f'row {failure.row}'}: {failure.status.message}", file=sys.stderr)
+        row = f"row {failure.row} ({failure.name})" if failure.row else failure.name
+        print(f"  {row}: {failure.status.message}", file=sys.stderr)
     if len(failures) > FAILURES_SHOWN:
         print(f"  ... `cityfleet operation get {_short(operation.name)} -o json` has more of them", file=sys.stderr)
 

@@ -31,6 +31,7 @@ from registry.devices.catalogue import plant_starter_catalogue
 from registry.dimensions.sync import DimensionSync
 from registry.http.gateway import Gateway
 from registry.http.routes import routes_of
+from registry.operations.attended import AttendedOperations
 from registry.operations.runner import Runner
 from registry.serving import Serving
 from registry.settings import RegistrySettings
@@ -112,10 +113,10 @@ async def _serve(
     authenticator, forwarding = Authenticator(database, secret(data_dir, "internal")), Forwarding()
     frame = Frame(database, authenticator, forwarding)
     server = grpc.aio.server(interceptors=[frame], options=OPTIONS, compression=grpc.Compression.NoCompression)
-    runner = Runner(database, WORKS)
+    runner, attended = Runner(database, WORKS), AttendedOperations(database)
     methods = services.ByName(server)
     for service in services.SERVICES:
-        service.add_to(methods, services.Parts(database, runner))
+        service.add_to(methods, services.Parts(database, runner, attended))
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, methods)
     reflection.enable_server_reflection((*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), methods)
@@ -152,6 +153,7 @@ async def _serve(
             tasks.create_task(_keep_known(database), name="known"),
             tasks.create_task(serving.run(), name="serving"),
             tasks.create_task(runner.run(), name="operations"),
+            tasks.create_task(attended.run(), name="attended"),
             tasks.create_task(_forget_lost_nodes(database), name="nodes"),
             tasks.create_task(_write_uses(authenticator), name="token_uses"),
         ]
@@ -165,6 +167,7 @@ async def _serve(
         await checker.enter_graceful_shutdown()
         database.bell.close()  # ends the watches, which never end by themselves
         await server.stop(GRACE_S)
+        await attended.leave()
         with contextlib.suppress(SQLAlchemyError):
             await authenticator.write_uses()
         await ending

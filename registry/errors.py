@@ -90,6 +90,18 @@ class TooManyError(RegistryError):
     reason = "TOO_MANY"
 
 
+class CancelledError(RegistryError):
+    """Somebody has cancelled it: what is done stays done."""
+
+    reason = "CANCELLED"
+
+
+class AbortedError(RegistryError):
+    """Whoever did it is gone, or no longer the one who does it: what is done stays done, begin it again."""
+
+    reason = "ABORTED"
+
+
 class UnknownMethodError(RegistryError):
     """The API has no such method, or not yet: the registry may be older than its caller."""
 

@@ -12,7 +12,9 @@ revision = Gauge("cityfleet_registry_revision", "Newest committed revision: grow
 index_watchers = Gauge("cityfleet_registry_index_watchers", "Ingest nodes that watch the device index now.")
 operations_running = Gauge("cityfleet_registry_operations_running", "Operations that this process works on now.")
 operation_items = Counter(
-    "cityfleet_registry_operation_items_total", "Devices that operations are done with.", ["method", "outcome"]
+    "cityfleet_registry_operation_items_total",
+    "Devices, or rows, that operations are done with; of streams at their end.",
+    ["method", "outcome"],
 )
 operation_seconds = Histogram(
     "cityfleet_registry_operation_seconds",

@@ -33,6 +33,7 @@ from registry.api.operator import OperatorServicer
 from registry.api.site import SiteServicer
 from registry.api.ward import WardServicer
 from registry.db.engine import Database
+from registry.operations.attended import AttendedOperations
 from registry.operations.runner import Runner
 
 
@@ -41,6 +42,7 @@ class Parts(NamedTuple):
 
     database: Database
     runner: Runner
+    attended: AttendedOperations
 
 
 class ByName:
@@ -77,12 +79,12 @@ class Service(NamedTuple):
 SERVICES = (
     Service(metric_pb2, "MetricService", lambda _: MetricServicer()),
     Service(device_type_pb2, "DeviceTypeService", lambda _: DeviceTypeServicer()),
-    Service(device_pb2, "DeviceService", lambda parts: DeviceServicer(parts.runner)),
+    Service(device_pb2, "DeviceService", lambda parts: DeviceServicer(parts.runner, parts.attended)),
     Service(device_index_pb2, "DeviceIndexService", lambda parts: DeviceIndexServicer(parts.database)),
     Service(group_pb2, "GroupService", lambda _: GroupServicer()),
     Service(device_state_pb2, "DeviceStateService", lambda parts: DeviceStateServicer(parts.database)),
     Service(operator_pb2, "OperatorService", lambda _: OperatorServicer()),
-    Service(operations_pb2, "Operations", lambda parts: OperationsServicer(parts.runner)),
+    Service(operations_pb2, "Operations", lambda parts: OperationsServicer(parts.runner, parts.attended)),
     Service(site_pb2, "SiteService", lambda _: SiteServicer()),
     Service(site_pb2, "WardService", lambda _: WardServicer()),
     Service(access_pb2, "AccessService", lambda _: AccessServicer()),

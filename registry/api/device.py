@@ -21,6 +21,7 @@ from registry.devices.model import Placement
 from registry.errors import InvalidError, Violation
 from registry.filter.fields import DEVICES
 from registry.filter.order import group_keys_of, key_kinds, order_of
+from registry.operations.attended import AttendedOperations
 from registry.operations.runner import Runner
 from registry.state.described import Described, describe, describe_devices, described
 
@@ -31,8 +32,9 @@ DEFAULT_GROUPS, MAX_GROUPS = 1000, 10_000
 
 
 class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, attended: AttendedOperations) -> None:
         self._runner = runner
+        self._attended = attended
         self._watchers = Watchers()
 
     @called
@@ -184,7 +186,7 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def ExportDevices(
         self, request: pb.ExportDevicesRequest, call: Call
     ) -> AsyncIterator[pb.ExportDevicesResponse]:
-        async for response in device_export.serve(request, call):
+        async for response in device_export.serve(request, call, self._attended):
             yield response
 
     @called
@@ -196,7 +198,7 @@ class DeviceServicer(device_pb2_grpc.DeviceServiceServicer):
     async def ImportDevices(
         self, requests: AsyncIterator[pb.ImportDevicesRequest], call: Call
     ) -> AsyncIterator[pb.ImportDevicesResponse]:
-        async for response in device_import.serve(requests, call):
+        async for response in device_import.serve(requests, call, self._attended):
             yield response
 
 

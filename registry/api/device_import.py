@@ -1,22 +1,28 @@
-"""ImportDevices: a stream of batches in, a verdict per row out."""
+"""ImportDevices: a stream of batches in, a verdict per row out; for others an operation while it runs."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
+from sqlalchemy import Connection
 
 from cityfleet.registry.v1 import device_pb2 as pb
 from registry import metrics
+from registry.api.attended import attended
 from registry.api.call import Call
 from registry.api.device_message import spec_of
 from registry.api.status import cut
 from registry.devices.dry_run import DryRun
 from registry.devices.import_model import EVERYTHING, Mode, Result, Row, mask_of, row_of
+from registry.devices.import_progress import after
 from registry.devices.importing import import_rows
 from registry.errors import InvalidError, Violation
+from registry.operations.attended import Attended, AttendedOperations
+from registry.operations.model import Progress
 
 MAX_ROWS = 5000
+GONE_S = 0.01
 # Of what is wrong with a row: clients take answers of 4 MiB without being told to.
 MAX_TOLD_BYTES = 600
 _OUTCOMES = {
@@ -33,27 +39,50 @@ class _Batch(msgspec.Struct, frozen=True):
 
 
 async def serve(
-    requests: AsyncIterator[pb.ImportDevicesRequest], call: Call
+    requests: AsyncIterator[pb.ImportDevicesRequest], call: Call, operations: AttendedOperations
 ) -> AsyncIterator[pb.ImportDevicesResponse]:
     # One batch ahead: the next one is read and checked while the database writes this one.
     upcoming = asyncio.create_task(_next(requests))
-    mode: Mode | None = None
     try:
-        while (batch := await upcoming) is not None:
-            upcoming = asyncio.create_task(_next(requests))
-            if mode is None:
-                mode = _mode_of(batch.request)
-            run = call.write if mode.dry_run is None else call.read
-            results = await run(import_rows, batch.rows, mode)
-            counts = Counter(result.outcome for result in results)
-            if mode.dry_run is None:
-                call.grew(counts["created"])
-            for outcome, count in counts.items():
-                metrics.import_rows.labels(f"dry_run_{outcome}" if mode.dry_run else outcome).inc(count)
-            yield await asyncio.to_thread(_response, results)
+        if (batch := await upcoming) is None:
+            return
+        mode = _mode_of(batch.request)
+        prefix = "import" if mode.dry_run is None else "dry-run-import"
+        told: dict[str, object] | None = {"update_existing": mode.update_existing} if mode.dry_run is None else None
+        async with attended(operations, call, prefix, 0, told, is_read=mode.dry_run is not None) as operation:
+            name = operation.name
+            while batch is not None:
+                upcoming = asyncio.create_task(_next(requests))
+                results = await _take(batch, mode, call, operation)
+                response = await asyncio.to_thread(_response, results)
+                response.operation, name = name, ""
+                yield response
+                batch = await operation.during(upcoming)
+            # The requests of a client that is gone end too, just before its call does.
+            await asyncio.sleep(GONE_S)
     finally:
         upcoming.cancel()
         await asyncio.gather(upcoming, return_exceptions=True)
+
+
+async def _take(batch: _Batch, mode: Mode, call: Call, operation: Attended) -> list[Result]:
+    is_noted = mode.dry_run is None and operation.is_due()
+
+    def run(connection: Connection) -> tuple[list[Result], Progress]:
+        results = import_rows(connection, batch.rows, mode)
+        progress = after(operation.progress, batch.rows, results, repeats_late=batch.request.repeats_late)
+        if is_noted:
+            operation.note(connection, progress)
+        return results, progress
+
+    results, progress = await (call.write(run) if mode.dry_run is None else call.read(run))
+    operation.advance(progress, is_noted=is_noted)
+    counts = Counter(result.outcome for result in results)
+    if mode.dry_run is None:
+        call.grew(counts["created"])
+    for outcome, count in counts.items():
+        metrics.import_rows.labels(f"dry_run_{outcome}" if mode.dry_run else outcome).inc(count)
+    return results
 
 
 async def _next(requests: AsyncIterator[pb.ImportDevicesRequest]) -> _Batch | None:

@@ -15,6 +15,7 @@ from registry.api.status import DOMAIN, code_named
 from registry.db import operations as db
 from registry.errors import InvalidError, Violation
 from registry.operations import rules
+from registry.operations.attended import AttendedOperations
 from registry.operations.model import Operation
 from registry.operations.runner import Runner
 
@@ -23,12 +24,12 @@ MAX_PAGE = 100
 DEFAULT_WAIT_S = 30.0
 MAX_WAIT_S = 600.0
 _DONE_FILTERS = {"": None, "done = true": True, "done = false": False, "done=true": True, "done=false": False}
-_ENDINGS = {"CancelledError": StatusCode.CANCELLED, "AbortedError": StatusCode.ABORTED}
 
 
 class OperationsServicer(lro_grpc.OperationsServicer):  # type: ignore[misc]
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, attended: AttendedOperations) -> None:
         self._runner = runner
+        self._attended = attended
 
     @called
     async def GetOperation(self, request: lro.GetOperationRequest, call: Call) -> lro.Operation:
@@ -57,7 +58,9 @@ class OperationsServicer(lro_grpc.OperationsServicer):  # type: ignore[misc]
 
     @called
     async def CancelOperation(self, request: lro.CancelOperationRequest, call: Call) -> empty_pb2.Empty:
-        return await call.change(_nothing, rules.cancel, id_of(request.name, "operations"), _owner(call))
+        answer = await call.change(_nothing, rules.cancel, id_of(request.name, "operations"), _owner(call))
+        self._attended.wake()
+        return answer
 
     @called
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, call: Call) -> empty_pb2.Empty:
@@ -79,8 +82,7 @@ def message(operation: Operation, *, with_failures: bool = True) -> lro.Operatio
     found.metadata.Pack(metadata)
     if operation.ending is not None:
         ending = operation.ending
-        code = _ENDINGS.get(ending.error) or code_named(ending.error)
-        found.error.CopyFrom(_status(code, ending.reason, ending.message))
+        found.error.CopyFrom(_status(code_named(ending.error), ending.reason, ending.message))
     elif operation.is_done:
         found.response.Pack(pb.BulkDevicesResponse(result=metadata))
     return found
@@ -96,12 +98,15 @@ def _metadata(operation: Operation) -> pb.BulkMetadata:
         total=progress.total,
         processed=progress.processed,
         succeeded=progress.succeeded,
+        created=progress.created,
         unchanged=progress.unchanged,
         failed=progress.failed,
         is_cancel_requested=operation.is_cancel_requested,
         failures=[
             pb.BulkFailure(
-                name=failure.name, status=_status(code_named(failure.error), failure.reason, failure.message)
+                name=failure.name,
+                row=failure.row,
+                status=_status(code_named(failure.error), failure.reason, failure.message),
             )
             for failure in progress.failures
         ],

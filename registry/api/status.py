@@ -32,6 +32,8 @@ _CODES: dict[type[errors.RegistryError], grpc.StatusCode] = {
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.ResumeTokenError: grpc.StatusCode.OUT_OF_RANGE,
     errors.StoppingError: grpc.StatusCode.UNAVAILABLE,
+    errors.CancelledError: grpc.StatusCode.CANCELLED,
+    errors.AbortedError: grpc.StatusCode.ABORTED,
     errors.TooManyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownMethodError: grpc.StatusCode.UNIMPLEMENTED,
 }
@@ -50,6 +52,11 @@ def code_of(exc: Exception) -> grpc.StatusCode:
 def code_named(error: str) -> grpc.StatusCode:
     """The code of a RegistryError by the name of its class, as it is kept when the error itself is gone."""
     return next((code for kind, code in _CODES.items() if kind.__name__ == error), grpc.StatusCode.INTERNAL)
+
+
+def error_named(code: grpc.StatusCode) -> str:
+    """The name of a RegistryError's class that has the code."""
+    return next((kind.__name__ for kind, known in _CODES.items() if known is code), errors.RegistryError.__name__)
 
 
 async def abort(context: Any, exc: Exception) -> NoReturn:

@@ -1,5 +1,6 @@
 """Operations in SQL."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -16,9 +17,16 @@ _encode = msgspec.msgpack.encode
 
 
 def insert_operation(
-    connection: Connection, prefix: str, method: str, actor: str, request: bytes, progress: Progress, now_ms: int
+    connection: Connection,
+    prefix: str,
+    method: str,
+    actor: str,
+    request: bytes,
+    progress: Progress,
+    now_ms: int,
+    worker: str = "",
 ) -> str:
-    """Returns its id: `prefix` and a number that is never used again."""
+    """Returns its id: `prefix` and a number that is never used again. Args: worker: who is at it already."""
     number = sequence.take(connection, operations=1).operation_num
     operation_id = f"{prefix}-{number}"
     connection.execute(
@@ -33,8 +41,8 @@ def insert_operation(
             is_done=False,
             is_cancel_requested=False,
             position=0,
-            worker="",
-            worker_time_ms=0,
+            worker=worker,
+            worker_time_ms=now_ms if worker else 0,
             create_time_ms=now_ms,
             update_time_ms=now_ms,
         )
@@ -61,10 +69,22 @@ def list_operations(
     return [_operation(row) for row in connection.execute(query)]
 
 
-def claim(connection: Connection, worker: str, now_ms: int, stale_ms: int, limit: int) -> list[Operation]:
-    """Take over open operations that nobody works on, or whose worker was last heard before `stale_ms`."""
+def has_open(connection: Connection, attended: Collection[str]) -> bool:
+    """Whether there is one that `claim` may take, now or later."""
+    ours = operations.c.is_done.is_(False) & operations.c.method.not_in(attended)
+    return connection.execute(select(operations.c.operation_num).where(ours).limit(1)).first() is not None
+
+
+def claim(
+    connection: Connection, worker: str, now_ms: int, stale_ms: int, limit: int, attended: Collection[str] = ()
+) -> list[Operation]:
+    """Take over open operations that nobody works on, or whose worker was last heard before `stale_ms`.
+
+    Args: attended: methods whose operations nobody else can go on with.
+    """
     free = or_(operations.c.worker == "", operations.c.worker_time_ms < stale_ms)
-    query = select(operations.c.operation_num).where(operations.c.is_done.is_(False), free)
+    ours = operations.c.is_done.is_(False) & operations.c.method.not_in(attended)
+    query = select(operations.c.operation_num).where(ours, free)
     numbers = list(connection.execute(query.order_by(operations.c.operation_num).limit(limit)).scalars())
     if not numbers:
         return []
@@ -101,6 +121,46 @@ def save_step(connection: Connection, operation: Operation, step: Step, now_ms: 
 def end(connection: Connection, operation_num: int, ending: Ending, now_ms: int) -> None:
     change = update(operations).where(operations.c.operation_num == operation_num)
     connection.execute(change.values(is_done=True, error=_encode(ending), update_time_ms=now_ms))
+
+
+def lost(connection: Connection, attended: Collection[str], stale_ms: int) -> list[Operation]:
+    """Open ones of these methods whose worker was last heard before `stale_ms`."""
+    gone = operations.c.is_done.is_(False) & (operations.c.worker_time_ms < stale_ms)
+    found = connection.execute(select(operations).where(gone, operations.c.method.in_(attended)))
+    return [_operation(row) for row in found]
+
+
+def called_off(connection: Connection, operation_nums: Collection[int]) -> dict[int, bool]:
+    """Those of the operations that are not to go on: whether they were cancelled; else they have ended, or are gone."""
+    columns = (operations.c.operation_num, operations.c.is_done, operations.c.is_cancel_requested)
+    rows = connection.execute(select(*columns).where(operations.c.operation_num.in_(operation_nums)))
+    found = {row.operation_num: row for row in rows}
+    return {
+        num: num in found and not found[num].is_done
+        for num in operation_nums
+        if num not in found or found[num].is_done or found[num].is_cancel_requested
+    }
+
+
+def note(
+    connection: Connection, operation_num: int, progress: Progress, now_ms: int, *, has_new_failures: bool = True
+) -> None:
+    """How far one is that its worker is at; never less far than before. Not of one that has ended."""
+    values: dict[str, Any] = {
+        "position": progress.processed,
+        "progress": _counts(progress),
+        "worker_time_ms": now_ms,
+        "update_time_ms": now_ms,
+    }
+    if has_new_failures and progress.failures:
+        values["failures"] = _encode(progress.failures)
+    is_it = (operations.c.operation_num == operation_num) & operations.c.is_done.is_(False)
+    connection.execute(update(operations).where(is_it, operations.c.position <= progress.processed).values(**values))
+
+
+def finish(connection: Connection, operation_num: int, now_ms: int) -> None:
+    change = update(operations).where(operations.c.operation_num == operation_num)
+    connection.execute(change.values(is_done=True, update_time_ms=now_ms))
 
 
 def disown(connection: Connection, actor: str) -> None:

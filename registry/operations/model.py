@@ -1,21 +1,30 @@
 """Operations as plain data. Times are UTC milliseconds since the epoch, by the registry's clock."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from registry.errors import RegistryError
 
+# Streams of a client that has the file, by the methods that begin them, and what each counts. They run in the registry
+# that answers the client, and nobody else can go on with one.
+ATTENDED = {
+    "cityfleet.registry.v1.DeviceService/ImportDevices": "rows",
+    "cityfleet.registry.v1.DeviceService/ExportDevices": "devices",
+}
 MAX_FAILURES = 1000
 MAX_MESSAGE = 300
 
 
 class Failure(msgspec.Struct, frozen=True):
     """`error` is the class of a RegistryError, by which the API finds the code; `message` has at most MAX_MESSAGE
-    characters."""
+    characters. `row`: of a file; 0: of none."""
 
     name: str
     error: str
     reason: str
     message: str
+    row: int = 0
 
     @classmethod
     def of(cls, name: str, exc: RegistryError) -> "Failure":
@@ -23,7 +32,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`failures` are the first MAX_FAILURES of `failed`."""
+    """`failures` are the first MAX_FAILURES of `failed`; `created`: of `succeeded`, what was not there before."""
 
     total: int = 0
     processed: int = 0
@@ -31,18 +40,30 @@ class Progress(msgspec.Struct, frozen=True):
     unchanged: int = 0
     failed: int = 0
     failures: tuple[Failure, ...] = ()
+    created: int = 0
 
-    def plus(self, *, succeeded: int, unchanged: int, failures: list[Failure]) -> "Progress":
-        """After one more chunk; with the same tuple of failures if there are no new ones to keep."""
-        room = MAX_FAILURES - len(self.failures)
-        kept = (*self.failures, *failures[:room]) if failures and room > 0 else self.failures
+    @property
+    def room(self) -> int:
+        """How many more failures are kept."""
+        return MAX_FAILURES - len(self.failures)
+
+    def plus(
+        self, *, succeeded: int, unchanged: int, failures: Sequence[Failure], created: int = 0, failed: int = 0
+    ) -> "Progress":
+        """After one more chunk; with the same tuple of failures if there are no new ones to keep.
+
+        Args: failed: how many failed, if `failures` are only those for which there is room.
+        """
+        failed = max(failed, len(failures))
+        kept = (*self.failures, *failures[: self.room]) if failures and self.room > 0 else self.failures
         return Progress(
             self.total,
-            self.processed + succeeded + unchanged + len(failures),
+            self.processed + succeeded + unchanged + failed,
             self.succeeded + succeeded,
             self.unchanged + unchanged,
-            self.failed + len(failures),
+            self.failed + failed,
             kept,
+            self.created + created,
         )
 
 

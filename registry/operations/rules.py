@@ -16,6 +16,24 @@ def begin(connection: Connection, prefix: str, method: str, actor: str, request:
     return get(connection, operation_id)
 
 
+def begin_attended(
+    connection: Connection,
+    worker: str,
+    prefix: str,
+    method: str,
+    actor: str,
+    total: int,
+    told: dict[str, object] | None,
+) -> Operation:
+    """One that `worker` is at already. Args: total: 0: nobody knows. told: for the audit; None: nothing."""
+    operation_id = db.insert_operation(
+        connection, prefix, method, actor, b"", Progress(total), sequence.now_ms(), worker
+    )
+    if told is not None:
+        changed(f"operations/{operation_id}", None, told)
+    return get(connection, operation_id)
+
+
 def get(connection: Connection, operation_id: str, owner: str = "") -> Operation:
     """Args: owner: whose it must be; empty: anybody's. Raises: NotFoundError."""
     found = db.find_operation(connection, operation_id)

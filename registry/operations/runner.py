@@ -26,7 +26,7 @@ from registry.db import sequence
 from registry.db.engine import Database
 from registry.errors import RegistryError
 from registry.operations import rules
-from registry.operations.model import MAX_MESSAGE, Ending, Operation, Progress, Step
+from registry.operations.model import ATTENDED, MAX_MESSAGE, Ending, Operation, Progress, Step
 
 # One chunk: settles some things after `operation.position`, in the transaction that it is given.
 Work: TypeAlias = Callable[[Connection, Operation], Step]
@@ -105,7 +105,7 @@ class Runner:
                 self._next_forgetting = time.monotonic() + FORGET_PERIOD_S
             if self._tasks:
                 await self._database.write(db.heartbeat, self._worker, sequence.now_ms())
-            if not await self._database.read(db.list_operations, 0, 1, is_done=False):
+            if not await self._database.read(db.has_open, ATTENDED):
                 return
             for operation in await self._database.write(self._claim, MAX_AT_ONCE - len(self._tasks)):
                 task = asyncio.create_task(self._work(operation), name=operation.operation_id)
@@ -120,7 +120,8 @@ class Runner:
 
     def _claim(self, connection: Connection, limit: int) -> list[Operation]:
         now_ms = sequence.now_ms()
-        return db.claim(connection, self._worker, now_ms, now_ms - int(LEASE_S * 1000), limit) if limit > 0 else []
+        stale_ms = now_ms - int(LEASE_S * 1000)
+        return db.claim(connection, self._worker, now_ms, stale_ms, limit, ATTENDED) if limit > 0 else []
 
     async def _work(self, operation: Operation) -> None:
         log.info("operation_taken", operation=operation.operation_id, position=operation.position)
@@ -148,7 +149,7 @@ class Runner:
                 except Exception as exc:
                     if ending is not None:
                         raise
-                    ending = _ending_of(exc)
+                    ending = ending_of(exc)
                     if ending.reason == "INTERNAL":
                         log.error("operation_failed", operation=operation.operation_id, exc_info=exc)
                 moved, self._moved = self._moved, asyncio.Event()
@@ -227,7 +228,9 @@ def _refusal(exc: SQLAlchemyError) -> str:
     return f"the database did not take a chunk: {type(cause).__name__}: {said}; what was done before stays done"
 
 
-def _ending_of(exc: Exception) -> Ending:
+def ending_of(exc: Exception) -> Ending:
     if isinstance(exc, RegistryError):
-        return Ending(type(exc).__name__, exc.reason, str(exc))
+        return Ending(type(exc).__name__, exc.reason, str(exc)[:MAX_MESSAGE])
+    if isinstance(exc, SQLAlchemyError):
+        return Ending("RegistryError", "DATABASE_ERROR", _refusal(exc))
     return Ending("RegistryError", "INTERNAL", "internal error; see the log")
