@@ -86,6 +86,8 @@ class RollupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     late_s: float = 300.0
     # Of one query; the rest of the machine is for ingest and questions.
     threads: int = 1
+    # Windows of a backlog that are computed at once.
+    abreast: int = 2
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.every_s <= 3600:
@@ -96,6 +98,8 @@ class RollupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"late_s must be 0 to 86400, not {self.late_s:g}")
         if self.threads < 1:
             raise ValueError("threads must be at least 1")
+        if self.abreast not in (1, 2):
+            raise ValueError(f"abreast must be 1 or 2, not {self.abreast}")
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -147,11 +147,15 @@ def is_due(ask: Ask, step: Step, start_s: int, end_s: int) -> bool:
     return answer != "0"
 
 
-def note_changes(ask: Ask, cells: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-    """Make these cells (bucket, block) of steps, by name, due."""
+def note_changes(ask: Ask, cells: Mapping[str, Iterable[tuple[int, int]]], settled_s: float = 0.0) -> None:
+    """Make these cells (bucket, block) of steps, by name, due.
+
+    Args:
+        settled_s: what changed is seen by every query that begins from now on, so it counts as so old.
+    """
     if not any(cells.values()):
         return
-    now = ask("SELECT now64(3, 'UTC')")
+    now = ask(f"SELECT now64(3, 'UTC') - toIntervalMillisecond({max(0, round(settled_s * 1000) - 1)})")
     _insert(
         ask,
         "rollup_changes (source, bucket, block, rows, changed_at)",

@@ -4,9 +4,12 @@ Everything may break off at any time and be done again: a window's rows carry th
 repeated run replaces them. What follows from a window is made due before it is noted as done.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import combinations
 
 import msgspec
 import structlog
@@ -44,6 +47,9 @@ _NEW_S = 3 * 3600
 _BUCKETS_AT_ONCE = 36
 _SHORT_S = 2.0
 _LONG_S = 15.0
+# Windows at once are for a backlog: of more buckets than these, over more time. What is new comes one after the other.
+_BACKLOG_BUCKETS = 3
+_BACKLOG_S = 3 * 3600
 _AROUND_S = 7 * 86_400
 _ALL_BLOCKS = 1 << 24
 
@@ -63,10 +69,13 @@ class Runner:
     """Blocks. Two at a time for one store do no harm, but the work twice.
 
     Args:
-        ask: runs a statement as who may do everything.
+        ask: runs a statement as who may do everything; called by as many threads at once as there are `abreast`.
         grace_s, settle_s, late_s: see `Clock`.
         threads: of one query.
+        abreast: windows of a backlog that are computed at once, 1 or 2, of steps where none depends on another.
         readings_kept_s: readings older than this may be gone, so windows of before stay as they are. 0: all are kept.
+        is_alone: what was inserted is seen by every query that begins after it, as in one process. Then what follows
+            from a window is computed once, else again when that has settled.
         is_stopping: asked between two windows.
     """
 
@@ -79,7 +88,9 @@ class Runner:
         settle_s: float = 20.0,
         late_s: float = 0.0,
         threads: int = 1,
+        abreast: int = 1,
         readings_kept_s: int = 0,
+        is_alone: bool = False,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ask = ask
@@ -87,11 +98,14 @@ class Runner:
         self._grace_s = grace_s
         self._settle_s = settle_s
         self._late_s = late_s
+        self._abreast = abreast
         self._readings_kept_s = readings_kept_s
+        self._settled_s = settle_s if is_alone else 0.0
         self._is_stopping = is_stopping
         self._settings = ", ".join(f"{name} = {value}" for name, value in {**_SETTINGS, "max_threads": threads}.items())
         self._columns: dict[str, list[str]] = {}
         self._version = 0
+        self._version_lock = threading.Lock()
         self._looked_at_s = float("-inf")
         self._live_at_s = float("-inf")
         self._numbers: dict[str, int] = {}
@@ -217,31 +231,65 @@ class Runner:
         while left:
             # Of readings it is known how many a cell has; of others how long the last windows took.
             most = _ROWS if step.reads_readings else self._at_once.get(step.name, _BUCKETS_AT_ONCE)
-            made = windows(left, step.bucket_s, most, counts_cells=not step.reads_readings)
+            abreast = self._abreast if _is_backlog(step, left) else 1
+            # Two of half the size hold no more in memory than one.
+            made = windows(left, step.bucket_s, max(most // abreast, 1), counts_cells=not step.reads_readings)
             left = []
-            for at, window in enumerate(made):
+            while made:
                 if self._is_stopping():
                     return False
+                # Nothing else runs beside windows that are computed at once.
                 self._live_if_due()
-                began_s = time.monotonic()
-                self._run_window(step, window, numbers)
-                seconds = time.monotonic() - began_s
-                metrics.seconds.labels(step.name).inc(seconds)
-                metrics.cells.labels(step.name).inc(len(window.cells))
-                ran.windows += 1
-                ran.cells += len(window.cells)
-                log.debug(
-                    "rollup", step=step.name, start=window.start, end=window.end, cells=len(window.cells),
-                    seconds=seconds,
-                )  # fmt: skip
-                if at + 1 == len(made):
+                taken = made[:abreast] if _are_apart(made[:abreast]) else made[:1]
+                made = made[len(taken) :]
+                seconds = self._run_windows(step, taken, numbers, ran)
+                if not made:
                     break
                 if time.monotonic() > turn_ends_s:
                     return False
-                if self._learn(step, most, len(window.cells), seconds) != most:
-                    left = [cell for later in made[at + 1 :] for cell in later.cells]
+                count = sum(len(window.cells) for window in taken)
+                if self._learn(step, most, count, seconds) != most:
+                    left = [cell for later in made for cell in later.cells]
                     break
         return True
+
+    def _run_windows(self, step: Step, made: Sequence[Window], numbers: list[int], ran: Ran) -> float:
+        """One window here, a second beside it; how long the longer took, in seconds.
+
+        Raises: what the first that broke off did, when the other has come to its end too.
+        """
+        took_s: list[float] = []
+
+        def run(window: Window) -> None:
+            began_s = time.monotonic()
+            self._run_window(step, window, numbers)
+            seconds = time.monotonic() - began_s
+            took_s.append(seconds)
+            log.debug(
+                "rollup", step=step.name, start=window.start, end=window.end, cells=len(window.cells), seconds=seconds
+            )
+
+        def count(window: Window) -> None:
+            metrics.cells.labels(step.name).inc(len(window.cells))
+            ran.windows += 1
+            ran.cells += len(window.cells)
+
+        if len(made) == 1:
+            run(made[0])
+            count(made[0])
+        else:
+            here, beside = made
+            with ThreadPoolExecutor(1, thread_name_prefix="rollup") as pool:
+                other = pool.submit(run, beside)
+                try:
+                    run(here)
+                    count(here)
+                finally:
+                    if other.exception() is None:
+                        count(beside)
+            other.result()
+        metrics.seconds.labels(step.name).inc(sum(took_s))
+        return max(took_s)
 
     def _learn(self, step: Step, most: int, count: int, seconds: float) -> int:
         """How many cells of the step are to be computed at once after a window of `count` took so long."""
@@ -264,7 +312,7 @@ class Runner:
         if dependants and len(window.cells) > 1 and not may_have_rows and self._gave_nothing(step, window, version):
             dependants = []
         altered = {other.name: self._altered(step, other, window, version) for other in dependants}
-        ledger.note_changes(self._ask, altered)
+        ledger.note_changes(self._ask, altered, self._settled_s)
         self._noted.update(altered)
         ledger.note_done(self._ask, step, window.cells, version)
 
@@ -362,11 +410,29 @@ class Runner:
 
     def _next_version(self) -> int:
         """The store's time, and later than any before, should its clock have been set back."""
-        if self._version == 0:
-            newest = self._ask("SELECT toUnixTimestamp64Milli(max(computed_at)) FROM cityfleet.rollup_done")
-            self._version = int(newest)
-        self._version = max(self._version + 1, self._now_ms())
-        return self._version
+        with self._version_lock:
+            if self._version == 0:
+                newest = self._ask("SELECT toUnixTimestamp64Milli(max(computed_at)) FROM cityfleet.rollup_done")
+                self._version = int(newest)
+            self._version = max(self._version + 1, self._now_ms())
+            return self._version
+
+
+def _is_backlog(step: Step, cells: Sequence[Cell]) -> bool:
+    """Whether these are many that are worth a second core, and may be computed at once."""
+    buckets = len({cell.bucket for cell in cells})
+    return step.is_by_windows and buckets > _BACKLOG_BUCKETS and buckets * step.bucket_s > _BACKLOG_S
+
+
+def _are_apart(made: Sequence[Window]) -> bool:
+    """Whether no two of them hold the same bucket of the same block."""
+    return not any(
+        one.start < other.end
+        and other.start < one.end
+        and one.block_start < other.block_end
+        and other.block_start < one.block_end
+        for one, other in combinations(made, 2)
+    )
 
 
 def _all(start: int, end: int) -> Window:

@@ -28,7 +28,7 @@ class Passes:
     """Run `forever` in a thread; `stop` ends it between two statements.
 
     Args:
-        ask: runs a statement as who may do everything; called by that thread only.
+        ask: runs a statement as who may do everything; called by that thread, and by one beside it.
         is_alone: no other process could do the same, so no lease is needed.
     """
 
@@ -44,7 +44,9 @@ class Passes:
             grace_s=settings.rollup.grace_s,
             late_s=settings.rollup.late_s,
             threads=settings.rollup.threads,
+            abreast=settings.rollup.abreast,
             readings_kept_s=days * _DAY_S,
+            is_alone=is_alone,
             is_stopping=self._is_stopping,
         )
         self._enforced_at_s = float("-inf")
@@ -117,13 +119,18 @@ class Lease:
 
 async def keep_server_computed(settings: StoreSettings, data_dir: Path) -> None:
     """On a ClickHouse server, which has no store role of ours beside it: as the admin account, until cancelled."""
-    client: Client | None = None
+    # A client asks one thing at a time.
+    idle: list[Client] = []
 
     def ask(sql: str, params: Mapping[str, str] | None = None) -> str:
-        nonlocal client
-        if client is None:
+        try:
+            client = idle.pop()
+        except IndexError:
             client = open_blocking_client(settings, data_dir, "admin")
-        answer = client.raw_query(sql, dict(params or {}))
+        try:
+            answer = client.raw_query(sql, dict(params or {}))
+        finally:
+            idle.append(client)
         assert isinstance(answer, bytes)
         return answer.decode().rstrip("\n")
 

@@ -64,6 +64,12 @@ class Step(msgspec.Struct, frozen=True):
         """Whether it looks into readings, be it only for some devices: where these are gone it must not run."""
         return self.reads_readings or _RAW.search(self.sql) is not None
 
+    @property
+    def is_by_windows(self) -> bool:
+        """Whether a window's rows follow from its sources alone: then another may be computed meanwhile."""
+        is_of_now = self.is_live and not self.live_metrics
+        return not (self.is_sparse or self.deletes_itself or is_of_now or self.target in self.sql)
+
     def floor(self, at_s: int) -> int:
         """Start of the bucket that holds `at_s`."""
         return floor(at_s, self.bucket_s)

@@ -1,6 +1,7 @@
 """Rollups say what the readings say: whatever the order, the delay and the copies, and after kill -9 in a run."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,7 +44,99 @@ def asker(store: StoreHandle) -> Ask:
 
 
 def runner(store: StoreHandle) -> Runner:
-    return Runner(asker(store), _OWN, grace_s=0, settle_s=0)
+    return Runner(asker(store), _OWN, grace_s=0, settle_s=0, abreast=2)
+
+
+class Watched:
+    """Passes statements on; knows how many inserts into readings_10min run at once.
+
+    Args:
+        waits: the first of them waits until a second has begun.
+        breaks: of these numbers of the first device the first insert is refused.
+    """
+
+    def __init__(self, store: StoreHandle, *, waits: bool = False, breaks: str = "") -> None:
+        self._ask = asker(store)
+        self._lock = threading.Lock()
+        self._is_second = threading.Event()
+        self._waits = waits
+        self._breaks = breaks
+        self._running = 0
+        self.most = 0
+
+    def __call__(self, sql: str, params: Mapping[str, str] | None = None) -> str:
+        if not sql.startswith("INSERT INTO cityfleet.readings_10min"):
+            return self._ask(sql, params)
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+            if self._running == 2:
+                self._is_second.set()
+            is_broken = params is not None and params["device_from"] == self._breaks
+            if is_broken:
+                self._breaks = ""
+        try:
+            if self._waits:
+                assert self._is_second.wait(60)
+            if is_broken:
+                raise OSError("broken off")
+            return self._ask(sql, params)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+
+def test_two_windows_of_a_backlog_run_at_once(still: StoreHandle) -> None:
+    rows = [row for row in readings(0, 1000) if row[2] < _BEGIN_MS + 6 * 3_600_000]
+    # Windows hold 65,536 devices at most.
+    for first_device, abreast in ((100_000, 2), (300_000, 1)):
+        insert(still, [(first_device + row[0], *row[1:]) for row in rows])
+        insert(still, [(first_device + 80_000 + row[0], *row[1:]) for row in rows])
+        ask = Watched(still, waits=abreast == 2)
+        Runner(ask, _OWN, grace_s=0, settle_s=0, abreast=abreast).run()
+        assert ask.most == abreast
+        for device in (first_device, first_device + 80_000):
+            for table, bucket in _BUCKETS.items():
+                assert rollups(still, table, device) == from_readings(still, bucket, device)
+
+
+def test_what_follows_is_computed_once_where_all_is_seen_at_once(still: StoreHandle) -> None:
+    insert(still, readings(820_000, 50))
+    noted = "SELECT max(changed_at) > now64(3) - INTERVAL 3 SECOND FROM cityfleet.rollup_changes"
+    until(lambda: still.rows(noted, "admin") == [["0"]] or still.rows(noted, "admin") == [["false"]])
+    computed = Runner(asker(still), _OWN, grace_s=0, settle_s=3, is_alone=True)
+    assert computed.run().cells > 0
+    assert computed.run().cells == 0
+    for table, bucket in _BUCKETS.items():
+        assert rollups(still, table, 820_000) == from_readings(still, bucket, 820_000)
+
+
+def test_what_is_new_is_computed_one_window_after_the_other(still: StoreHandle) -> None:
+    for device in (500_000, 600_000):
+        insert(still, [(device, 1, _BEGIN_MS, 1, 1, "00004")])
+    ask = Watched(still)
+    assert Runner(ask, _OWN, grace_s=0, settle_s=0, abreast=2).run().windows >= 6
+    assert ask.most == 1
+
+
+@pytest.mark.parametrize(("broken", "other"), [(700_160, 800_000), (1_000_192, 900_096)])
+def test_a_window_beside_one_that_breaks_off_is_done(still: StoreHandle, broken: int, other: int) -> None:
+    rows = [row for row in readings(0, 300) if row[2] < _BEGIN_MS + 6 * 3_600_000]
+    for device in (broken, other):
+        insert(still, [(device + row[0], *row[1:]) for row in rows])
+    computed = Runner(Watched(still, waits=True, breaks=str(broken)), _OWN, grace_s=0, settle_s=0, abreast=2)
+    with pytest.raises(StepFailedError, match="broken off"):
+        computed.run()
+    done = still.rows(
+        "SELECT DISTINCT block * 256 FROM cityfleet.rollup_done WHERE step = 'readings_10min' "
+        f"AND block IN ({broken // 256}, {other // 256})"
+    )
+    assert done == [[str(other)]]
+    while computed.run().cells:
+        pass
+    for device in (broken, other):
+        for table, bucket in _BUCKETS.items():
+            assert rollups(still, table, device) == from_readings(still, bucket, device)
 
 
 def readings(first_device: int, count: int) -> list[Reading]:
@@ -238,11 +331,18 @@ def test_rollups_are_right_after_kill_9_in_a_run(tmp_path: Path) -> None:
         chance = random.Random(9)
         for at in range(0, len(rows), 1000):
             insert(store, rows[at : at + 1000])
+            # Far enough for a second window, which runs beside the first.
+            insert(store, [(row[0] + 80_000, *row[1:]) for row in rows[at : at + 1000]])
             time.sleep(chance.uniform(0.1, 1.0))
             store.kill()
             store.start(120)
-        for table, bucket in _BUCKETS.items():
-            until(lambda table=table, bucket=bucket: rollups(store, table, 100) == from_readings(store, bucket, 100))
+        for first_device in (100, 80_100):
+            for table, bucket in _BUCKETS.items():
+                until(
+                    lambda table=table, bucket=bucket, first=first_device: (
+                        rollups(store, table, first) == from_readings(store, bucket, first)
+                    )
+                )
 
 
 def until(is_so: Callable[[], bool], timeout_s: float = 120.0) -> None:

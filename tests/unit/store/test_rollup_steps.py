@@ -51,6 +51,20 @@ def test_a_step_that_looks_into_readings_of_some_devices_needs_them_too() -> Non
     assert not needing & {"readings_1h", "readings_1d", "rain_10min"}
 
 
+def test_windows_of_a_step_that_looks_at_its_own_rows_depend_on_each_other() -> None:
+    apart = {one.name for one in step.load() if one.is_by_windows}
+    assert {"readings_10min", "readings_1h", "readings_1d", "vn_aqi_1h", "traffic_10min", "availability_1h"} <= apart
+    assert not apart & {
+        "quality",
+        "alarm_gauges",
+        "alarm_periods",
+        "rain_now",
+        "rain_10min",
+        "device_first",
+        "fleet_now",
+    }
+
+
 def test_a_step_on_a_table_that_no_step_before_it_fills_is_refused(tmp_path: Path) -> None:
     (tmp_path / "10_x.sql").write_text(_HEAD + _BODY)
     with pytest.raises(StepError, match="no step before it fills"):
