@@ -131,7 +131,12 @@ AS WITH
     toStartOfHour({from:DateTime('UTC')}) AS from_hour,
     -- Whole six hours that ended an hour ago, and so are put together; what is left of the period comes by the hour.
     toDateTime(intDiv(toUnixTimestamp(from_hour) + 21599, 21600) * 21600, 'UTC') AS from_6h,
-    toDateTime(intDiv(toUnixTimestamp(least({to:DateTime('UTC')}, now('UTC') - INTERVAL 1 HOUR)), 21600) * 21600, 'UTC') AS to_6h
+    toDateTime(intDiv(toUnixTimestamp(least({to:DateTime('UTC')}, now('UTC') - INTERVAL 1 HOUR)), 21600) * 21600, 'UTC') AS to_6h,
+    -- Six hours that were not put together yet, as after an upgrade, come by the hour too.
+    (SELECT groupUniqArray(toUnixTimestamp(ts)) FROM cityfleet.gateway_latency_6h WHERE ts >= from_6h AND ts < to_6h) AS there,
+    arrayFilter(at -> NOT has(there, at), range(toUnixTimestamp(from_6h), toUnixTimestamp(to_6h), 21600)) AS lacking,
+    toDateTime(if(empty(lacking), 0, lacking[1]), 'UTC') AS lacking_from,
+    toDateTime(if(empty(lacking), 0, lacking[-1] + 21600), 'UTC') AS lacking_to
 SELECT
     g.gateway_id AS gateway_id, g.seconds[1] AS p50_s, g.seconds[2] AS p95_s, g.seconds[3] AS p99_s, g.future_n AS future_ts_n,
     g.late_n AS late_n, d.ward_code AS ward_code, w.name AS ward_name, g.newest_ts AS as_of, g.good_n AS n,
@@ -153,7 +158,9 @@ FROM
         SELECT
             gateway_id, sampled_n, good_n, suspect_n, fail_n, future_n, late_n, least_ms, last_ts, buckets, counts, [ts] AS hours
         FROM cityfleet.gateway_latency_1h FINAL
-        WHERE ts >= from_hour AND ts < {to:DateTime('UTC')} AND (ts < from_6h OR ts >= to_6h)
+        WHERE ts >= from_hour AND ts < {to:DateTime('UTC')}
+            AND (ts < from_6h OR ts >= to_6h
+                OR (ts >= lacking_from AND ts < lacking_to AND has(lacking, toUInt32(intDiv(toUnixTimestamp(ts), 21600) * 21600))))
         UNION ALL
         SELECT gateway_id, sampled_n, good_n, suspect_n, fail_n, future_n, late_n, least_ms, last_ts, buckets, counts, hours
         FROM cityfleet.gateway_latency_6h FINAL

@@ -16,8 +16,9 @@ WITH
 SELECT
     s.ts AS ts, s.segment_id AS segment_id, s.ward_code AS ward_code, s.vehicles AS vehicles, s.flow_veh_h AS flow_veh_h,
     s.flow_pcu_h AS flow_pcu_h, s.speed_km_h AS speed_km_h, s.occupancy AS occupancy,
-    multiIf(s.declared_km_h > 0, s.declared_km_h, f.free_flow_km_h > 0, f.free_flow_km_h, nan) AS free_flow_km_h,
-    multiIf(s.declared_km_h > 0, 'declared', f.free_flow_km_h > 0, 'nights', '') AS free_flow_by,
+    f.free_flow_km_h > 0 AND f.ts > s.ts - INTERVAL 9 DAY AS has_nights,
+    multiIf(s.declared_km_h > 0, s.declared_km_h, has_nights, f.free_flow_km_h, nan) AS free_flow_km_h,
+    multiIf(s.declared_km_h > 0, 'declared', has_nights, 'nights', '') AS free_flow_by,
     s.length_m AS length_m, s.los_scheme AS los_scheme,
     level_of(
         c.parameter,

@@ -260,6 +260,20 @@ def test_latency_is_sampled_by_gateway(history: StoreHandle) -> None:
     assert row[6] == ""
 
 
+def test_six_hours_that_are_not_put_together_yet_are_taken_by_the_hour(history: StoreHandle) -> None:
+    end = DAY + timedelta(days=2)
+    asked = f"SELECT * FROM ioc.gateway_latency(from = '{DAY:%F %T}', to = '{end:%F %T}') ORDER BY gateway_id"
+    expected = history.rows(asked)
+    assert expected
+    history.query("TRUNCATE TABLE cityfleet.gateway_latency_6h", "admin")
+    assert history.rows(asked) == expected
+    # One of them amidst others that are not there, then all.
+    compute(history, ["gateway_latency_6h"], ms(DAY + timedelta(hours=12)), ms(DAY + timedelta(hours=13)))
+    assert history.rows(asked) == expected
+    compute(history, ["gateway_latency_6h"], ms(DAY), ms(end) - 1000)
+    assert history.rows(asked) == expected
+
+
 def test_percentiles_are_near_the_true_ones(history: StoreHandle) -> None:
     add_devices(history, [device(120, "gauge-rain", "00004", gateway_id="d-far")])
     history.query(

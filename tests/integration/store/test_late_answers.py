@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from store.rollup import step
+from store.rollup import ledger, step
 from store.rollup.runner import Runner
 from tests.support.city_rollups import (
     Ask,
@@ -136,3 +136,51 @@ def test_random_order_and_a_days_delay_change_no_answer(store: StoreHandle) -> N
     assert [name for name, answer in expected.items() if not answer] == []
     assert {row[5] for row in expected["cityfleet.vn_aqi_1d"]} - {"\\N"}
     assert [name for name in TARGETS if found[name] != expected[name]] == []
+
+
+def test_a_night_that_comes_a_day_late_puts_free_flow_right(store: StoreHandle) -> None:
+    clear(store)
+    steps = [one for one in STEPS if one.name.startswith(("readings_", "traffic_"))]
+    runner = Runner(Ask(store), steps, grace_s=0, settle_s=0)
+
+    def add(device: int, day: int, slots: range, speed: float) -> None:
+        times = (BEGIN + day * DAY + slot * TEN for slot in slots)
+        add_readings(store, ((device, SPEED, at, speed, 1, "00070") for at in times), BEGIN + 30 * DAY)
+        while runner.run().cells:
+            pass
+
+    def judged() -> list[list[str]]:
+        return store.rows(
+            "SELECT segment_id, free_flow_km_h, free_flow_by, los, los_level FROM cityfleet.traffic_state_10min FINAL "
+            f"WHERE ts >= fromUnixTimestamp64Milli({BEGIN + DAY}) AND toHour(ts, 'Asia/Ho_Chi_Minh') = 8 "
+            "ORDER BY segment_id, ts",
+            "admin",
+        )
+
+    add(1, -1, range(18), 40.0)
+    add(2, 1, range(48, 54), 30.0)
+    add(1, 1, range(48, 54), 30.0)
+    nothing = ["s-2", "nan", "", "", "0"]
+    assert judged() == [["s-1", "40", "nights", "B", "2"]] * 6 + [nothing] * 6
+    # The night before that day comes when the day is over; that of segment 1 changes what was known.
+    add(1, 0, range(18), 64.0)
+    add(2, 0, range(18), 80.0)
+    found = judged()
+    assert found == [["s-1", "64", "nights", "D", "4"]] * 6 + [["s-2", "80", "nights", "E", "5"]] * 6
+    hours = "SELECT segment_id, judged_n, ab_n, ef_n FROM cityfleet.traffic_1h FINAL WHERE judged_n > 0 ORDER BY ALL"
+    follows = store.rows(hours, "admin")
+    assert ["s-2", "6", "0", "6"] in follows
+    # A look at all of it says the same.
+    compute(store, [one.name for one in steps], BEGIN - DAY, BEGIN + 36 * DAY - 1000)
+    assert judged() == found
+    assert store.rows(hours, "admin") == follows
+    # Readings of the night that were not: what they said goes with them, also from what was judged by them.
+    store.query(
+        f"ALTER TABLE cityfleet.readings DELETE WHERE device_num = 2 AND ts < "
+        f"fromUnixTimestamp64Milli({BEGIN + DAY}) SETTINGS mutations_sync = 2",
+        "admin",
+    )
+    ledger.note_span(Ask(store), steps[0], (BEGIN - DAY) // 1000, (BEGIN + 2 * DAY) // 1000, steps)
+    while runner.run().cells:
+        pass
+    assert judged() == [["s-1", "64", "nights", "D", "4"]] * 6 + [nothing] * 6
