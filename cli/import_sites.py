@@ -1,9 +1,9 @@
-"""`cityfleet import sites`: the sites of a file, each by a call of its own, several calls at a time."""
+"""`cityfleet import sites`: the sites of a file, some hundreds by one call; those it refuses in smaller parts."""
 
+import re
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -29,7 +29,10 @@ from cli.output import OutputFormat, OutputOption
 from cli.registry_client import CALL_S, RegistryClient, RegistryOption, connect
 from cli.settings import ConfigOption, DataOption
 
-CALLS_AT_ONCE = 16
+BATCH_ROWS = 500
+# No site has it: a site that somebody has made meanwhile is not taken for a new one.
+_ETAG_OF_NONE = '"0"'
+_OF_REQUEST = re.compile(r"requests\[(\d+)\]\.")
 # What concerns one row; with any other status there is no point in trying the next.
 _OF_A_ROW = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -38,8 +41,6 @@ _OF_A_ROW = (
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.PERMISSION_DENIED,
 )
-# Who may not see a site is not told that there is none.
-_NOT_THERE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -92,64 +93,108 @@ def import_sites(
 
 def _verdicts(client: RegistryClient, rows: FileRows, update_existing: bool, dry_run: bool) -> Iterator[Verdict]:
     """In the order of the rows. Raises: grpc.RpcError that concerns more than a row."""
-    waiting: deque[tuple[str, Future[Verdict]]] = deque()
-    with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="import-sites") as pool:
+    importer = _Importer(client, update_existing, dry_run)
+    batch: list[FileRow | RowError] = []
+    ids: set[str] = set()
+    for row in rows:
+        # Two rows of one site are done one after the other.
+        if len(batch) >= BATCH_ROWS or row.resource_id in ids:
+            yield from importer.put(batch)
+            batch, ids = [], set()
+        batch.append(row)
+        ids.add(row.resource_id)
+    yield from importer.put(batch)
+
+
+class _Importer:
+    def __init__(self, client: RegistryClient, update_existing: bool, dry_run: bool) -> None:
+        self._client = client
+        self._update_existing = update_existing
+        self._dry_run = dry_run
+
+    def put(self, rows: Sequence[FileRow | RowError]) -> list[Verdict]:
+        """A verdict for each row. Args: rows: each of another site."""
+        verdicts: dict[int, Verdict] = {}
+        given: dict[int, pb.Site] = {}
+        for at, row in enumerate(rows):
+            if isinstance(row, RowError):
+                verdicts[at] = Verdict("failed", (row,))
+                continue
+            try:
+                given[at] = pb.Site(**row.resource)
+            except (UnicodeEncodeError, ValueError):
+                shown = row.resource_id.encode("ascii", "replace").decode()
+                text = "not UTF-8 text; convert the file to UTF-8"
+                verdicts[at] = _failed(RowError(row.row, shown, "", "NOT_UTF8", text))
+        sent = [(row, given[at]) for at, row in enumerate(rows) if at in given and isinstance(row, FileRow)]
+        verdicts |= zip(given, self._put(sent), strict=True)
+        return [verdicts[at] for at in range(len(rows))]
+
+    def _put(self, rows: Sequence[tuple[FileRow, pb.Site]]) -> list[Verdict]:
+        if not rows:
+            return []
         try:
-            for row in rows:
-                # Two rows of one site are done one after the other.
-                while waiting and (len(waiting) >= 2 * CALLS_AT_ONCE or row.resource_id in dict(waiting)):
-                    yield waiting.popleft()[1].result()
-                waiting.append((row.resource_id, pool.submit(_put, client, row, update_existing, dry_run)))
-            while waiting:
-                yield waiting.popleft()[1].result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+            return self._put_at_once(rows)
+        except grpc.RpcError as exc:
+            if exc.code() not in _OF_A_ROW:
+                raise
+            if len(rows) == 1:
+                return [_failed(*_errors(exc, rows[0][0]))]
+        # One of them: which one is not told.
+        half = len(rows) // 2
+        return self._put(rows[:half]) + self._put(rows[half:])
 
+    def _put_at_once(self, rows: Sequence[tuple[FileRow, pb.Site]]) -> list[Verdict]:
+        """By one call that changes all but what it names as wrong. Raises: grpc.RpcError: none is changed."""
+        there = self._find([site.name for _, site in rows])
+        verdicts: dict[int, Verdict] = {}
+        wanted: dict[int, pb.UpdateSiteRequest] = {}
+        for at, (row, site) in enumerate(rows):
+            decided = self._decided(row, site, there.get(site.name))
+            if isinstance(decided, Verdict):
+                verdicts[at] = decided
+            else:
+                wanted[at] = decided
+        while wanted:
+            try:
+                batch = pb.BatchUpdateSitesRequest(requests=wanted.values(), validate_only=self._dry_run)
+                self._client.sites.BatchUpdateSites(batch, timeout=CALL_S)
+                break
+            except grpc.RpcError as exc:
+                places = list(wanted)
+                wrong = _by_request(exc)
+                if not wrong or exc.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                for place, violations in wrong.items():
+                    row = rows[places[place]][0]
+                    errors = [RowError(row.row, row.resource_id, *violation) for violation in violations]
+                    verdicts[places[place]] = _failed(*errors)
+                    del wanted[places[place]]
+        verdicts |= {at: Verdict("updated" if rows[at][1].name in there else "created") for at in wanted}
+        return [verdicts[at] for at in range(len(rows))]
 
-def _put(client: RegistryClient, row: FileRow | RowError, update_existing: bool, dry_run: bool) -> Verdict:
-    if isinstance(row, RowError):
-        return Verdict("failed", (row,))
-    try:
-        given = pb.Site(**row.resource)
-    except (UnicodeEncodeError, ValueError):
-        shown = row.resource_id.encode("ascii", "replace").decode()
-        return _failed(RowError(row.row, shown, "", "NOT_UTF8", "not UTF-8 text; convert the file to UTF-8"))
-    try:
-        there = _find(client, given.name)
+    def _find(self, names: Sequence[str]) -> dict[str, pb.Site]:
+        request = pb.BatchGetSitesRequest(names=names, allow_missing=True)
+        return {site.name: site for site in self._client.sites.BatchGetSites(request, timeout=CALL_S).sites}
+
+    def _decided(self, row: FileRow, given: pb.Site, there: pb.Site | None) -> Verdict | pb.UpdateSiteRequest:
         if there is None:
-            request = pb.CreateSiteRequest(site_id=row.resource_id, site=given, validate_only=dry_run)
-            client.sites.CreateSite(request, timeout=CALL_S)
-            return Verdict("created")
+            given.etag = _ETAG_OF_NONE
+            return pb.UpdateSiteRequest(site=given, allow_missing=True)
         if there.HasField("delete_time"):
             text = "the site is deleted: cityfleet site undelete"
             return _failed(RowError(row.row, row.resource_id, "site_id", "SITE_DELETED", text))
         if not (differing := _differing(given, there, row.fields)):
             return Verdict("unchanged")
-        if not update_existing:
+        if not self._update_existing:
             text = (
                 f"the site exists and differs in {', '.join(differing)}; --update-existing brings it to the row's state"
             )
             return _failed(RowError(row.row, row.resource_id, differing[0], "SITE_EXISTS_DIFFERENT", text))
         given.etag = there.etag
-        update = pb.UpdateSiteRequest(site=given, validate_only=dry_run)
+        update = pb.UpdateSiteRequest(site=given)
         update.update_mask.paths.extend(differing)
-        client.sites.UpdateSite(update, timeout=CALL_S)
-        return Verdict("updated")
-    except grpc.RpcError as exc:
-        if exc.code() not in _OF_A_ROW:
-            raise
-        return _failed(*_errors(exc, row))
-
-
-def _find(client: RegistryClient, name: str) -> pb.Site | None:
-    try:
-        site: pb.Site = client.sites.GetSite(pb.GetSiteRequest(name=name), timeout=CALL_S)
-    except grpc.RpcError as exc:
-        if exc.code() in _NOT_THERE:
-            return None
-        raise
-    return site
+        return update
 
 
 def _differing(given: pb.Site, there: pb.Site, fields: tuple[str, ...]) -> list[str]:
@@ -177,6 +222,20 @@ def _at(site: dict[str, Any], path: str) -> Any:
 
 def _failed(*errors: RowError) -> Verdict:
     return Verdict("failed", errors)
+
+
+def _by_request(exc: grpc.RpcError) -> dict[int, list[tuple[str, str, str]]]:
+    """The requests of a batch that are wrong, each with field, reason and description."""
+    found: dict[int, list[tuple[str, str, str]]] = {}
+    status = rpc_status.from_call(exc)
+    for detail in status.details if status is not None else ():
+        bad = error_details_pb2.BadRequest()
+        if detail.Unpack(bad):
+            for each in bad.field_violations:
+                if matched := _OF_REQUEST.match(each.field):
+                    told = (each.field[matched.end() :], each.reason, each.description)
+                    found.setdefault(int(matched[1]), []).append(told)
+    return found
 
 
 def _errors(exc: grpc.RpcError, row: FileRow) -> list[RowError]:

@@ -98,6 +98,11 @@ def _site(request: Any) -> Iterator[Named]:
     yield Named(request.site.name, request.allow_missing)
 
 
+def _sites(request: Any) -> Iterator[Named]:
+    for each in request.requests:
+        yield from _site(each)
+
+
 def _role_of_update(request: Any) -> Role:
     fields = set(request.update_mask.paths) or {field.name for field, _ in request.device.ListFields()}
     creates = getattr(request, "allow_missing", False)
@@ -150,6 +155,8 @@ _TABLE: dict[str, dict[str, Rule]] = {
         "GetSite": Rule(Role.VIEWER, Reach.NAMED, _name),
         "ListSites": _SEEN,
         "UpdateSite": Rule(Role.ENGINEER, Reach.NAMED, _site),
+        "BatchGetSites": Rule(Role.VIEWER, Reach.NAMED, _names),
+        "BatchUpdateSites": Rule(Role.ENGINEER, Reach.NAMED, _sites),
         "DeleteSite": Rule(Role.ENGINEER, Reach.NAMED, _name),
         "BatchDeleteSites": Rule(Role.ENGINEER, Reach.NAMED, _deleted),
         "UndeleteSite": Rule(Role.ENGINEER, Reach.NAMED, _name),

@@ -1,5 +1,7 @@
 """SiteService."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from cityfleet.registry.v1 import site_pb2 as pb
@@ -43,11 +45,28 @@ class SiteServicer(site_pb2_grpc.SiteServiceServicer):
 
     @called
     async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:
-        given = request.site
-        fields, label_keys = masked(given, request.update_mask.paths, sites.UPDATABLE)
-        spec = spec_of(id_of(given.name, "sites", "site.name"), given)
-        change = SiteChange(spec, fields, label_keys, given.etag, request.allow_missing)
-        return await call.change(_with_count, _updated, change)
+        return await call.change(_with_count, _updated, _change_of(request))
+
+    @called
+    async def BatchGetSites(self, request: pb.BatchGetSitesRequest, call: Call) -> pb.BatchGetSitesResponse:
+        check_batch("names", len(request.names))
+        site_ids = [id_of(name, "sites", f"names[{at}]") for at, name in enumerate(request.names)]
+        found = await call.read(_all_counted, site_ids, request.allow_missing)
+        return pb.BatchGetSitesResponse(sites=[message(*each) for each in found])
+
+    @called
+    async def BatchUpdateSites(self, request: pb.BatchUpdateSitesRequest, call: Call) -> pb.BatchUpdateSitesResponse:
+        check_batch("requests", len(request.requests))
+        changes = []
+        for at, each in enumerate(request.requests):
+            check_part(f"requests[{at}]", each)
+            changes.append(_change_of(each, f"requests[{at}]."))
+        one = _would_be if request.validate_only else message
+
+        def answer(found: list[tuple[Site, int]]) -> pb.BatchUpdateSitesResponse:
+            return pb.BatchUpdateSitesResponse(sites=[one(*each) for each in found])
+
+        return await call.change(answer, _all_updated, changes)
 
     @called
     async def DeleteSite(self, request: pb.DeleteSiteRequest, call: Call) -> pb.Site:
@@ -104,8 +123,16 @@ def message(site: Site, device_count: int = 0) -> pb.Site:
     )
 
 
-def _would_be(site: Site) -> pb.Site:
-    answer = message(site)
+def _change_of(request: pb.UpdateSiteRequest, prefix: str = "") -> SiteChange:
+    """Args: prefix: what goes before the fields of what is wrong. Raises: InvalidError."""
+    given = request.site
+    fields, label_keys = masked(given, request.update_mask.paths, sites.UPDATABLE)
+    spec = spec_of(id_of(given.name, "sites", f"{prefix}site.name"), given)
+    return SiteChange(spec, fields, label_keys, given.etag, request.allow_missing)
+
+
+def _would_be(site: Site, device_count: int = 0) -> pb.Site:
+    answer = message(site, device_count)
     answer.ClearField("etag")
     return answer
 
@@ -113,6 +140,19 @@ def _would_be(site: Site) -> pb.Site:
 def _counted(connection: Connection, site_id: str) -> tuple[Site, int]:
     site = sites.get_site(connection, site_id)
     return site, at_sites(connection, [site.site_num]).get(site.site_num, 0)
+
+
+def _all_counted(connection: Connection, site_ids: Sequence[str], allow_missing: bool) -> list[tuple[Site, int]]:
+    return _with_devices(connection, sites.get_sites(connection, site_ids, allow_missing=allow_missing))
+
+
+def _all_updated(connection: Connection, changes: Sequence[SiteChange]) -> list[tuple[Site, int]]:
+    return _with_devices(connection, sites.update_sites(connection, changes))
+
+
+def _with_devices(connection: Connection, found: Sequence[Site]) -> list[tuple[Site, int]]:
+    devices = at_sites(connection, [site.site_num for site in found])
+    return [(site, devices.get(site.site_num, 0)) for site in found]
 
 
 def _updated(connection: Connection, change: SiteChange) -> tuple[Site, int]:

@@ -15,19 +15,31 @@ from registry.sites.model import Site, SiteSpec
 _labels_decoder = msgspec.json.Decoder(dict[str, str])
 
 
-def insert_site(connection: Connection, spec: SiteSpec, ward_code: str, is_ward_derived: bool, now_ms: int) -> None:
-    taken = sequence.take(connection, revisions=1, sites=1)
-    connection.execute(
-        insert(sites).values(
-            site_num=taken.site_num,
-            site_id=spec.site_id,
-            revision=taken.revision,
-            create_time_ms=now_ms,
-            update_time_ms=now_ms,
+def insert_sites(connection: Connection, new: Sequence[tuple[SiteSpec, str, bool]], now_ms: int) -> None:
+    """Args: new: each with the ward in force, and whether that was found by the place."""
+    if not new:
+        return
+    taken = sequence.take(connection, revisions=len(new), sites=len(new))
+    first_num, first_revision = taken.site_num - len(new) + 1, taken.revision - len(new) + 1
+    rows = [
+        {
+            "site_num": first_num + at,
+            "site_id": spec.site_id,
+            "revision": first_revision + at,
+            "create_time_ms": now_ms,
+            "update_time_ms": now_ms,
             **_columns(spec, ward_code, is_ward_derived),
-        )
-    )
-    _insert_labels(connection, taken.site_num, spec.labels)
+        }
+        for at, (spec, ward_code, is_ward_derived) in enumerate(new)
+    ]
+    connection.execute(insert(sites), rows)
+    labels = [
+        {"site_num": first_num + at, "key": key, "value": value}
+        for at, (spec, _, _) in enumerate(new)
+        for key, value in spec.labels.items()
+    ]
+    if labels:
+        connection.execute(insert(site_labels), labels)
 
 
 def update_site(

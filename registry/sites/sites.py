@@ -70,8 +70,8 @@ def create_site(connection: Connection, spec: SiteSpec) -> Site:
         raise AlreadyExistsError(
             f"the site {spec.site_id} {text}, or choose another id", metadata={"site": spec.site_id}
         )
-    ward_code, is_derived = _ward(spec, ward_map(connection))
-    db.insert_site(connection, spec, ward_code, is_derived, sequence.now_ms())
+    ((ward_code, is_derived),) = _wards(ward_map(connection), [spec])
+    db.insert_sites(connection, [(spec, ward_code, is_derived)], sequence.now_ms())
     return _noted(connection, spec.site_id, None)
 
 
@@ -83,15 +83,78 @@ def get_site(connection: Connection, site_id: str) -> Site:
     return site
 
 
+def get_sites(connection: Connection, site_ids: Sequence[str], *, allow_missing: bool = False) -> list[Site]:
+    """In the order given, deleted ones too; at most some thousands.
+
+    Args: allow_missing: leave out what is not there or is outside the scope of the call.
+    Raises: NotFoundError.
+    """
+    known = db.find_sites(connection, site_ids)
+    if allow_missing:
+        hidden = hidden_sites(connection, known)
+        return [known[site_id] for site_id in site_ids if site_id in known and site_id not in hidden]
+    for site_id in site_ids:
+        if site_id not in known:
+            raise _not_there(site_id)
+    return [known[site_id] for site_id in site_ids]
+
+
 def update_site(connection: Connection, change: SiteChange) -> Site:
     """The devices there follow, where they have no place or ward of their own.
 
     Raises: InvalidError, NotFoundError, EtagMismatchError, PreconditionError.
     """
+    return _update(connection, [change], [""])[0]
+
+
+def update_sites(connection: Connection, changes: Sequence[SiteChange]) -> list[Site]:
+    """All or none, in the order given, each once; at most some thousands.
+
+    Raises: as update_site; fields of an InvalidError begin with `requests[0].`.
+    """
+    return _update(connection, changes, prefixes_of(changes))
+
+
+def _update(connection: Connection, changes: Sequence[SiteChange], prefixes: Sequence[str]) -> list[Site]:
+    site_ids = [change.given.site_id for change in changes]
+    if twice := given_twice("site.name", site_ids, prefixes):
+        raise InvalidError(twice)
+    known = db.find_sites(connection, site_ids)
+    wanted: list[tuple[Site | None, SiteSpec]] = []
+    found: list[Violation] = []
+    for change, prefix in zip(changes, prefixes, strict=True):
+        site = known.get(change.given.site_id)
+        if (spec := _changed_to(site, change)) is None:
+            continue
+        wanted.append((site, spec))
+        found += [msgspec.structs.replace(each, field=prefix + each.field) for each in check_site(spec)]
+    if found:
+        raise InvalidError(found)
+    if not wanted:
+        return [known[site_id] for site_id in site_ids]
+    boundaries, now_ms = ward_map(connection), sequence.now_ms()
+    wards_there = _wards(boundaries, [spec for _, spec in wanted])
+    new = [(spec, *ward) for (site, spec), ward in zip(wanted, wards_there, strict=True) if site is None]
+    db.insert_sites(connection, new, now_ms)
+    for (site, spec), ward in zip(wanted, wards_there, strict=True):
+        if site is not None:
+            db.update_site(connection, site.site_num, spec, *ward, now_ms)
+    updated = db.find_sites(connection, site_ids)
+    for site, spec in wanted:
+        after = updated[spec.site_id]
+        changed(f"sites/{spec.site_id}", _plain(site), _plain(after))
+        if site is not None and _where(after) != _where(site):
+            follow_site(connection, after, boundaries)
+    return [updated[site_id] for site_id in site_ids]
+
+
+def _changed_to(site: Site | None, change: SiteChange) -> SiteSpec | None:
+    """What the site is to be; None: what it is. Raises: NotFoundError, EtagMismatchError, PreconditionError."""
     given = change.given
-    if change.allow_missing and db.find_site(connection, given.site_id) is None:
-        return create_site(connection, given)
-    site = get_site(connection, given.site_id)
+    if site is None:
+        if not change.allow_missing:
+            raise _not_there(given.site_id)
+        return given
     check_etag(f"sites/{given.site_id}", change.etag, site.revision)
     spec = msgspec.structs.replace(site.spec, **{name: getattr(given, name) for name in change.fields})
     if change.label_keys:
@@ -99,18 +162,10 @@ def update_site(connection: Connection, change: SiteChange) -> Site:
         labels |= {key: value for key, value in given.labels.items() if key in change.label_keys}
         spec = msgspec.structs.replace(spec, labels=labels)
     if spec == site.spec:
-        return site
+        return None
     if site.is_deleted:
         raise _refused(site, "is deleted; undelete it first", "SITE_DELETED")
-    if found := check_site(spec):
-        raise InvalidError(found)
-    boundaries = ward_map(connection)
-    ward_code, is_derived = _ward(spec, boundaries)
-    db.update_site(connection, site.site_num, spec, ward_code, is_derived, sequence.now_ms())
-    updated = _noted(connection, given.site_id, site)
-    if _where(updated) != _where(site):
-        follow_site(connection, updated, boundaries)
-    return updated
+    return spec
 
 
 def delete_site(connection: Connection, site_id: str, given_etag: str) -> Site:
@@ -184,11 +239,22 @@ def _plain(site: Site | None) -> dict[str, object] | None:
     return msgspec.structs.asdict(site.spec) | {"ward_code": site.ward_code, "is_deleted": site.is_deleted}
 
 
-def _ward(spec: SiteSpec, boundaries: WardMap) -> tuple[str, bool]:
-    """The ward in force, and whether it was, or is to be, found by the place."""
-    if spec.ward_code:
-        return spec.ward_code, False
-    return boundaries.locate(spec.latitude, spec.longitude), spec.latitude is not None
+def _wards(boundaries: WardMap, specs: Sequence[SiteSpec]) -> list[tuple[str, bool]]:
+    """Of each the ward in force, and whether it was, or is to be, found by the place."""
+    places = {
+        (spec.latitude, spec.longitude)
+        for spec in specs
+        if spec.latitude is not None and spec.longitude is not None and not spec.ward_code
+    }
+    ordered = list(places)
+    codes = boundaries.locate_many([place[0] for place in ordered], [place[1] for place in ordered])
+    at = dict(zip(ordered, codes, strict=True))
+    return [
+        (spec.ward_code, False)
+        if spec.ward_code
+        else (at.get((spec.latitude, spec.longitude), ""), spec.latitude is not None)  # type: ignore[arg-type]
+        for spec in specs
+    ]
 
 
 def _where(site: Site) -> tuple[float | None, float | None, str]:

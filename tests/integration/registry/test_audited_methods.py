@@ -37,6 +37,7 @@ CALLS = [
     ("DeviceTypeService/DeleteDeviceType", {"name": "deviceTypes/am-other"}),
     ("SiteService/CreateSite", {"site_id": "am-s", "site": {"kind": "pole"}}),
     ("SiteService/UpdateSite", {"site": {"name": "sites/am-s", "kind": "bts"}}),
+    ("SiteService/BatchUpdateSites", {"requests": [{"site": {"name": "sites/am-s", "display_name": "two"}}]}),
     ("SiteService/DeleteSite", {"name": "sites/am-s"}),
     ("SiteService/UndeleteSite", {"name": "sites/am-s"}),
     ("SiteService/BatchDeleteSites", {"requests": [{"name": "sites/am-s"}]}),

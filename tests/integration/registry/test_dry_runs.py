@@ -31,6 +31,7 @@ TRIED = {
     "RotateDeviceToken": {"name": "devices/there"},
     "CreateSite": {"site_id": "tried"},
     "UpdateSite": {"site": {"name": "sites/there", "display_name": "x"}},
+    "BatchUpdateSites": {"requests": [{"site": {"name": "sites/tried", "kind": "pole"}, "allow_missing": True}]},
     "DeleteSite": {"name": "sites/there"},
     "BatchDeleteSites": {"requests": [{"name": "sites/there"}]},
     "UndeleteSite": {"name": "sites/gone"},

@@ -2,9 +2,12 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 from cityfleet.registry.v1 import site_pb2 as pb
 from cityfleet.registry.v1.site_pb2_grpc import SiteServiceStub
+from cli.import_file import FileRow
+from cli.import_sites import _Importer
 from tests.support.cli import cityfleet
 
 HEAD = "site_id,kind,display_name,ward_code,latitude,longitude,labels.owner\n"
@@ -74,3 +77,49 @@ def test_what_is_not_in_the_file_is_left_alone(registry, stubs, tmp_path):
     counts, said = run(registry, path)
     assert counts == {"failed": 1}
     assert "SITE_DELETED" in said
+
+
+def test_each_wrong_row_among_many_is_told_and_the_others_are_made(registry, stubs, tmp_path):
+    path, errors = tmp_path / "many.csv", tmp_path / "errors.csv"
+    rows = [
+        f"m-{at:04d},{'eiffel' if at % 7 == 0 else 'pole'},,,,,{'v' * 256 if at % 70 == 1 else ''}"
+        for at in range(1234)
+    ]
+    rows.append("m-0002,bts,again,,,,")
+    path.write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+    wrong = {at for at in range(1234) if at % 7 == 0 or at % 70 == 1}
+    expected = {"created": 1234 - len(wrong), "failed": len(wrong) + 1}
+    assert run(registry, path, "--errors-out", str(errors))[0] == expected
+    with errors.open(encoding="utf-8", newline="") as file:
+        told = [(int(row["row"]) - 1, row["field"], row["reason"]) for row in csv.DictReader(file)]
+    assert [at for at, _, _ in told] == [*sorted(wrong), 1234]
+    assert {(field, reason) for at, field, reason in told if at % 7 == 0} == {("kind", "KIND_UNKNOWN")}
+    assert {(field, reason) for at, field, reason in told if at % 70 == 1} == {("labels.owner", "TEXT_TOO_LONG")}
+    assert told[-1][1:] == ("kind", "SITE_EXISTS_DIFFERENT")
+    counts, _ = run(registry, path, "--update-existing")
+    assert counts == {"unchanged": 1234 - len(wrong), "updated": 1, "failed": len(wrong)}
+    assert site(stubs, "m-0002").display_name == "again"
+
+
+def test_a_site_that_somebody_makes_meanwhile_is_left_as_it_is(stubs):
+    stub = SiteServiceStub(stubs.channel)
+    stub.CreateSite(pb.CreateSiteRequest(site_id="meanwhile", site=pb.Site(display_name="theirs")))
+
+    class Sites:
+        """As the registry, before the other made it."""
+
+        def BatchGetSites(self, request, timeout):
+            return pb.BatchGetSitesResponse()
+
+        def BatchUpdateSites(self, request, timeout):
+            return stub.BatchUpdateSites(request, timeout=timeout)
+
+    importer = _Importer(SimpleNamespace(sites=Sites()), update_existing=True, dry_run=False)
+    rows = [
+        FileRow(at, name, {"name": f"sites/{name}", "display_name": "ours"}, "", ("display_name",))
+        for at, name in enumerate(("before", "meanwhile", "after"), 1)
+    ]
+    verdicts = importer.put(rows)
+    assert [verdict.outcome for verdict in verdicts] == ["created", "failed", "created"]
+    assert verdicts[1].errors[0].reason == "ETAG_MISMATCH"
+    assert [site(stubs, row.resource_id).display_name for row in rows] == ["ours", "theirs", "ours"]

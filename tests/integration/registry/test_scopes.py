@@ -188,6 +188,9 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer, admin)
         yield lambda: stub.UpdateSite(site_pb2.UpdateSiteRequest(site=site_pb2.Site(name=name, display_name="x")))
         yield lambda: stub.DeleteSite(site_pb2.DeleteSiteRequest(name=name))
         yield lambda: stub.UndeleteSite(site_pb2.UndeleteSiteRequest(name=name))
+        yield lambda: stub.BatchGetSites(site_pb2.BatchGetSitesRequest(names=["sites/site-ours", name]))
+        part = site_pb2.UpdateSiteRequest(site=site_pb2.Site(name=name, display_name="x"))
+        yield lambda: stub.BatchUpdateSites(site_pb2.BatchUpdateSitesRequest(requests=[part]))
         parts = [site_pb2.DeleteSiteRequest(name=each) for each in ("sites/site-ours", name)]
         yield lambda: stub.BatchDeleteSites(site_pb2.BatchDeleteSitesRequest(requests=parts))
 
@@ -213,6 +216,14 @@ def test_what_is_outside_looks_as_if_it_was_not_there(operator, engineer, admin)
     places = [site_pb2.DeleteSiteRequest(name=f"sites/{name}", etag='"7"') for name in ("site-theirs", "site-nobody")]
     many = site_pb2.BatchDeleteSitesRequest(requests=places, allow_missing=True)
     assert not engineer.sites.BatchDeleteSites(many).sites
+    some = site_pb2.BatchGetSitesRequest(names=[each.name for each in places] + ["sites/site-ours"], allow_missing=True)
+    assert [site.name for site in engineer.sites.BatchGetSites(some).sites] == ["sites/site-ours"]
+    taken = site_pb2.UpdateSiteRequest(site=site_pb2.Site(name="sites/site-theirs", ward_code=OURS), allow_missing=True)
+    with fails(StatusCode.PERMISSION_DENIED, "NOT_THERE_OR_NOT_YOURS"):
+        engineer.sites.BatchUpdateSites(site_pb2.BatchUpdateSitesRequest(requests=[taken]))
+    away = site_pb2.UpdateSiteRequest(site=site_pb2.Site(name="sites/site-away", ward_code=THEIRS), allow_missing=True)
+    with fails(StatusCode.PERMISSION_DENIED, "OUT_OF_SCOPE"):
+        engineer.sites.BatchUpdateSites(site_pb2.BatchUpdateSitesRequest(requests=[away]))
     assert not admin.sites.GetSite(site_pb2.GetSiteRequest(name="sites/site-theirs")).HasField("delete_time")
 
 

@@ -127,6 +127,54 @@ def test_a_site_with_active_devices_is_not_deleted_and_a_deleted_one_comes_back(
     assert back.state == device_pb2.Device.STATE_ACTIVE
 
 
+def test_a_batch_of_changed_and_new_sites_is_all_or_none(geo, stubs):
+    made = geo.site("yard-1", latitude=21.0, longitude=105.8)
+    device(stubs, "at-yard-1", site_id="yard-1")
+
+    def put(*given: dict, **fields: object) -> list[site_pb2.Site]:
+        requests = []
+        for one in given:
+            site = site_pb2.Site(name=f"sites/{one['site_id']}", **{k: v for k, v in one.items() if k != "site_id"})
+            requests.append(site_pb2.UpdateSiteRequest(site=site, allow_missing=one["site_id"] != "yard-9"))
+        return list(geo.sites.BatchUpdateSites(site_pb2.BatchUpdateSitesRequest(requests=requests, **fields)).sites)
+
+    moved = {"site_id": "yard-1", "latitude": 21.01, "longitude": 105.81, "labels": {"a": "b"}}
+    for wrong, expected in (
+        ({"site_id": "yard-2", "kind": "eiffel"}, "KIND_UNKNOWN"),
+        ({"site_id": "yard-9"}, "SITE_NOT_FOUND"),
+        ({"site_id": "yard-1"}, "GIVEN_TWICE"),
+        ({"site_id": "yard-2", "etag": '"1"', "kind": "x"}, "KIND_UNKNOWN"),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            put(moved, wrong)
+        assert reason(refused) == expected
+        with pytest.raises(grpc.RpcError) as refused:
+            put(moved | {"etag": '"0"'})
+        assert reason(refused) == "ETAG_MISMATCH"
+    with pytest.raises(grpc.RpcError) as refused:
+        put()
+    assert reason(refused) == "BATCH_SIZE"
+    new = {"site_id": "yard-2", "kind": "pole", "etag": '"0"'}
+    assert [site.kind for site in put(moved, new, validate_only=True)] == [made.kind, "pole"]
+    assert geo.sites.GetSite(site_pb2.GetSiteRequest(name="sites/yard-1")).etag == made.etag
+    again = {"request_id": "6a9b4c40-6c8f-4b6c-9f0c-1a2b3c4d5e71"}
+    sites = put(moved, new, **again)
+    assert put(moved, new, **again) == sites
+    assert [(site.name, site.kind, site.device_count) for site in sites] == [
+        ("sites/yard-1", made.kind, 1),
+        ("sites/yard-2", "pole", 0),
+    ]
+    assert (sites[0].latitude, dict(sites[0].labels)) == (21.01, {"a": "b"})
+    followed = stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/at-yard-1"))
+    assert followed.latitude == 21.01
+    names = ["sites/yard-2", "sites/yard-9", "sites/yard-1"]
+    found = geo.sites.BatchGetSites(site_pb2.BatchGetSitesRequest(names=names, allow_missing=True)).sites
+    assert list(found) == [sites[1], sites[0]]
+    with pytest.raises(grpc.RpcError) as refused:
+        geo.sites.BatchGetSites(site_pb2.BatchGetSitesRequest(names=names))
+    assert reason(refused) == "SITE_NOT_FOUND"
+
+
 def test_a_batch_of_deleted_sites_is_all_or_none(geo, stubs):
     made = {name: geo.site(name) for name in ("lot-1", "lot-2", "lot-3")}
     device(stubs, "at-lot-3", site_id="lot-3")
