@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -14,6 +14,8 @@ from share import metrics
 from share.problem import Problem
 
 Row = dict[str, Any]
+A = TypeVar("A")
+B = TypeVar("B")
 _MAX_ANSWER_BYTES = 64 << 20
 _DENIED = {192, 193, 194, 516}
 
@@ -30,6 +32,16 @@ def credentials(request: web.Request) -> tuple[str, str]:
     if not user or not colon or not (user + password).isprintable():
         raise Problem(401, "give the name and password of an account of the store (HTTP Basic)")
     return user, password
+
+
+async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """The results of two at once. Raises what the first that fails does; the other is cancelled."""
+    try:
+        async with asyncio.TaskGroup() as asking:
+            first, second = asking.create_task(one), asking.create_task(other)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return first.result(), second.result()
 
 
 class Store:

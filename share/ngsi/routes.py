@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from share.asking import Store, credentials
+from share.asking import Store, both, credentials
 from share.ngsi import asked as asking
 from share.ngsi import entities, rows, temporal
 from share.ngsi.models import DEVICE, MODELS_BY_NAME, Model, context, model_of
@@ -62,9 +62,15 @@ class NgsiLd:
         self, request: web.Request, asked: asking.Asked
     ) -> tuple[list[tuple[Model, list[int]]], int | None, str]:
         """Devices by type, the count if it was asked for, and where the next page begins or nothing."""
-        total = None
-        if asked.has_count:
-            total = sum([await rows.count(self._store, request, model, asked) for model in asked.models])
+        (found, after), total = await both(self._page(request, asked), self._total(request, asked))
+        return found, total, after
+
+    async def _total(self, request: web.Request, asked: asking.Asked) -> int | None:
+        if not asked.has_count:
+            return None
+        return sum([await rows.count(self._store, request, model, asked) for model in asked.models])
+
+    async def _page(self, request: web.Request, asked: asking.Asked) -> tuple[list[tuple[Model, list[int]]], str]:
         found: list[tuple[Model, list[int]]] = []
         left, offset = asked.limit, asked.offset
         names = [model.name for model in asked.models]
@@ -84,21 +90,21 @@ class NgsiLd:
                 found.append((model, devices[:left]))
                 # Of a full page the last may be of the type before.
                 last = next(one for one in reversed(found) if one[1])
-                return found, total, f"{last[0].name}:{last[1][-1]}"
+                return found, f"{last[0].name}:{last[1][-1]}"
             found.append((model, devices))
             left -= len(devices)
-        return found, total, ""
+        return found, ""
 
     async def _made(
         self, request: web.Request, model: Model, devices: list[int], asked: asking.Asked
     ) -> list[entities.Entity]:
         if not devices:
             return []
-        facts = await rows.facts(self._store, request, devices)
-        newest = await rows.newest(self._store, request, model, devices)
+        facts, newest = await both(
+            rows.facts(self._store, request, devices), rows.newest(self._store, request, model, devices)
+        )
         if model is DEVICE:
-            last = await rows.last_heard(self._store, request, devices)
-            kinds = await rows.kinds(self._store, request)
+            last, kinds = await both(rows.last_heard(self._store, request, devices), rows.kinds(self._store, request))
         else:
             stations = {row["labels"].get("station", "") for row in facts} if model.name == "FloodMonitoring" else set()
             levels = await rows.thresholds(self._store, request, stations - {""})

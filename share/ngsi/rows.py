@@ -74,24 +74,28 @@ def conditions(model: Model, asked: Asked, values: Values) -> str:
     """Which devices are such entities, as a condition on cityfleet.devices. Raises Problem 400."""
     where = ["state != 'deleted'"]
     has_value = model is DEVICE
+    # Of which devices the newest values are looked at: not of all the city's where few are asked for.
+    among = " AND device_num > {after:Int64}" if "after" in values else ""
     if asked.ids is not None:
         values["ids"] = f"[{_quoted(asked.ids[model.name])}]"
         where.append("device_id IN {ids:Array(String)}")
+        among = " AND device_num IN (SELECT device_num FROM cityfleet.devices WHERE device_id IN {ids:Array(String)})"
     measured = [one for one in model.measured if one.name in asked.attrs]
     if asked.attrs and measured and not set(asked.attrs) & {*FACTS_OF[model.name], model.time}:
-        where.append(f"device_num IN (SELECT device_num FROM {_newest(metrics_of(measured))})")
+        where.append(f"device_num IN (SELECT device_num FROM {_newest(metrics_of(measured), among)})")
         has_value = True
     for number, term in enumerate(asked.terms):
-        where.append(_compared(model, term, f"q{number}_", values))
+        where.append(_compared(model, term, f"q{number}_", values, among))
         has_value |= model.named(term.attribute) is not None
     if not has_value:
-        where.append(f"device_num IN (SELECT device_num FROM {_newest(metrics_of(model.measured))})")
+        where.append(f"device_num IN (SELECT device_num FROM {_newest(metrics_of(model.measured), among)})")
     if asked.area:
         where.append(_within(asked.area, values))
     return " AND ".join(where)
 
 
-def _compared(model: Model, term: Term, prefix: str, values: Values) -> str:
+def _compared(model: Model, term: Term, prefix: str, values: Values, among: str) -> str:
+    """`among`: a condition on the devices whose newest values are compared."""
     sql_op = {"==": "=", "": "!="}.get(term.op, term.op)
     joint = " AND " if term.op == "!=" else " OR "
     if measured := model.named(term.attribute):
@@ -104,16 +108,16 @@ def _compared(model: Model, term: Term, prefix: str, values: Values) -> str:
             value = "value" if divisor == 1 else f"value / {divisor:g}"
             compared = joint.join(f"{value} {part}" for part in parts)
             tests.append(f"(metric = '{metric}'{f' AND ({compared})' if compared else ''})")
-        return f"device_num IN (SELECT device_num FROM {_newest(measured.metrics)} WHERE {' OR '.join(tests)})"
+        return f"device_num IN (SELECT device_num FROM {_newest(measured.metrics, among)} WHERE {' OR '.join(tests)})"
     if term.attribute == model.time:
         metrics = metrics_of(model.measured)
         if not term.op:
-            return f"device_num IN (SELECT device_num FROM {_newest(metrics)})"
+            return f"device_num IN (SELECT device_num FROM {_newest(metrics, among)})"
         parts = []
         for number, text in enumerate(term.values):
             values[f"{prefix}{number}"] = to_ms(text, "q")
             parts.append(f"max(ms) {sql_op} {{{prefix}{number}:Int64}}")
-        newest = "cityfleet.latest" if model is DEVICE else _newest(metrics)
+        newest = f"cityfleet.latest WHERE 1{among}" if model is DEVICE else _newest(metrics, among)
         ms = "toUnixTimestamp64Milli(ts) AS ms" if model is DEVICE else "ms"
         return (
             f"device_num IN (SELECT device_num FROM (SELECT device_num, {ms} FROM {newest}) GROUP BY device_num "
