@@ -134,7 +134,7 @@ class Call:
         return await self._in_transaction(run, is_dry_run=False)
 
     def grew(self, devices: int) -> None:
-        """Note that the call has created so many."""
+        """Note that the call has created or changed so many."""
         self._database.grew(devices)
 
     async def _in_transaction(self, work: Callable[[Connection], R], *, is_dry_run: bool) -> R:

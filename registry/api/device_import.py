@@ -79,7 +79,7 @@ async def _take(batch: _Batch, mode: Mode, call: Call, operation: Attended) -> l
     operation.advance(progress, is_noted=is_noted)
     counts = Counter(result.outcome for result in results)
     if mode.dry_run is None:
-        call.grew(counts["created"])
+        call.grew(counts["created"] + counts["updated"])
     for outcome, count in counts.items():
         metrics.import_rows.labels(f"dry_run_{outcome}" if mode.dry_run else outcome).inc(count)
     return results

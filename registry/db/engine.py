@@ -27,6 +27,8 @@ MANY_ROWS = 10_000
 CALM_S = 1.0
 # Of the lock under which one registry at a time brings the tables of a PostgreSQL up to date.
 MIGRATION_LOCK = 0x6366_7265_67
+# Of the one under which one registry at a time clears up after many rows.
+VACUUM_LOCK = 0x6366_7661_63
 # An option of a reader's connection: no transaction.
 _OUTSIDE = "outside_transactions"
 
@@ -110,14 +112,14 @@ class Database:
         await work()
 
     def grew(self, devices: int) -> None:
-        """Note that so many were created, or heard for the first time, by one call."""
+        """Note that so many were created, changed, or heard for the first time, by one call."""
         self._new_rows += devices
         if self._new_rows >= MANY_ROWS:
             self._grown.set()
 
     async def keep_known(self) -> None:
-        """Tell PostgreSQL what it has after very many devices came; until cancelled. It would find out by itself, but
-        for minutes it counts and lists ten times slower than it can.
+        """Tell PostgreSQL what it has after very many devices came or changed; until cancelled. It would find out by
+        itself, but for minutes it counts and lists ten times slower than it can. One registry at a time does it.
 
         Raises: sqlalchemy.exc.DBAPIError; call it again.
         """
@@ -130,7 +132,8 @@ class Database:
             self._new_rows = 0
             self._grown.clear()
             if self.is_postgresql:
-                await self._readers.run(partial(_vacuum, self._reader_engine))
+                while not await self._readers.run(partial(_vacuum, self._reader_engine)):
+                    await asyncio.sleep(CALM_S)
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` on one consistent view of the database."""
@@ -237,11 +240,22 @@ def _postgresql_reader(url: str) -> Engine:
     return engine
 
 
-def _vacuum(engine: Engine) -> None:
-    """So that an index alone answers (no row has to be asked who sees it), and plans are made for what is there."""
+def _vacuum(engine: Engine) -> bool:
+    """So that an index alone answers (no row has to be asked who sees it), and plans are made for what is there.
+
+    Returns: False: another registry is at it, and may have begun too early for our rows. Nobody waits for the lock
+    within a statement, whose snapshot would keep the other one from clearing what is newer.
+    """
     with engine.connect().execution_options(**{_OUTSIDE: True}) as connection:
-        tables = ("devices", "device_labels", "device_tokens", "device_state", "unheard_devices")
-        connection.execute(text(f"VACUUM (ANALYZE) {', '.join(tables)}"))
+        lock = {"lock": VACUUM_LOCK}
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), lock).scalar_one():
+            return False
+        try:
+            tables = ("devices", "device_labels", "device_tokens", "device_state", "unheard_devices")
+            connection.execute(text(f"VACUUM (ANALYZE) {', '.join(tables)}"))
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), lock)
+    return True
 
 
 def _sqlite_engine(url: str, pool_size: int, begin: str, cache_kb: int) -> Engine:

@@ -188,6 +188,39 @@ async def test_tables_are_known_after_very_many_devices(databases, monkeypatch):
         keeping.cancel()
 
 
+async def test_one_registry_at_a_time_looks_at_the_tables(databases, monkeypatch):
+    monkeypatch.setattr(engine, "MANY_ROWS", 10)
+    monkeypatch.setattr(engine, "CALM_S", 0.01)
+    one, other = databases
+
+    def vacuums(connection):
+        query = "SELECT coalesce(sum(vacuum_count), 0) FROM pg_stat_user_tables WHERE relname = 'devices'"
+        return int(connection.execute(text(query)).scalar_one())
+
+    def attempts(connection):
+        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock%'"
+        return int(connection.execute(text(query)).scalar_one())
+
+    with other._reader_engine.connect() as holder:
+        holder.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": engine.VACUUM_LOCK})
+        holder.commit()
+        keeping = asyncio.create_task(one.keep_known())
+        try:
+            one.grew(10)
+            async with asyncio.timeout(60):
+                while not await other.read(attempts):
+                    await asyncio.sleep(0.01)
+            assert await other.read(vacuums) == 0
+            assert not keeping.done()
+            holder.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": engine.VACUUM_LOCK})
+            holder.commit()
+            async with asyncio.timeout(60):
+                while await other.read(vacuums) == 0:
+                    await asyncio.sleep(0.05)
+        finally:
+            keeping.cancel()
+
+
 async def test_a_commit_rings_the_bell_of_the_other(databases):
     one, other = databases
     before = one.bell.revision
