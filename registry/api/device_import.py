@@ -22,7 +22,7 @@ from registry.operations.attended import Attended, AttendedOperations
 from registry.operations.model import Progress
 
 MAX_ROWS = 5000
-GONE_S = 0.01
+GONE_S = 0.1
 # Of what is wrong with a row: clients take answers of 4 MiB without being told to.
 MAX_TOLD_BYTES = 600
 _OUTCOMES = {

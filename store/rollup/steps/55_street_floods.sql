@@ -58,7 +58,7 @@ WITH
     depths AS
     (
         SELECT
-            r.device_num AS device_num, r.ts AS ts, r.depth_mm AS depth_mm, r.ward_code AS ward_code, b.hi AS hi,
+            r.device_num AS device_num, r.ts AS ts, r.depth_mm AS depth_mm, r.ward_code AS ward_code, b.lo AS lo, b.hi AS hi,
             if(f.quality > 0, f.quality, r.quality) AS flag
         FROM
         (
@@ -89,7 +89,7 @@ WITH
     marked AS
     (
         SELECT
-            device_num, ts, depth_mm, ward_code, hi, depth_mm >= 10 AS is_wet,
+            device_num, ts, depth_mm, ward_code, lo, hi, depth_mm >= 10 AS is_wet,
             lagInFrame(ts, 1, toDateTime64(0, 3, 'UTC')) OVER near AS ts_before,
             lagInFrame(depth_mm >= 10, 1, false) OVER near AS was_wet,
             max(if(depth_mm >= 10, ts, toDateTime64(0, 3, 'UTC'))) OVER before AS wet_before,
@@ -138,8 +138,9 @@ WITH
         FROM ended
         WHERE ts <= greatest(last_wet, if(first_dry < toDateTime64('2200-01-01 00:00:00', 3, 'UTC'), first_dry, last_wet))
         GROUP BY device_num, run
-        -- What begins later is another event; it was read for the end of this one only.
-        HAVING first_wet_ts <= max(hi)
+        -- What begins later is another event, read for the end of this one only; what was wet before is the end of another, of
+        -- which the rest was not read.
+        HAVING first_wet_ts <= max(hi) AND last_wet_ts >= max(lo)
     )
 SELECT
     device_num, onset_ts, argMin(row, is_gone).1 AS first_wet_ts, argMin(row, is_gone).2 AS last_wet_ts,

@@ -197,6 +197,24 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
     assert len(stored(streets, range(300, 301))) == 2
 
 
+def test_what_is_looked_at_for_one_event_makes_no_other_of_the_end_of_the_one_before(streets: StoreHandle) -> None:
+    start, minute = ms(datetime(2025, 8, 30, 1, 0, tzinfo=UTC)), 60_000
+    depths = {0: 40, 20: 40, 24: 0, 45: 0, 52: 30, 60: 50, 100: 20, 104: 0}
+
+    def expected() -> list[Event]:
+        return expected_events(400, [(start + at * minute, mm) for at, mm in depths.items()])
+
+    add_readings(streets, [(400, DEPTH, start + at * minute, mm, 1, "00070") for at, mm in depths.items()])
+    compute(streets, STEPS, start, start + 7_200_000)
+    assert stored(streets, range(400, 401)) == expected()
+    assert len(expected()) == 2
+    # Within two hours of the second event, but not of the first, whose last water is half an hour before the second.
+    depths[160] = 0
+    add_readings(streets, [(400, DEPTH, start + 160 * minute, 0, 1, "00070")])
+    compute(streets, STEPS, start + 160 * minute, start + 169 * minute)
+    assert stored(streets, range(400, 401)) == expected()
+
+
 def test_a_gauge_that_was_carried_off_leaves_the_ward_its_water_only(streets: StoreHandle) -> None:
     now = ms(datetime.now(UTC))
     gauge = {"device_num": 311, "device_id": "st-311", "device_type": "gauge-street", "site_id": "bts-10"}
