@@ -207,6 +207,14 @@ def note_done(ask: Ask, step: Step, cells: Iterable[Cell], computed_ms: int) -> 
     )
 
 
+def newest_done_ms(ask: Ask, names: Sequence[str]) -> int:
+    """When the newest window of these steps that is done was computed: the version of its rows. 0: none is."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    return int(
+        ask(f"SELECT toUnixTimestamp64Milli(max(computed_at)) FROM cityfleet.rollup_done WHERE step IN ({listed})")
+    )
+
+
 def note_span(ask: Ask, step: Step, start_s: int, end_s: int, steps: Sequence[Step]) -> int:
     """Make all cells of a step from the bucket of `start_s` to that before `end_s` due; returns how many.
 

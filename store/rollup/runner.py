@@ -110,6 +110,7 @@ class Runner:
         self._live_at_s = float("-inf")
         self._numbers: dict[str, int] = {}
         self._noted: set[str] = set()
+        self._told: set[str] = set()
         self._at_once: dict[str, int] = {}
         self._failed: StepFailedError | None = None
 
@@ -130,6 +131,8 @@ class Runner:
         asked = [step for step in self._steps if not step.metrics or self._metric_nums(step.metrics)]
         if is_full:
             ledger.adopt(self._ask, asked, self._steps)
+        for step in asked:
+            self._tell_rest(step)
         back_ms = None if is_full else _LOOK_BACK_MS
         found = ledger.due_of_all(self._ask, asked, self._clock(self._now_ms()), back_ms)
         for step in asked:
@@ -159,6 +162,7 @@ class Runner:
     def _note_failure(self, step: Step, failure: Exception) -> None:
         """One step that cannot be computed must not stop those that can. Raises if the store answers nothing."""
         self._now_ms()
+        self._told.discard(step.name)
         reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
         if self._failed is None:
             self._failed = StepFailedError(f"{step.name}: {reason}")
@@ -180,8 +184,14 @@ class Runner:
                 continue
             now_s = self._now_ms() // 1000
             start = step.floor(now_s - int(self._grace_s))
+            window = _all(start, step.floor(now_s) + step.bucket_s)
             try:
-                self._compute(step, _all(start, step.floor(now_s) + step.bucket_s), numbers, may_have_rows=True)
+                version = self._compute(step, window, numbers, may_have_rows=True)
+                # What this changed of before, the window will not find to change when it is closed.
+                if step.is_sparse:
+                    self._tell(step, self._written(step, version, window))
+                elif step.deletes_itself:
+                    self._tell(step, self._written(step, version, only_deleted=True))
             except Exception as exc:
                 self._note_failure(step, exc)
 
@@ -307,13 +317,11 @@ class Runner:
         live = [] if window.is_redone else self._metric_nums(step.live_metrics)
         may_have_rows = window.is_redone or bool(live) or (step.is_live and not step.live_metrics)
         version = self._compute(step, window, numbers, may_have_rows=may_have_rows, written=live)
-        dependants = [other for other in self._steps if step.target in other.sources]
+        if step.is_sparse or step.deletes_itself:
+            self._tell(step, self._written(step, version, window))
         # Much time of which there was nothing and is nothing, as of traffic where none is counted.
-        if dependants and len(window.cells) > 1 and not may_have_rows and self._gave_nothing(step, window, version):
-            dependants = []
-        altered = {other.name: self._altered(step, other, window, version) for other in dependants}
-        ledger.note_changes(self._ask, altered, self._settled_s)
-        self._noted.update(altered)
+        elif len(window.cells) == 1 or may_have_rows or not self._gave_nothing(step, window, version):
+            self._tell(step, [(cell.bucket, cell.block) for cell in window.cells])
         ledger.note_done(self._ask, step, window.cells, version)
 
     def _compute(
@@ -356,7 +364,7 @@ class Runner:
         return version
 
     def _gave_nothing(self, step: Step, window: Window, version: int) -> bool:
-        if step.by_devices or step.is_sparse or step.deletes_itself:
+        if step.by_devices or not self._dependants(step):
             return False
         answer = self._ask(
             f"SELECT count() FROM (SELECT 1 FROM {step.target} WHERE version = {version} AND `{step.time}` >= "
@@ -364,24 +372,53 @@ class Runner:
         )
         return answer == "0"
 
-    def _altered(self, step: Step, dependant: Step, window: Window, version: int) -> set[tuple[int, int]]:
-        """Cells of `dependant` that follow from the window."""
-        cells = [(cell.bucket, cell.block) for cell in window.cells]
-        if step.is_sparse or step.deletes_itself:
-            bucket = floor_sql(f"toInt64(toUnixTimestamp(`{step.time}`))", step.bucket_s)
-            block = f"intDiv(device_num, {BLOCK_DEVICES})" if step.by_devices else "0"
-            where = f"version = {version}"
-            if step.is_sparse:
-                # Rows about the window may be judged with it; so far out that parts of before are not read for it.
-                where += f" AND `{step.time}` BETWEEN fromUnixTimestamp({window.start - _AROUND_S}) "
-                where += f"AND fromUnixTimestamp({window.end + _AROUND_S})"
-            answer = self._ask(f"SELECT DISTINCT {bucket}, {block} FROM {step.target} WHERE {where}")
-            cells = [(int(at), int(found)) for at, found in (line.split("\t") for line in answer.splitlines())]
-        return {
-            (altered, block if dependant.by_devices else 0)
-            for bucket, block in cells
-            for altered in ledger.cells_of(dependant, bucket, step.bucket_s)
+    def _dependants(self, step: Step) -> list[Step]:
+        return [other for other in self._steps if step.target in other.sources]
+
+    def _tell(self, step: Step, cells: Sequence[tuple[int, int]]) -> None:
+        """Make due what follows from these cells (bucket, block) of the step."""
+        altered = {
+            other.name: {
+                (at, block if other.by_devices else 0)
+                for bucket, block in cells
+                for at in ledger.cells_of(other, bucket, step.bucket_s)
+            }
+            for other in self._dependants(step)
         }
+        ledger.note_changes(self._ask, altered, self._settled_s)
+        self._noted.update(name for name, found in altered.items() if found)
+
+    def _tell_rest(self, step: Step) -> None:
+        """The same of rows of a run that was killed or broke off before it told: the next finds nothing to change."""
+        if step.name in self._told or not (step.is_sparse or step.deletes_itself):
+            return
+        writers = [one.name for one in self._steps if one.target == step.target]
+        try:
+            if done_ms := ledger.newest_done_ms(self._ask, writers):
+                self._tell(step, self._written(step, done_ms + 1))
+        except Exception as exc:
+            self._note_failure(step, exc)
+        else:
+            self._told.add(step.name)
+
+    def _written(
+        self, step: Step, version: int, window: Window | None = None, *, only_deleted: bool = False
+    ) -> list[tuple[int, int]]:
+        """Cells of the step that have rows of this version or later.
+
+        Args: window: of a sparse step, the window that they are about.
+        """
+        if not self._dependants(step):
+            return []
+        bucket = floor_sql(f"toInt64(toUnixTimestamp(`{step.time}`))", step.bucket_s)
+        block = f"intDiv(device_num, {BLOCK_DEVICES})" if step.by_devices else "0"
+        where = f"version >= {version}" + (" AND is_deleted" if only_deleted else "")
+        if step.is_sparse and window is not None:
+            # Rows about the window may be judged with it; so far out that parts of before are not read for it.
+            where += f" AND `{step.time}` BETWEEN fromUnixTimestamp({window.start - _AROUND_S}) "
+            where += f"AND fromUnixTimestamp({window.end + _AROUND_S})"
+        answer = self._ask(f"SELECT DISTINCT {bucket}, {block} FROM {step.target} WHERE {where}")
+        return [(int(at), int(found)) for at, found in (line.split("\t") for line in answer.splitlines())]
 
     def _columns_of(self, target: str) -> list[str]:
         if target not in self._columns:
