@@ -114,7 +114,7 @@ async def test_at_shutdown_those_who_wait_are_let_go(closing):
         closing += await storm(server.port, 200)
         assert server.count("waiting") > 100
         await server.endpoint.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             for client in closing:
                 try:
                     while await asyncio.get_running_loop().sock_recv(client, 4096):

@@ -300,9 +300,9 @@ async def test_aiomqtt_publishes_and_subscribes(version):
         ) as client:
             await client.subscribe("cf/v1/d/wl-1/commands/#", qos=1)
             for qos in (0, 1):
-                await client.publish("cf/v1/d/wl-1/telemetry", str(qos), qos=qos, timeout=5)
+                await client.publish("cf/v1/d/wl-1/telemetry", str(qos), qos=qos, timeout=30)
             assert server.endpoint.deliver(SENSOR, COMMANDS, b"go", 1) == 1
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 message = await anext(aiter(client.messages))
             assert (str(message.topic), message.payload, message.qos) == (COMMANDS.decode(), b"go", 1)
         assert [taken.payload for taken in server.taken] == [b"0", b"1"]
@@ -325,7 +325,7 @@ async def test_aiomqtt_leaves_a_will_and_watches_with_wildcards():
             async with device:
                 await device.publish("cf/v1/d/wl-1/state", b"here", qos=2)
                 server.endpoint.kick(SENSOR)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 messages = aiter(viewer.messages)
                 assert [(await anext(messages)).payload for _ in range(2)] == [b"here", b"gone"]
 

@@ -111,7 +111,7 @@ async def test_stop_reading_hands_on_what_was_read_and_close_says_why():
             assert await old.until_closed() == []
             client.writer.close()
             old.writer.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 await closing
         assert server.count("sockets") == 0
         assert len(server.taken) == 1
@@ -120,7 +120,7 @@ async def test_stop_reading_hands_on_what_was_read_and_close_says_why():
 async def test_close_does_not_wait_long_for_clients_that_stay():
     async with serve() as server, RawClient(server.port) as client:
         await client.connect()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(15):
             await server.endpoint.close()
         assert server.count("sockets") == 0
 

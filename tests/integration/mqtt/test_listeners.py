@@ -139,9 +139,9 @@ async def test_aiomqtt_publishes_and_subscribes(authority, kind):
         ) as client:
             await client.subscribe(COMMANDS.decode(), qos=1)
             for qos in (0, 1):
-                await client.publish(TELEMETRY, str(qos), qos=qos, timeout=5)
+                await client.publish(TELEMETRY, str(qos), qos=qos, timeout=30)
             assert server.endpoint.deliver(SENSOR, COMMANDS, b"go", 1) == 1
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 assert (await anext(aiter(client.messages))).payload == b"go"
         assert [taken.payload for taken in server.taken] == [b"0", b"1"]
 

@@ -198,7 +198,7 @@ def test_a_late_reading_joins_two_events_and_a_wrong_one_goes(streets: StoreHand
 
 
 def test_what_is_looked_at_for_one_event_makes_no_other_of_the_end_of_the_one_before(streets: StoreHandle) -> None:
-    start, minute = ms(datetime(2025, 8, 30, 1, 0, tzinfo=UTC)), 60_000
+    start, minute = ms(datetime(2025, 6, 30, 1, 0, tzinfo=UTC)), 60_000
     depths = {0: 40, 20: 40, 24: 0, 45: 0, 52: 30, 60: 50, 100: 20, 104: 0}
 
     def expected() -> list[Event]:
