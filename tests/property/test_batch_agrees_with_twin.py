@@ -105,7 +105,7 @@ def compare(messages: list[Message]) -> None:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     batches(),
     st.sampled_from([*DEVICES, None]),
@@ -132,7 +132,7 @@ def test_batches_become_the_twins_rows_bit_by_bit(
     compare([Message(payload, sender, scope, "batch")])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(batches(), st.data())
 def test_broken_batches_are_refused_as_the_runtime_refuses_them(
     batch: telemetry_pb2.ReadingBatch, data: st.DataObject
@@ -155,7 +155,7 @@ def test_broken_batches_are_refused_as_the_runtime_refuses_them(
 GROUP = b"\x7b" * 101 + b"\x7c" * 101
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=40))
 @example(b"\x00")
 @example(b"\x78" + b"\xff" * 9 + b"\x01")
@@ -176,7 +176,7 @@ def test_noise_is_taken_or_refused_as_by_the_runtime(payload: bytes) -> None:
     compare([Message(payload + good, "gw-1", "gateway", "batch")])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**64 - 1), batches())
 def test_publish_request_is_taken_apart(sequence: int, batch: telemetry_pb2.ReadingBatch) -> None:
     request = telemetry_pb2.PublishRequest(sequence=sequence, batch=batch).SerializeToString()
@@ -190,7 +190,7 @@ def test_publish_request_without_a_batch_has_none() -> None:
     assert split_publish_request(telemetry_pb2.PublishRequest(sequence=7).SerializeToString()) == (7, 0, 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=30))
 def test_publish_request_of_noise_is_refused_or_means_what_the_runtime_reads(noise: bytes) -> None:
     try:

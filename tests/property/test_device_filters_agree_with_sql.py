@@ -256,7 +256,7 @@ def _answer(name: str, arguments: tuple, row: dict) -> bool:
     return row["place"][0] is not None and is_near(row["place"], *arguments)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(devices, min_size=2, max_size=2), st.lists(devices, max_size=6), st.lists(filters, min_size=1, max_size=8)
 )

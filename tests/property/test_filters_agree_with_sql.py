@@ -135,7 +135,7 @@ def engines() -> Iterator[list[Engine]]:
             engine.dispose()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, min_size=1, max_size=6), st.lists(filters, min_size=1, max_size=8))
 def test_sql_finds_what_memory_finds(engines, given_rows, given_filters):
     found = [condition_of(text, THINGS, 1_800_000_000_000) for text in given_filters]

@@ -158,7 +158,7 @@ def facts_of(index: DeviceIndex) -> list[Any]:
     return [index.device(slot) for slot in range(len(index))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(responses, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=3), st.integers(1, 7))
 def test_feed_reads_what_the_protobuf_runtime_reads(response, damage, limit):
     data = bytearray(response.SerializeToString())

@@ -90,13 +90,13 @@ def compare(payload: bytes) -> None:
             assert answer.comparable() == wanted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values, st.booleans())
 def test_every_document_maps_to_the_same(document, ascii_only):
     compare(json.dumps(document, ensure_ascii=ascii_only).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values, st.data())
 def test_damaged_documents_are_refused_alike(document, data):
     text = bytearray(json.dumps(document).encode())

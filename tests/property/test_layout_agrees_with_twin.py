@@ -83,7 +83,7 @@ def layouts(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(layouts(), min_size=1, max_size=2), st.data())
 def test_random_layouts_on_random_payloads(drawn, data):
     spec = TypeSpec("t", default_encoding="layout", metrics=METRICS, decoder=Decoder(layouts=tuple(drawn)))
@@ -122,7 +122,7 @@ FORMATS = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.sampled_from(["big", "little"]), st.data())
 def test_numbers_are_those_of_struct(kind, order, data):
     layout = Layout(byte_order=order, fields=(LayoutField("water_level_m", kind),))

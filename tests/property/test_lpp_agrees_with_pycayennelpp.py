@@ -33,7 +33,7 @@ items = st.sampled_from(sorted(LPP_TYPES)).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(items, min_size=1, max_size=12))
 def test_whole_payloads(parts):
     payload = b"".join(bytes([channel, kind]) + value for channel, kind, value in parts)
@@ -49,7 +49,7 @@ def test_whole_payloads(parts):
     assert answer.values == wanted
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.binary(min_size=1, max_size=60) | st.lists(items, max_size=4).map(
     lambda parts: b"".join(bytes([channel, kind]) + value for channel, kind, value in parts)[:-1] + b"\x01"
 ))  # fmt: skip

@@ -35,7 +35,7 @@ def matches(filter_: bytes, topic: bytes) -> bool:
     return True
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([b"n1", b"n2", b"n3"]), filters()), max_size=12, unique=True), st.data())
 def test_a_topic_finds_its_subscribers(wanted, data):
     table, there = FilterTable(), {}
@@ -75,7 +75,7 @@ def test_who_may_match_telemetry_is_counted(filter_):
     assert table.counts()[1] == any(matches(filter_, topic) for topic in TELEMETRY)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(topics, st.sampled_from([b"", b"1", b"2"])), max_size=20), filters())
 def test_a_filter_finds_what_is_retained(puts, filter_):
     table, there = RetainedTable(), {}

@@ -105,7 +105,7 @@ def compare(messages: list[Message]) -> None:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(messages_of(packs()), min_size=1, max_size=3))
 @example([Message(b'[{"n":"rain_mm","v":-0.0},{"bv":0,"n":"rain_mm","v":-0.0}]')])
 @example([Message(b'[{"bn":"wl-1","n":":rain_mm","v":1},{"bn":"wl-","n":"1:rain_mm","v":1}]')])
@@ -126,7 +126,7 @@ def test_packs_become_the_twins_rows_bit_by_bit(messages: list[Message]) -> None
     compare(messages)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(packs(), st.data())
 def test_broken_packs_are_refused_as_the_twin_refuses_them(payload: bytes, data: st.DataObject) -> None:
     broken = bytearray(payload)
@@ -148,13 +148,13 @@ def test_broken_packs_are_refused_as_the_twin_refuses_them(payload: bytes, data:
     compare([Message(bytes(broken))])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text('[]{}",:\\-+.eE0123456789nvtubsd_ ', max_size=40).map(str.encode)))
 def test_noise_is_refused_as_the_twin_refuses_it(payload: bytes) -> None:
     compare([Message(payload)])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True))
 def test_numbers_are_the_nearest_doubles(text: str) -> None:
     assert struct.pack("d", parse_number(text.encode())) == struct.pack("d", float(text))

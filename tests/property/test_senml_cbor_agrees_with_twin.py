@@ -169,7 +169,7 @@ def value_of(item: bytes) -> bytes:
     return struct.pack("d", outcome.rows[0]["value"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.tuples(packs(), st.sampled_from([*DEVICES, None]), st.sampled_from(["device", "gateway"])), max_size=3)
 )
@@ -177,7 +177,7 @@ def test_packs_become_the_twins_rows_bit_by_bit(sent: list[tuple[bytes, str | No
     compare([Message(payload, sender, scope, "senml-cbor") for payload, sender, scope in sent])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(packs(), st.data())
 def test_broken_packs_are_refused_as_the_twin_refuses_them(payload: bytes, data: st.DataObject) -> None:
     broken = bytearray(payload)
@@ -197,7 +197,7 @@ def test_broken_packs_are_refused_as_the_twin_refuses_them(payload: bytes, data:
     compare([message(bytes(broken))])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.one_of(st.binary(max_size=60), st.binary(max_size=30).map(lambda tail: b"\x81\xa3\x00\x67rain_mm\x02" + tail))
 )
@@ -223,7 +223,7 @@ def test_noise_is_refused_as_the_twin_refuses_it(payload: bytes) -> None:
     compare([message(payload)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.one_of(packs(), st.binary(max_size=40)))
 def test_the_twin_reads_what_cbor2_reads(payload: bytes) -> None:
     try:
@@ -252,7 +252,7 @@ def test_the_twin_reads_what_cbor2_reads(payload: bytes) -> None:
         assert of_cbor2(item) == plain(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.floats())
 def test_floats_of_every_width_are_exact(value: float) -> None:
     for code, mark in ((">e", b"\xf9"), (">f", b"\xfa"), (">d", b"\xfb")):
@@ -273,7 +273,7 @@ def test_every_half_float_is_what_struct_says() -> None:
         assert value_of(b"\xf9" + packed) == (struct.pack("d", wanted) if finite else b"")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(-(2**511), 2**511), st.one_of(st.integers(-400, 400), st.integers(-20, 20)))
 @example(0, 400)
 @example(2**64, -1)
@@ -287,7 +287,7 @@ def test_decimal_fractions_are_the_nearest_double_as_decimal_says(mantissa: int,
     assert value_of(item) == (b"" if abs(wanted) == float("inf") else struct.pack("d", wanted))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(-(2**64) + 1, 2**64 - 1), st.one_of(st.integers(-1200, 1100), st.integers(-1140, -1000)))
 def test_bigfloats_are_rounded_once(mantissa: int, exponent: int) -> None:
     item = cbor2.dumps(cbor2.CBORTag(5, [exponent, mantissa]))

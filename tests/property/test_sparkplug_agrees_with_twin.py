@@ -100,13 +100,13 @@ def agree(messages: list[tuple[bytes, bytes]], one_chunk: bool) -> None:
         assert (counters["readings.null"], host.decoder.transient) == (twin.nulls, twin.transient)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(TOPICS, payloads()), min_size=1, max_size=6), st.booleans())
 def test_both_read_the_same(messages, one_chunk):
     agree(messages, one_chunk)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(TOPICS, damaged()), min_size=1, max_size=4))
 def test_both_refuse_the_same(messages):
     agree(messages, one_chunk=False)

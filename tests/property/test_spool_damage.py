@@ -32,7 +32,7 @@ def payloads_of(data):
     return [data[one.end - one.head.body_bytes : one.end] for one in records]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PAYLOADS, st.integers(0, 10_000), st.integers(0, 7))
 def test_a_flipped_bit_costs_its_record_and_no_other_and_is_counted(payloads, position, bit):
     data, places = segment(payloads)
@@ -47,7 +47,7 @@ def test_a_flipped_bit_costs_its_record_and_no_other_and_is_counted(payloads, po
     assert lost == (hit < len(payloads))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PAYLOADS, st.integers(0, 10_000), st.binary(min_size=1, max_size=300))
 def test_what_is_written_over_a_place_costs_only_the_records_that_it_touches(payloads, position, garbage):
     data, places = segment(payloads)
@@ -66,7 +66,7 @@ def test_what_is_written_over_a_place_costs_only_the_records_that_it_touches(pay
         assert sum(contents.readings) + sum(loss.readings for loss in contents.losses) == len(payloads)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PAYLOADS, st.integers(0, 10_000))
 def test_a_segment_that_ends_early_has_all_records_before(payloads, size):
     data, places = segment(payloads)
@@ -75,7 +75,7 @@ def test_a_segment_that_ends_early_has_all_records_before(payloads, size):
     assert payloads_of(data[:size]) == payloads[:whole]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_no_records(data):
     assert payloads_of(data) == []

@@ -121,7 +121,7 @@ def check(up: dict[str, Any], payload: bytes, encoding: str) -> None:
     assert (answer.reason, answer.comparable()) == expected(up)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(uplinks(), st.randoms(use_true_random=False))
 def test_the_things_stack(up, rng):
     links = [
@@ -179,19 +179,19 @@ def event_of(up: dict[str, Any]) -> Any:
     return event
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(uplinks())
 def test_chirpstack_protobuf(up):
     check(up, event_of(up).SerializeToString(), "chirpstack")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(uplinks())
 def test_chirpstack_json(up):
     check(up, json_format.MessageToJson(event_of(up)).encode(), "chirpstack-protobuf")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(uplinks(), st.data())
 def test_damaged_protobuf_is_refused_where_the_runtime_refuses_it(up, data):
     payload = bytearray(event_of(up).SerializeToString())
