@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.bench.catalogue import ENTRIES, Entry, chosen, is_there
+from loadtest.bench.processes import Stolen
 from loadtest.bench.reports import figures_of
 
 Line = dict[str, Any]
@@ -22,14 +23,14 @@ def run(entry: Entry, duration_s: float | None) -> list[Line]:
     arguments = [*entry.arguments, *(["--duration", str(duration_s)] if duration_s and entry.has_duration else [])]
     print(f"== {entry.module} {' '.join(arguments)}", flush=True)
     lines = []
-    started = time.monotonic()
+    started, stolen = time.monotonic(), Stolen()
     with subprocess.Popen(
         [sys.executable, "-m", f"loadtest.bench.{entry.module}", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):
-                lines += figures_of(json.loads(line))
+                lines += [{"stolen": stolen.share(), **found} for found in figures_of(json.loads(line))]
             else:
                 print(line, end="", flush=True)
             if time.monotonic() - started > entry.limit_s:
@@ -41,8 +42,8 @@ def run(entry: Entry, duration_s: float | None) -> list[Line]:
 
 def show(lines: list[Line]) -> None:
     table = Table(
-        "id", "value", "unit", "must", "aim", "reached", "baseline", "ratio", "spread", box=None, pad_edge=False,
-        header_style="bold",
+        "id", "value", "unit", "must", "aim", "reached", "baseline", "ratio", "spread", "stolen",
+        box=None, pad_edge=False, header_style="bold",
     )  # fmt: skip
     by_id = {entry.id: entry for entry in ENTRIES}
     for line in lines:
@@ -56,6 +57,7 @@ def show(lines: list[Line]) -> None:
             _number(line["baseline"]),
             _number(line["ratio"]),
             f"{100 * line['spread']:.0f} %",
+            f"{100 * line['stolen']:.0f} %",
         )
     Console(width=150).print(table)
 

@@ -56,6 +56,22 @@ def socket_bytes() -> int:
     return 0
 
 
+class Stolen:
+    """CPU time that the host of this virtual machine has given to others from its making on."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        user, nice, system, _, _, interrupts, soft, stolen, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+        return stolen, user + nice + system + interrupts + soft + stolen
+
+    def share(self) -> float:
+        """Of the time in which a processor was wanted, 0 to 1."""
+        stolen, wanted = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return stolen / wanted if wanted else 0.0
+
+
 class Meter:
     """CPU of several processes from its making on, by process and thread; `ingest/loop`, `store/merges`."""
 

@@ -19,6 +19,7 @@ from loadtest.bench.registry_stage import DATABASES, RegistryStage, running_stag
 from loadtest.bench.registry_states import put_states
 from loadtest.bench.registry_watch import Node
 from loadtest.bench.result import say
+from loadtest.fill.stage import end_in_order
 from loadtest.fleet.registered import RegisteredCity
 
 DEVICES = 1_000_000
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=int(os.environ.get("DEVICES") or DEVICES))
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: each of them")
     options = parser.parse_args()
+    end_in_order()
     city = RegisteredCity(options.devices)
     found = {}
     with tempfile.TemporaryDirectory() as folder:

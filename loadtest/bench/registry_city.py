@@ -1,11 +1,9 @@
 """The city put into a registry, as an engineer does it: types, sites by the API, devices by `cityfleet import`."""
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from cityfleet.registry.v1 import device_type_pb2, device_type_pb2_grpc, site_pb2, site_pb2_grpc
 from loadtest.bench.processes import cpu_s, family
@@ -13,10 +11,9 @@ from loadtest.bench.registry_stage import RegistryStage
 from loadtest.fleet.devices import GATEWAY, METRICS
 from loadtest.fleet.registered import CitySite, RegisteredCity
 
-_CALLS_AT_ONCE = 16
+_SITES_A_CALL = 500
 # Nothing falls silent, by the clock alone, while it is measured.
 _INTERVAL_S = 3600
-T = TypeVar("T")
 
 
 async def put_types(stage: RegistryStage) -> None:
@@ -35,16 +32,14 @@ async def put_types(stage: RegistryStage) -> None:
 
 
 async def put_sites(stage: RegistryStage, city: RegisteredCity) -> float:
-    """Create every site by a call of its own; returns sites a second."""
+    """Create all sites, some hundreds by a call; returns sites a second."""
     started = time.monotonic()
     async with stage.channel() as channel:
         sites = site_pb2_grpc.SiteServiceStub(channel)
-
-        async def create(site: CitySite) -> None:
-            request = site_pb2.CreateSiteRequest(site_id=site.site_id, site=_message(site))
-            await sites.CreateSite(request, metadata=stage.metadata)
-
-        await at_once(_CALLS_AT_ONCE, city.all_sites(), create)
+        left = iter(city.all_sites())
+        while batch := list(islice(left, _SITES_A_CALL)):
+            requests = [site_pb2.UpdateSiteRequest(site=_message(site), allow_missing=True) for site in batch]
+            await sites.BatchUpdateSites(site_pb2.BatchUpdateSitesRequest(requests=requests), metadata=stage.metadata)
     return city.sites / (time.monotonic() - started)
 
 
@@ -70,21 +65,9 @@ def import_devices(stage: RegistryStage, path: Path, devices: int) -> dict[str, 
     }
 
 
-async def at_once(limit: int, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Do `work` for every item, `limit` of them at a time."""
-    left = iter(items)
-
-    async def worker() -> None:
-        for item in left:
-            await work(item)
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(limit):
-            tasks.create_task(worker())
-
-
 def _message(site: CitySite) -> site_pb2.Site:
     return site_pb2.Site(
+        name=f"sites/{site.site_id}",
         display_name=site.display_name,
         kind=site.kind,
         ward_code=site.ward_code,

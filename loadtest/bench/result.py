@@ -5,6 +5,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadtest.bench.processes import Stolen
+
+_stolen = Stolen()
+
 
 def figure(
     id_: str, runs: Sequence[float], unit: str, baseline: float | None, *, less_is_better: bool = False, **detail: Any
@@ -28,8 +32,8 @@ def figure(
 
 
 def say(line: Mapping[str, Any]) -> None:
-    """Hand a line to `make bench`."""
-    print(json.dumps(line), flush=True)
+    """Hand a line to `make bench`, with the share of CPU time that the host has taken from this machine meanwhile."""
+    print(json.dumps({**line, "stolen": round(_stolen.share(), 3)}), flush=True)
 
 
 def percentiles(counts: Mapping[float, int], wanted: Sequence[float] = (50, 90, 99, 99.9, 100)) -> dict[str, float]:

@@ -12,7 +12,7 @@ from loadtest.bench.catalogue import ENTRIES, chosen, is_there
 from loadtest.bench.result import figure, percentiles
 
 ROOT = Path(__file__).parents[3]
-KEYS = {"id", "value", "unit", "baseline", "ratio", "runs", "spread"}
+KEYS = {"id", "value", "unit", "baseline", "ratio", "runs", "spread", "stolen"}
 
 
 def lines(module: str, *arguments: str) -> list[dict[str, object]]:
