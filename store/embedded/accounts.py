@@ -17,7 +17,8 @@ log = structlog.get_logger()
 Role = Literal["writer", "admin", "reader", "ward"]
 
 # FINAL looks for copies of a reading within its partition only: the identity holds the time that partitions are cut by.
-_BASE = {"do_not_merge_across_partitions_select_final": "1"}
+# Conditions on columns of the key go before FINAL, so that what they leave out is neither read whole nor merged.
+_BASE = {"do_not_merge_across_partitions_select_final": "1", "optimize_move_to_prewhere_if_final": "1"}
 
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(

@@ -77,10 +77,25 @@ CREATE OR REPLACE VIEW ioc.readings_of {on_cluster}
     device_num UInt32 COMMENT 'Number of the device, see ioc.devices'
 )
 SQL SECURITY INVOKER
-AS SELECT *
-FROM ioc.readings
--- By the number that the table is sorted by: a name would be compared after the join, over the whole table.
-WHERE device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})
+AS SELECT
+    r.ts AS ts, d.device_id AS device_id, d.device_type AS device_type, m.metric AS metric, m.unit AS unit,
+    r.value AS value, if(q.quality = 0, r.quality, q.quality) AS quality,
+    if(q.quality = 0, r.quality_reasons, q.quality_reasons) AS quality_reasons, r.ward_code AS ward_code,
+    w.name AS ward_name, r.received_at AS received_at, r.device_num AS device_num
+FROM cityfleet.readings AS r FINAL
+LEFT JOIN
+(
+    SELECT device_num, metric_num, ts, quality, quality_reasons FROM cityfleet.quality_flags FINAL
+    WHERE device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})
+) AS q ON q.device_num = r.device_num AND q.metric_num = r.metric_num AND q.ts = r.ts
+LEFT JOIN
+(
+    SELECT device_num, device_id, device_type FROM cityfleet.devices FINAL WHERE device_id = {device_id:String}
+) AS d ON d.device_num = r.device_num
+LEFT JOIN (SELECT metric_num, metric, unit FROM cityfleet.metrics FINAL) AS m ON m.metric_num = r.metric_num
+LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = r.ward_code
+-- By the number that the table is sorted by, and before FINAL: other devices are neither read whole nor merged.
+PREWHERE r.device_num IN (SELECT device_num FROM cityfleet.devices FINAL WHERE device_id = {device_id:String})
 COMMENT 'Every reading of one device, once: as ioc.readings, without reading the other devices. Example: SELECT ts, value FROM ioc.readings_of(device_id = ''wl-long-bien-01'') WHERE metric = ''water_level_m'' AND quality = 1 AND ts >= now(''UTC'') - INTERVAL 1 DAY ORDER BY ts';
 
 CREATE OR REPLACE VIEW ioc.readings_text {on_cluster}

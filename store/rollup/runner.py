@@ -29,6 +29,8 @@ _SETTINGS = {
     "max_partitions_per_insert_block": 0,
     "throw_on_max_partitions_per_insert_block": 0,
     "do_not_merge_across_partitions_select_final": 1,
+    # A late reading's window is a few rows of large parts.
+    "optimize_move_to_prewhere_if_final": 1,
     "join_use_nulls": 0,
     # Whoever asks goes before; without the right to set it (CAP_SYS_NICE) the engine passes over it.
     "os_thread_priority": 5,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from store.accounts import AccountName
 from tests.support.store import StoreHandle, running_store
 
 COLUMNS = {
@@ -158,6 +159,40 @@ def test_flags_of_other_devices_are_not_read(city: StoreHandle) -> None:
         found = json.loads(city.query(f"SELECT count() AS n, sum(quality) FROM {source} FORMAT JSON"))
         assert found["data"][0]["n"] == 3000
         assert found["statistics"]["rows_read"] < 90_000
+
+
+@pytest.mark.parametrize("account", ["reader", "admin"])
+def test_a_condition_never_brings_back_what_a_copy_has_replaced(tmp_path: Path, account: AccountName) -> None:
+    """Conditions go before FINAL where they are on columns of the key, and nowhere else."""
+    key = "1, 1, '2026-10-01 00:00:00'"
+    with running_store(tmp_path) as store:
+        store.query("SYSTEM STOP MERGES cityfleet.readings", "admin")
+        store.query(
+            "INSERT INTO cityfleet.devices (device_num, device_id, device_type, ward_code, state, version) "
+            "VALUES (1, 'dev-1', 'gauge', '00070', 'active', 1)",
+            "writer",
+        )
+        store.query("INSERT INTO cityfleet.metrics VALUES (1, 'water_level_m', 'm', '', 1)", "writer")
+        for row in (
+            f"{key}, 9.5, 1, 0, '00070', '2026-10-01 00:00:01'",
+            f"{key}, 1.5, 4, 1, '00004', '2026-10-01 00:00:02'",
+        ):
+            store.query(f"INSERT INTO cityfleet.readings VALUES ({row})", "writer")
+        for source, of_one in (
+            ("cityfleet.readings FINAL", "device_num = 1"),
+            ("ioc.readings", "device_num = 1"),
+            ("ioc.readings", "device_id = 'dev-1'"),
+            ("ioc.readings_of(device_id = 'dev-1')", "ts >= '2026-10-01'"),
+        ):
+            for of_the_old in (
+                "value > 5",
+                "quality = 1",
+                "ward_code = '00070'",
+                "received_at < '2026-10-01 00:00:02'",
+            ):
+                asked = f"SELECT count() FROM {source} WHERE {of_one}"
+                assert store.rows(asked, account) == [["1"]]
+                assert store.rows(f"{asked} AND {of_the_old}", account) == [["0"]], (source, of_the_old)
 
 
 def test_the_views_can_be_joined(city: StoreHandle) -> None:
