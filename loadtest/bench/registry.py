@@ -64,9 +64,11 @@ def measure(database: str, city: RegisteredCity, file: Path, folder: Path) -> Me
 async def _ask(stage: RegistryStage, city: RegisteredCity) -> Measured:
     reports_per_s = await put_states(stage, city.devices)
     await asyncio.sleep(_CALM_S)
+    before_s = stage.cpu_s()
     gets = await queries.time_gets(stage, city, _GETS)
+    get_cpu_us = (stage.cpu_s() - before_s) / _GETS * 1e6
     pages = await queries.time_pages(stage, city, _ROUNDS)
-    by_question = {name: queries.p99(seconds) * 1e3 for name, seconds in pages.items()}
+    by_question = {name: queries.p99(seconds) * 1e3 for name, seconds in pages.seconds.items()}
     counts = await queries.time_counts(stage, "ward_code", _COUNTS)
     async with Node(stage) as node:
         if len(node) != city.devices:
@@ -81,12 +83,18 @@ async def _ask(stage: RegistryStage, city: RegisteredCity) -> Measured:
         "registry_change_visible_s": queries.p99(changes),
         "detail": {
             "get_median_ms": statistics.median(gets) * 1e3,
-            "list_p99_ms": dict(sorted(by_question.items(), key=lambda item: -item[1])),
+            "get_cpu_us": get_cpu_us,
+            "list_cpu_ms": _falling({name: used_s * 1e3 for name, used_s in pages.cpu_s.items()}),
+            "list_p99_ms": _falling(by_question),
             "count_max_ms": max(counts) * 1e3,
             "change_median_s": statistics.median(changes),
             "reports_per_s": reports_per_s,
         },
     }
+
+
+def _falling(values: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(values.items(), key=lambda item: -item[1]))
 
 
 def lines(found: dict[str, Measured], devices: int) -> list[Measured]:
@@ -117,8 +125,9 @@ def _show(found: dict[str, Measured]) -> None:
         print(f"-- {database}")
         for id_, (unit, _) in _UNITS.items():
             print(f"{id_:28}{measured[id_]:>12,.3f} {unit}")
-        slow = list(measured["detail"]["list_p99_ms"].items())[:8]
-        print("slowest lists, ms:", ", ".join(f"{name} {ms:.1f}" for name, ms in slow))
+        for name, title in (("list_p99_ms", "slowest lists, ms:"), ("list_cpu_ms", "dearest, CPU-ms of the registry:")):
+            print(title, ", ".join(f"{name} {ms:.1f}" for name, ms in list(measured["detail"][name].items())[:8]))
+        print(f"CPU of the registry for a get: {measured['detail']['get_cpu_us']:,.0f} us")
         for name in ("import", "list_all", "watch_all", "read_endless"):
             print(f"{name}:", ", ".join(f"{key} {value:,.3g}" for key, value in measured["detail"][name].items()))
 

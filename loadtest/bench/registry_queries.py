@@ -113,9 +113,17 @@ async def time_gets(stage: RegistryStage, city: RegisteredCity, calls: int) -> l
     return found
 
 
-async def time_pages(stage: RegistryStage, city: RegisteredCity, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each page of PAGE devices, by the name of the question; a refused question has no seconds."""
+class Pages(NamedTuple):
+    """By the name of the question: seconds of each page, and CPU seconds of the registry for one, on average."""
+
+    seconds: dict[str, list[float]]
+    cpu_s: dict[str, float]
+
+
+async def time_pages(stage: RegistryStage, city: RegisteredCity, rounds: int) -> Pages:
+    """Ask every question for pages of PAGE devices."""
     found: dict[str, list[float]] = {question.name: [] for question in QUESTIONS}
+    used_s = dict.fromkeys(found, 0.0)
     async with stage.channel() as channel:
         devices = device_pb2_grpc.DeviceServiceStub(channel)
         for turn in range(rounds):
@@ -123,6 +131,7 @@ async def time_pages(stage: RegistryStage, city: RegisteredCity, rounds: int) ->
                 request = device_pb2.ListDevicesRequest(
                     page_size=PAGE, filter=question.filter(random.Random(turn), city), order_by=question.order_by
                 )
+                before_s = stage.cpu_s()
                 for _ in range(_PAGES):
                     started = time.perf_counter()
                     page = await devices.ListDevices(request, metadata=stage.metadata)
@@ -130,7 +139,8 @@ async def time_pages(stage: RegistryStage, city: RegisteredCity, rounds: int) ->
                     request.page_token = page.next_page_token
                     if not request.page_token:
                         break
-    return found
+                used_s[question.name] += stage.cpu_s() - before_s
+    return Pages(found, {name: used_s[name] / len(seconds) for name, seconds in found.items()})
 
 
 async def time_counts(stage: RegistryStage, group_by: str, rounds: int) -> list[float]:
