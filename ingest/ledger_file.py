@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from ingest.ledger import Break, Ledger, StageCount, unacknowledged
+from ingest.spool.disk import write_file
 
 log = structlog.get_logger()
 
@@ -52,7 +53,8 @@ def read_ledger(path: Path) -> LedgerDocument | None:
 
 
 class LedgerFile:
-    """`<data>/ingest/ledger.json` of one process; written atomically, so that it is always whole."""
+    """`<data>/ingest/ledger.json` of one process: always whole, and as durable as what it tells of. After a loss of
+    power a run that was stopped long before must not seem to be the last."""
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
         self._path = path
@@ -116,13 +118,8 @@ class LedgerFile:
     def keep(self, run: Run) -> None:
         """Write it. May block on the disk; a disk that refuses is logged, for the ledger must not stop ingest."""
         data = msgspec.json.format(msgspec.json.encode(LedgerDocument(VERSION, run, self._before)), indent=1)
-        draft = self._path.with_suffix(".draft")
         try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_file(self._path, data)
         except OSError as exc:
             log.warning("ledger_not_kept", path=str(self._path), reason=exc.strerror)
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.ledger_file import read_ledger
 from loadtest.fault.power import journal
 from loadtest.fault.power.loss import PowerFolder
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -68,6 +71,18 @@ def test_a_rename_is_whole_or_not_there(power):
     run(power, SYNC_FOLDER + replace + "sync()")
     power.lose(None)
     assert files(power.folder) == {"counter": b"2"}
+
+
+def test_a_run_that_lost_its_power_is_not_taken_for_one_that_was_stopped(power):
+    keep = f"sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
+    keep += "from ingest.ledger_file import LedgerFile, Run\n"
+    keep += "LedgerFile(Path('ledger.json'), None).keep(Run('', '', 1, STATE, {}, {}, [], []))\n"
+    for state in ("stopped", "running"):
+        run(power, keep.replace("STATE", repr(state)))
+        power.lose(None)
+        found = read_ledger(power.folder / "ledger.json")
+        assert found is not None
+        assert found.run.state == state
 
 
 def test_a_rename_of_unsynced_data_leaves_an_empty_file(power):
