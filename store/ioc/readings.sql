@@ -61,6 +61,7 @@ LEFT JOIN (SELECT metric_num, metric, unit FROM cityfleet.metrics FINAL) AS m ON
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = r.ward_code
 COMMENT 'The newest reading of every device and metric. Example: SELECT device_id, value, age_s FROM ioc.latest WHERE metric = ''water_level_m'' AND quality = 1 ORDER BY device_id';
 
+-- As ioc.readings, written out once more: PREWHERE does not reach into a view. What changes there changes here.
 CREATE OR REPLACE VIEW ioc.readings_of {on_cluster}
 (
     ts DateTime64(3, 'UTC') COMMENT 'When it was measured, UTC',

@@ -147,6 +147,21 @@ def test_one_devices_readings_are_read_without_the_others(city: StoreHandle) -> 
         assert found["statistics"]["rows_read"] < 60_000
 
 
+def test_one_device_has_the_same_readings_in_both_views(city: StoreHandle) -> None:
+    city.query(
+        "INSERT INTO cityfleet.quality_flags "
+        "(metric_num, device_num, ts, quality, quality_reasons, ward_code, version, is_deleted) "
+        "SELECT metric_num, device_num, ts, 3, 32, ward_code, 1, 0 FROM cityfleet.readings "
+        "WHERE device_num = 77 AND value < 30000",
+        "admin",
+    )
+    of_all = "SELECT * FROM ioc.readings WHERE device_id = 'dev-77' ORDER BY metric, ts"
+    of_one = "SELECT * FROM ioc.readings_of(device_id = 'dev-77') ORDER BY metric, ts"
+    rows = city.rows(of_one)
+    assert rows == city.rows(of_all)
+    assert {row[6] for row in rows} == {"1", "3"}
+
+
 def test_flags_of_other_devices_are_not_read(city: StoreHandle) -> None:
     city.query(
         "INSERT INTO cityfleet.quality_flags "
@@ -178,6 +193,8 @@ def test_a_condition_never_brings_back_what_a_copy_has_replaced(tmp_path: Path, 
             f"{key}, 1.5, 4, 1, '00004', '2026-10-01 00:00:02'",
         ):
             store.query(f"INSERT INTO cityfleet.readings VALUES ({row})", "writer")
+        before_final = "SELECT count() FROM cityfleet.readings FINAL PREWHERE value > 5"
+        assert store.rows(before_final, account) == [["1"]]  # what is never to happen by itself
         for source, of_one in (
             ("cityfleet.readings FINAL", "device_num = 1"),
             ("ioc.readings", "device_num = 1"),
