@@ -68,18 +68,38 @@ async def client_on(
     raise AssertionError(f"worker {number} was never chosen")
 
 
+async def until_known(platform: Platform, user: str, token: str) -> None:
+    """Both workers take the account: they hear of a new one a moment after it was made."""
+    unknown = {0, 1}
+    async with asyncio.timeout(30):
+        while unknown:
+            async with RawClient(platform.mqtt_port) as client:
+                owner = await _owner_of(platform, client)
+                client.send(mq.connect(5, b"", user.encode(), token.encode(), clean=True))
+                if (await client.reply()).reasons == (0,):
+                    unknown.discard(owner)
+                    client.send(mq.disconnect())
+                await client.until_closed()
+            await asyncio.sleep(0.02)
+
+
 async def _accepted_by(platform: Platform, number: int) -> RawClient | None:
     """A socket that has said nothing yet, if it is that worker's."""
     client = RawClient(platform.mqtt_port)
     await client.__aenter__()
+    if await _owner_of(platform, client) == number:
+        return client
+    await client.__aexit__(None, None, None)
+    return None
+
+
+async def _owner_of(platform: Platform, client: RawClient) -> int:
+    """Number of the worker that has taken the connection."""
     port = client.writer.get_extra_info("sockname")[1]
     async with asyncio.timeout(30):
         while (owner := await asyncio.to_thread(_owner, platform, port)) is None:
             await asyncio.sleep(0.02)
-    if owner == number:
-        return client
-    await client.__aexit__(None, None, None)
-    return None
+    return owner
 
 
 def _owner(platform: Platform, port: int) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 from loadtest.platform import Platform
 from tests.support import mqtt_packets as mq
 from tests.support.mqtt_client import RawClient
-from tests.support.workers import client_on, connected, deliver, per_worker, telemetry, until
+from tests.support.workers import client_on, connected, deliver, per_worker, telemetry, until, until_known
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -22,7 +22,9 @@ def operator(platform: Platform) -> str:
         "operator", "create", "desk", "-s", "cf/v1/d/#", "-s", "city/#", "-p", "city/#", "-o", "json"
     )  # fmt: skip
     found = json.loads(answer.stdout)
-    return str((found[0] if isinstance(found, list) else found)["token"])
+    token = str((found[0] if isinstance(found, list) else found)["token"])
+    asyncio.run(until_known(platform, "operator:desk", token))
+    return token
 
 
 async def leave(*clients: RawClient) -> None:
