@@ -245,7 +245,10 @@ class Runner:
             most = _ROWS if step.reads_readings else self._at_once.get(step.name, _BUCKETS_AT_ONCE)
             abreast = self._abreast if _is_backlog(step, left) else 1
             # Two of half the size hold no more in memory than one.
-            made = windows(left, step.bucket_s, max(most // abreast, 1), counts_cells=not step.reads_readings)
+            made = windows(
+                left, step.bucket_s, max(most // abreast, 1),
+                now_s=self._now_ms() // 1000, counts_cells=not step.reads_readings,
+            )  # fmt: skip
             left = []
             while made:
                 if self._is_stopping():

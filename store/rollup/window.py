@@ -8,9 +8,9 @@ import msgspec
 _BLOCKS = 256
 # Cells between two that are due are computed along with them rather than in a query more.
 _GAP_BUCKETS = 144
-# More buckets than this that are due are a backlog, of which the newest come first, and by themselves.
+# More buckets than this that are due are a backlog, of which those that began so many buckets ago come by themselves.
 _BACKLOG = 12
-_NEWEST = 6
+_NEW = 7
 # So many cells that are not due are less work than a query more.
 _SPARE_CELLS = 200
 
@@ -44,15 +44,18 @@ class Window(msgspec.Struct, frozen=True):
         return any(cell.is_redone for cell in self.cells)
 
 
-def windows(cells: Iterable[Cell], bucket_s: int, max_rows: int, *, counts_cells: bool = False) -> list[Window]:
+def windows(
+    cells: Iterable[Cell], bucket_s: int, max_rows: int, *, now_s: int, counts_cells: bool = False
+) -> list[Window]:
     """Few rectangles that hold all cells, the newest first.
 
     What lies in a rectangle without being due is computed again, which changes nothing. The newest buckets are joined
     while the rows of their cells are at most `max_rows` (one bucket may have more). Of a backlog of many buckets, few
     blocks are taken over a long time: rows lie by device, and a short time of all devices would read the blocks on disk
-    in which it lies again and again.
+    in which it lies again and again. So only what has just ended goes before it.
 
     Args:
+        now_s: seconds since 1970 UTC.
         counts_cells: `max_rows` is of cells: what they say of rows are not the rows that are read for them.
     """
     groups: dict[int, dict[int, list[Cell]]] = {}
@@ -62,7 +65,8 @@ def windows(cells: Iterable[Cell], bucket_s: int, max_rows: int, *, counts_cells
     for by_bucket in groups.values():
         buckets = sorted(by_bucket)
         blocks = {cell.block for found in by_bucket.values() for cell in found}
-        old = buckets[:-_NEWEST] if len(buckets) > _BACKLOG and len(blocks) > 1 else []
+        is_backlog = len(buckets) > _BACKLOG and len(blocks) > 1
+        old = [bucket for bucket in buckets if bucket < now_s - _NEW * bucket_s] if is_backlog else []
         weigh = len if counts_cells else _rows
         made += _by_time(by_bucket, buckets[len(old) :], bucket_s, max_rows, weigh)
         if old:

@@ -91,7 +91,7 @@ def test_a_change_alters_the_buckets_that_it_reaches() -> None:
 
 def test_windows_hold_every_cell_once_and_the_newest_come_first() -> None:
     cells = [Cell(bucket * 600, block, 1000) for bucket in (0, 1, 5, 4000) for block in (0, 3, 255, 256, 700)]
-    found = windows(cells, 600, max_rows=1_000_000)
+    found = windows(cells, 600, max_rows=1_000_000, now_s=0)
     assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
     assert [window.start for window in found] == [2_400_000] * 3 + [0] * 3
     for window in found:
@@ -110,30 +110,37 @@ def test_what_others_follow_from_has_the_column_of_time_that_bounds_its_windows(
 
 
 def test_windows_are_cut_where_they_would_hold_too_many_rows() -> None:
-    found = windows([Cell(bucket * 600, 0, 400) for bucket in range(10)], 600, max_rows=1000)
+    found = windows([Cell(bucket * 600, 0, 400) for bucket in range(10)], 600, max_rows=1000, now_s=6000)
     assert [len(window.cells) for window in found] == [2] * 5
-    assert len(windows([Cell(0, 0, 5000)], 600, max_rows=1000)) == 1
+    assert len(windows([Cell(0, 0, 5000)], 600, max_rows=1000, now_s=6000)) == 1
 
 
 def test_of_a_backlog_few_devices_are_taken_over_a_long_time_after_the_newest_buckets() -> None:
     cells = [Cell(bucket * 600, block, 1000) for bucket in range(1006) for block in range(40)]
-    found = windows(cells, 600, max_rows=4_000_000)
+    found = windows(cells, 600, max_rows=4_000_000, now_s=1007 * 600)
     assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
     newest, *old = found
     assert (newest.start, newest.end, newest.block_end) == (1000 * 600, 1006 * 600, 40)
     assert [(one.start, one.end, one.block_end - one.block_start) for one in old] == [(0, 600_000, 4)] * 10
 
 
+def test_a_backlog_that_ended_long_ago_is_taken_by_devices_alone() -> None:
+    cells = [Cell(bucket * 600, block, 1000) for bucket in range(1000) for block in range(40)]
+    found = windows(cells, 600, max_rows=4_000_000, now_s=1020 * 600)
+    assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
+    assert [(one.start, one.end, one.block_end - one.block_start) for one in found] == [(0, 600_000, 4)] * 10
+
+
 def test_a_block_with_too_many_rows_is_cut_by_time() -> None:
     cells = [Cell(bucket * 600, block, 1000) for bucket in range(106) for block in (3, 4)]
-    found = windows(cells, 600, max_rows=50_000)
+    found = windows(cells, 600, max_rows=50_000, now_s=200 * 600)
     assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
     assert max(len(window.cells) for window in found) == 50
 
 
 def test_late_cells_far_apart_are_not_joined_with_all_that_lies_between() -> None:
     cells = [Cell(bucket * 600, bucket % 200, 1000) for bucket in range(0, 100_000, 1000)]
-    found = windows(cells, 600, max_rows=4_000_000)
+    found = windows(cells, 600, max_rows=4_000_000, now_s=100_000 * 600)
     assert sorted((cell for window in found for cell in window.cells), key=str) == sorted(cells, key=str)
     area = sum((one.end - one.start) // 600 * (one.block_end - one.block_start) for one in found)
     assert area < 250 * len(found)
