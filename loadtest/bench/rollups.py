@@ -3,9 +3,9 @@
 100,000 devices report every ten seconds (--every 60: once a minute); ten minutes at a time are inserted as ingest does
 (500,000 rows in order at once), and after each the steps run as the store role runs them, then the hour. The insert
 alone is measured first, on a table of the same without the view that notes what is due. Merges are stopped during
-inserts; parts are merged once before the steps run, as they are under load. What a merge costs a row is measured after,
-and counted as often as a row is merged under load (docs/decisions/readings-layout.md), for readings and for rollups. A
-look that finds nothing is measured by itself, and counted every 15 s of 200,000 readings/s.
+inserts; before the steps run the engine merges parts as it chooses, until it rests. What a merge costs a row is
+measured after, and counted as often as a row is merged under load (docs/decisions/readings-layout.md), for readings and
+for rollups. A look that finds nothing is measured by itself, and counted every 15 s of 200,000 readings/s.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from typing import Any
 from loadtest.bench.layout import BLOCK_ROWS, FLEET, INSERTS, VARIANTS, fleet, native
 from loadtest.bench.result import figure, say
 
+# Parts of the same size that wait for a merge (`merge_selector_base`).
+_WAITING = 10
 # Times that a row is merged in the course of 240 inserts.
 _MERGES = 2.3
 _HOUR_MS = 3_600_000
@@ -71,16 +73,34 @@ class Bench:
         return used
 
     def merge_as_under_load(self) -> None:
+        """As the engine chooses by itself, until it has rested for a second."""
         self.ask("SYSTEM START MERGES")
-        self.ask("OPTIMIZE TABLE cityfleet.readings")
+        rested = 0
+        while rested < 10:
+            time.sleep(0.1)
+            rested = rested + 1 if self._parts() < _WAITING and self._is_at_rest() else 0
         self.ask("SYSTEM STOP MERGES")
 
+    def _parts(self) -> int:
+        return int(self.ask("SELECT count() FROM system.parts WHERE active AND table = 'readings'"))
+
+    def _is_at_rest(self) -> bool:
+        return int(self.ask("SELECT count() FROM system.merges")) == 0
+
     def merge_us(self, table: str) -> float:
-        """CPU-us that one merge costs a row."""
-        rows = int(self.ask(f"SELECT sum(rows) FROM system.parts WHERE active AND table = '{table}'"))
-        began = cpu_s()
+        """CPU-us that one merge costs a row. Merges of other tables stay stopped."""
+        began, merged = cpu_s(), self._merged_rows()
+        self.ask(f"SYSTEM START MERGES cityfleet.{table}")
         self.ask(f"OPTIMIZE TABLE cityfleet.{table} FINAL")
-        return (cpu_s() - began) / rows * 1e6
+        # The statement leaves out parts that are being merged already.
+        while not self._is_at_rest():
+            time.sleep(0.05)
+        used, merged = cpu_s() - began, self._merged_rows() - merged
+        self.ask(f"SYSTEM STOP MERGES cityfleet.{table}")
+        return used / merged * 1e6
+
+    def _merged_rows(self) -> int:
+        return int(self.ask("SELECT sum(value) FROM system.events WHERE event = 'MergedRows'"))
 
     def close(self) -> None:
         self._engine.close()
@@ -134,7 +154,6 @@ def measure(windows: int, every_s: int) -> dict[str, float]:
             bench.runner.run()
         looked = (cpu_s() - began) / 10
         counts = {table: int(bench.ask(f"SELECT count() FROM cityfleet.{table}")) for table in _OWN}
-        bench.ask("SYSTEM START MERGES")
         merge = bench.merge_us("readings")
         merge_rollups = sum(bench.merge_us(table) * rows for table, rows in counts.items() if rows) / readings
         bench.close()

@@ -65,7 +65,7 @@ class Provisioner:
             struct.pack(">H", len(part)) + part for part in (b"probe", device_id.encode(), token.encode())
         )
         connect = struct.pack(">H", 4) + b"MQTT\x04\xc2\x00\x00" + connect
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             with socket.create_connection(("127.0.0.1", self._mqtt_port), timeout=10) as link:
                 link.sendall(bytes([0x10, len(connect)]) + connect)
