@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 import structlog
 
+from ingest.disk import write_file
 from ingest.ledger import Break, Ledger, StageCount, unacknowledged
-from ingest.spool.disk import write_file
 
 log = structlog.get_logger()
 

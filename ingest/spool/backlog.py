@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from ingest.disk import move_aside
 from ingest.model import Segment
-from ingest.spool.disk import move_aside
 from ingest.spool.metrics import OLDEST_AGE_SECONDS, WAITING_BYTES, WAITING_SEGMENTS
 from ingest.spool.save import save
 

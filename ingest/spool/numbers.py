@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from ingest.spool.disk import move_aside, write_file
+from ingest.disk import move_aside, write_file
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from ingest.disk import move_aside
 from ingest.model import TABLES, Segment
 from ingest.spool.backlog import DAMAGED_SUFFIX
-from ingest.spool.disk import move_aside
 from ingest.spool.metrics import FILES_SET_ASIDE, LOST_BYTES, LOST_READINGS
 from ingest.spool.numbers import Numbers, parse_name
 from ingest.spool.record import MAGIC, MAX_HEAD_BYTES, Head, end_mark, name_seed, read_head, stated_segment

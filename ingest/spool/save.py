@@ -2,8 +2,8 @@
 
 import os
 
+from ingest.disk import sync_folder, write_all
 from ingest.model import Segment
-from ingest.spool.disk import sync_folder, write_all
 from ingest.spool.numbers import parse_name
 from ingest.spool.record import RecordPlace, encode, name_seed
 

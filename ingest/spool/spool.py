@@ -13,10 +13,10 @@ from pathlib import Path
 
 import structlog
 
+from ingest.disk import sync_folder, write_all
 from ingest.model import TABLES, SealedBatch, Segment
 from ingest.settings import SpoolSettings
 from ingest.spool.backlog import Backlog, Spares
-from ingest.spool.disk import sync_folder, write_all
 from ingest.spool.metrics import FILES_SET_ASIDE, FREE_BYTES, SEGMENT_FILES
 from ingest.spool.numbers import Numbers
 from ingest.spool.record import RecordPlace, encode, end_mark, name_seed

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from ext.telemetry.device_states import DeviceStates
-from ingest.spool.disk import move_aside, sync_folder, write_all, write_file
+from ingest.disk import move_aside, sync_folder, write_all, write_file
 
 log = structlog.get_logger()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.ledger_file import read_ledger
+from ingest.transport.broker_plan import Remembered
 from loadtest.fault.power import journal
 from loadtest.fault.power.loss import PowerFolder
 
@@ -83,6 +84,17 @@ def test_a_run_that_lost_its_power_is_not_taken_for_one_that_was_stopped(power):
         found = read_ledger(power.folder / "ledger.json")
         assert found is not None
         assert found.run.state == state
+
+
+def test_filters_of_a_broker_s_session_outlive_a_loss_of_power(power):
+    keep = f"sys.path.insert(0, {str(ROOT)!r})\nimport asyncio\nfrom pathlib import Path\n"
+    keep += "from ingest.transport.broker_plan import Remembered\n"
+    keep += "remembered = Remembered(Path('filters.json'))\n"
+    keep += "for number in (0, 1): asyncio.run(remembered.keep(f'node-{number}', ('city/#', 'old/+')))"
+    run(power, keep)
+    power.lose(None)
+    found = Remembered(power.folder / "filters.json")
+    assert [found.stale(f"node-{number}", ("city/#",)) for number in (0, 1)] == [[b"old/+"]] * 2
 
 
 def test_a_rename_of_unsynced_data_leaves_an_empty_file(power):
