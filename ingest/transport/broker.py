@@ -205,7 +205,7 @@ class BrokerConsumer:
         try:
             await asyncio.wait((opened, closed), return_when=asyncio.FIRST_COMPLETED)
             if opened.done() and not opened.cancelled():
-                await self._remembered.keep(client_id, wanted)
+                self._remembered.keep(client_id, wanted)
                 self._greet(number, version, opened.result())
             return await closed
         except asyncio.CancelledError:

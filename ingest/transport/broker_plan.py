@@ -1,6 +1,5 @@
 """What the consumer of an external broker asks for: subscriptions, password, TLS, and what is stale."""
 
-import asyncio
 import ssl
 from pathlib import Path
 
@@ -79,7 +78,6 @@ class Remembered:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._filters: dict[str, list[str]] = {}
-        self._lock = asyncio.Lock()
         if path is not None and path.exists():
             try:
                 self._filters = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
@@ -89,15 +87,17 @@ class Remembered:
     def stale(self, client_id: str, wanted: tuple[str, ...]) -> list[bytes]:
         return [one.encode() for one in self._filters.get(client_id, []) if one not in wanted]
 
-    async def keep(self, client_id: str, filters: tuple[str, ...]) -> None:
-        """Durable on return. A file that cannot be written is told in the log, and tried again with the next."""
-        async with self._lock:
-            if self._path is None or self._filters.get(client_id) == list(filters):
-                return
-            changed = {**self._filters, client_id: list(filters)}
-            try:
-                await asyncio.to_thread(write_file, self._path, msgspec.json.encode(changed))
-            except OSError as exc:
-                log.warning("broker_filters_not_kept", reason=str(exc))
-            else:
-                self._filters = changed
+    def keep(self, client_id: str, filters: tuple[str, ...]) -> None:
+        """Durable on return; blocks for a sync, once after the filters of the settings have changed.
+
+        A file that cannot be written is told in the log, and tried again with the next connection.
+        """
+        if self._path is None or self._filters.get(client_id) == list(filters):
+            return
+        changed = {**self._filters, client_id: list(filters)}
+        try:
+            write_file(self._path, msgspec.json.encode(changed))
+        except OSError as exc:
+            log.warning("broker_filters_not_kept", reason=str(exc))
+        else:
+            self._filters = changed

@@ -87,10 +87,10 @@ def test_a_run_that_lost_its_power_is_not_taken_for_one_that_was_stopped(power):
 
 
 def test_filters_of_a_broker_s_session_outlive_a_loss_of_power(power):
-    keep = f"sys.path.insert(0, {str(ROOT)!r})\nimport asyncio\nfrom pathlib import Path\n"
+    keep = f"sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
     keep += "from ingest.transport.broker_plan import Remembered\n"
     keep += "remembered = Remembered(Path('filters.json'))\n"
-    keep += "for number in (0, 1): asyncio.run(remembered.keep(f'node-{number}', ('city/#', 'old/+')))"
+    keep += "for number in (0, 1): remembered.keep(f'node-{number}', ('city/#', 'old/+'))"
     run(power, keep)
     power.lose(None)
     found = Remembered(power.folder / "filters.json")
