@@ -8,8 +8,9 @@ import msgspec
 _BLOCKS = 256
 # Cells between two that are due are computed along with them rather than in a query more.
 _GAP_BUCKETS = 144
-# More buckets than this that are due are a backlog, of which those that began so many buckets ago come by themselves.
+# More buckets than this that are due are a backlog.
 _BACKLOG = 12
+# Of a backlog, what began no more than so many buckets ago comes first, and by itself.
 _NEW = 7
 # So many cells that are not due are less work than a query more.
 _SPARE_CELLS = 200
