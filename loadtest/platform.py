@@ -79,7 +79,7 @@ class Deployment:
         with urllib.request.urlopen(request, timeout=60) as response:
             return [line.split("\t") for line in response.read().decode().splitlines()]
 
-    def wait_for(self, sql: str, expected: list[list[str]], seconds: float = 30.0) -> None:
+    def wait_for(self, sql: str, expected: list[list[str]], seconds: float = 60.0) -> None:
         """Ask until the answer is `expected`."""
         deadline = time.monotonic() + seconds
         while (answer := self.query(sql)) != expected:

@@ -44,7 +44,7 @@ class Publisher:
             await task
 
     async def _run(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return await self._publish()
@@ -59,7 +59,7 @@ class Publisher:
             username=self._device,
             password=self._token,
             protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=10,
+            timeout=60,
         ) as client:
             while not self._is_over:
                 number = len(self.acked) + 1

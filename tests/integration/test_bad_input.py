@@ -44,7 +44,7 @@ class Raw:
     """A socket that speaks MQTT by hand."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=15)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
 
     def __enter__(self):
         return self

@@ -53,7 +53,7 @@ def waiting_for(roles):
     """Who is not read, and why, as /readyz tells it."""
     url = f"http://127.0.0.1:{roles.ports['ingest_http']}/readyz"
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             text = answer.read().decode()
     except urllib.error.HTTPError as exc:
         text = exc.read().decode()
@@ -187,7 +187,7 @@ async def stream_code(roles, user, token):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{roles.ports['grpc']}") as channel:
         call = channel.stream_stream("/cityfleet.telemetry.v1.TelemetryService/Publish")
         # It sends nothing: grpc.aio itself may answer INTERNAL to who sends into a call that was refused.
-        return await call(metadata=(("cf-device-id", user), ("authorization", f"Bearer {token}")), timeout=10).code()
+        return await call(metadata=(("cf-device-id", user), ("authorization", f"Bearer {token}")), timeout=60).code()
 
 
 async def stored(roles, readings):

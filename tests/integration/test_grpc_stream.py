@@ -16,7 +16,7 @@ from ingest.transport.grpc import GrpcTransport
 from tests.support.mqtt_server import fleet
 
 METHOD = "/cityfleet.telemetry.v1.TelemetryService/Publish"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def request(sequence, size=10):

@@ -87,5 +87,5 @@ async def test_ingest_starts_with_a_damaged_index(tmp_path):
                     break
             except urllib.error.HTTPError:
                 continue
-        with urllib.request.urlopen(f"http://127.0.0.1:{roles.ports['ingest_http']}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{roles.ports['ingest_http']}/metrics", timeout=60) as answer:
             assert "cityfleet_ingest_index_file_ignored_total 1.0" in answer.read().decode()

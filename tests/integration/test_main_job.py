@@ -178,13 +178,13 @@ async def test_a_downlink_reaches_the_device_that_subscribed(platform, fleet):
     async with grpc.aio.insecure_channel(platform.grpc) as channel:
         stub = downlink_pb2_grpc.DownlinkServiceStub(channel)
         request = downlink_pb2.DeliverRequest(device_id="wl-down-01", subtopic="commands", payload=b"reboot", qos=1)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while (await stub.Deliver(request, metadata=metadata)).deliveries == 0:
             assert time.monotonic() < deadline
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Deliver(request, metadata=(("authorization", "Bearer guess"),))
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert subscriber.communicate(timeout=20)[0] == b"reboot"
+    assert subscriber.communicate(timeout=60)[0] == b"reboot"
 
 
 async def test_a_decommissioned_device_is_disconnected_and_stays_out(platform, fleet):

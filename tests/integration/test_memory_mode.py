@@ -22,7 +22,7 @@ async def publish(platform: Platform, token: str, first: int, count: int) -> Non
         username=DEVICE,
         password=token,
         protocol=aiomqtt.ProtocolVersion.V5,
-        timeout=10,
+        timeout=60,
     ) as client:
         for number in range(first, first + count):
             pack = [{"n": "water_level_m", "t": 1_700_000_000 + number, "v": number % 20}]
@@ -30,7 +30,7 @@ async def publish(platform: Platform, token: str, first: int, count: int) -> Non
 
 
 def readyz(platform: Platform) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}/readyz", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}/readyz", timeout=60) as response:
         return response.read().decode()
 
 

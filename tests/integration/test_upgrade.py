@@ -89,7 +89,7 @@ async def test_a_data_folder_of_an_earlier_version_starts_and_serves(old_data, i
         assert not list((old_data / "data/ingest/spool").glob("*.seg"))
 
         async with aiomqtt.Client(
-            "127.0.0.1", platform.mqtt_port, username="wl-1", password=TOKEN_OF_WL_1, timeout=10
+            "127.0.0.1", platform.mqtt_port, username="wl-1", password=TOKEN_OF_WL_1, timeout=60
         ) as client:
             pack = [{"n": "water_level_m", "t": 1_700_000_070, "v": 7}]
             await client.publish("cf/v1/d/wl-1/telemetry", json.dumps(pack), qos=1)

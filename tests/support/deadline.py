@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Ask until it is. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -16,7 +16,7 @@ from ingest.transport.gate import Gate
 from tests.support import mqtt_packets as mq
 from tests.support.mqtt_server import fleet
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 PUBREC, PUBREL, PUBCOMP = 5, 6, 7
 
 

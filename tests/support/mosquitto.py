@@ -43,7 +43,7 @@ class Mosquitto:
 
     def start(self) -> None:
         self._process = subprocess.Popen([PROGRAM, "-c", str(self._config)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -89,7 +89,7 @@ async def publish_until_acknowledged(port: int, topic: bytes, payloads: Iterable
 async def _take_acks(reader: asyncio.StreamReader, waiting: dict[int, bytes], until: int) -> None:
     """Read PUBACKs until this packet id is acknowledged; with 0, all."""
     while waiting if until == 0 else until in waiting:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             packet = await reader.readexactly(4)
         assert packet[0] == 0x40, packet
         waiting.pop(struct.unpack(">H", packet[2:])[0], None)

@@ -7,7 +7,7 @@ from types import TracebackType
 from tests.support import mqtt_packets as mq
 from tests.support.mqtt_packets import Reply
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class RawClient:

@@ -97,7 +97,7 @@ class MqttServer:
     def count(self, name: str) -> int:
         return self.endpoint.counters().get(name, 0)
 
-    async def until(self, name: str, at_least: int, timeout_s: float = 5.0) -> None:
+    async def until(self, name: str, at_least: int, timeout_s: float = 60.0) -> None:
         """Wait for a counter. Raises AssertionError with all counters if it does not get there."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while self.count(name) < at_least:

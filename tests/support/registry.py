@@ -66,7 +66,7 @@ class RunningRegistry:
 
     def metric(self, name: str) -> float:
         """The sum of the samples of a metric, whatever their labels."""
-        with urllib.request.urlopen(f"{self.http}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.http}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
@@ -166,7 +166,7 @@ def running_registry(tmp_path: Path, environ: Mapping[str, str] | None = None) -
         registry.kill()
 
 
-def wait_until(claim: str, deadline_s: float = 20.0) -> Iterator[None]:
+def wait_until(claim: str, deadline_s: float = 60.0) -> Iterator[None]:
     """`for _ in wait_until("the row is there"): if ...: break`; fails with the claim when the time is up."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:

@@ -59,7 +59,7 @@ class Roles:
         return bearer_channel(address, secret(self.data_dir, "registry-admin"))
 
     def ready(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['ingest_http']}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['ingest_http']}/readyz", timeout=60) as answer:
             return answer.read().decode()
 
 

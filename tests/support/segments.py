@@ -78,13 +78,13 @@ class Node:
         """All of them, to the end."""
         async with self.writing(segments, recovered=recovered) as (stage, task, pipe):
             pipe.close()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await task
         return stage
 
 
 async def until(is_so: Callable[[], bool], task: "asyncio.Task[None] | None" = None) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_so():
             if task is not None and task.done():
                 task.result()

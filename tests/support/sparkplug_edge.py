@@ -137,7 +137,7 @@ def running(edge: Edge, port: int) -> Iterator[Edge]:
         edge.client.disconnect()
 
 
-def wait(condition: Callable[[], Any], message: str, seconds: float = 30.0) -> Any:
+def wait(condition: Callable[[], Any], message: str, seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, message

@@ -14,7 +14,7 @@ from typing import NamedTuple
 COMMAND_S = 120.0
 # Asking changes nothing: what takes its time to be seen is asked for again.
 ASKING = re.compile(r"\b(get|list|count|query|whoami|history|locate|diff)\b")
-ASK_AGAIN_S = 30.0
+ASK_AGAIN_S = 60.0
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w.-]+)`:\s*\Z")
 

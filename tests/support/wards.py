@@ -80,7 +80,7 @@ class Ward:
 def settled_account(store: StoreHandle, user: str, *wards: str, devices: int) -> str:
     """Make an account that sees so many devices, and wait until the store has seen which metrics are public."""
     password = account(store, user, *wards)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while Ward(store, user, password).query("SELECT count() FROM ioc.devices").strip() != str(devices):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -19,7 +19,7 @@ _OPEN = "cityfleet_ingest_transport_open"
 
 
 def page(platform: Platform, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{platform.metrics_ports['ingest']}{path}", timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -39,7 +39,7 @@ def connected(platform: Platform) -> dict[int, float]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.05)
 
@@ -71,7 +71,7 @@ async def client_on(
 async def until_known(platform: Platform, user: str, token: str) -> None:
     """Both workers take the account: they hear of a new one a moment after it was made."""
     unknown = {0, 1}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while unknown:
             async with RawClient(platform.mqtt_port) as client:
                 owner = await _owner_of(platform, client)
@@ -96,7 +96,7 @@ async def _accepted_by(platform: Platform, number: int) -> RawClient | None:
 async def _owner_of(platform: Platform, client: RawClient) -> int:
     """Number of the worker that has taken the connection."""
     port = client.writer.get_extra_info("sockname")[1]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (owner := await asyncio.to_thread(_owner, platform, port)) is None:
             await asyncio.sleep(0.02)
     return owner
@@ -128,6 +128,6 @@ def deliver(platform: Platform, device: str, payload: bytes) -> int:
         answer = downlink_pb2_grpc.DownlinkServiceStub(channel).Deliver(
             downlink_pb2.DeliverRequest(device_id=device, subtopic="commands", payload=payload, qos=1),
             metadata=[("authorization", f"Bearer {secret(platform.data_dir, 'internal')}")],
-            timeout=10,
+            timeout=60,
         )
     return int(answer.deliveries)

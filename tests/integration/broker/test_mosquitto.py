@@ -160,7 +160,7 @@ async def publish_over_tls(port, folder):
         subprocess.run,
         ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", TOPIC.decode(), "-l",
          "--cafile", f"{folder}/ca.crt", "--cert", f"{folder}/server.crt", "--key", f"{folder}/server.key"],
-        input=text.encode(), check=True, timeout=30,
+        input=text.encode(), check=True, timeout=60,
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def stopped(tmp_path_factory):
                 break
         request = Request(f"{found.addresses['http']}/ngsi-ld/v1/types")
         request.add_header("Authorization", f"Basic {b64encode(f'reader:{reader(platform)}'.encode()).decode()}")
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=60) as answer:
             assert json.loads(answer.read())["typeList"] == []
         assert findings(platform, 0)["role.share"]["status"] == "ok"
         assert platform.stop() == 0

@@ -123,9 +123,9 @@ def test_a_call_without_the_key_is_refused(platform, grpc_channel):
     stub = replay_pb2_grpc.ReplayServiceStub(grpc_channel)
     for metadata in ([], [("authorization", "Bearer wrong")]):
         with pytest.raises(Exception, match="UNAUTHENTICATED"):
-            stub.Replay(replay_pb2.ReplayRequest(), metadata=metadata, timeout=10)
+            stub.Replay(replay_pb2.ReplayRequest(), metadata=metadata, timeout=60)
     key = [("authorization", f"Bearer {secret(platform.data_dir, 'internal')}")]
-    assert not stub.Replay(replay_pb2.ReplayRequest(), metadata=key, timeout=10).outcomes
+    assert not stub.Replay(replay_pb2.ReplayRequest(), metadata=key, timeout=60).outcomes
 
 
 def test_hostile_frames_are_judged_and_not_taken(platform, grpc_channel):
@@ -139,7 +139,7 @@ def test_hostile_frames_are_judged_and_not_taken(platform, grpc_channel):
         ),
         replay_pb2.ReplayFrame(transport="nonsense", encoding="nonsense", reason="nonsense", device_id="\u0000"),
     ]
-    outcomes = stub.Replay(replay_pb2.ReplayRequest(frames=frames), metadata=key, timeout=10).outcomes
+    outcomes = stub.Replay(replay_pb2.ReplayRequest(frames=frames), metadata=key, timeout=60).outcomes
     assert len(outcomes) == len(frames)
     assert all(outcome.reason and not outcome.readings for outcome in outcomes)
 

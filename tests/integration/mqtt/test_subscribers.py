@@ -272,7 +272,7 @@ async def test_a_subscriber_that_does_not_read_loses_qos_0_and_keeps_qos_1():
             assert publish(server, b"kept %d" % i, 1) == 1
         stream, kept = b"", []
         while len(kept) < 100:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 stream += await loop.sock_recv(slow, 65536)
             packets, stream = mq.split(stream)
             replies = [mq.read_reply(first, body, 5) for first, body in packets]

@@ -174,7 +174,7 @@ async def test_a_close_is_answered_with_its_code(code):
         client.send(frame(struct.pack(">H", code) + "bye ✓".encode(), CLOSE))
         assert await client.close_code() == code
         client.writer.close()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while server.count("sockets"):
                 await asyncio.sleep(0.005)
 

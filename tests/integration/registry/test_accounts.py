@@ -45,7 +45,7 @@ def update(access, name: str, *paths: str, **fields: object) -> pb.Account:
 def is_let_in(registry, token: str) -> bool:
     with bearer_channel(registry.address, token) as channel:
         try:
-            MetricServiceStub(channel).ListMetrics(metric_pb2.ListMetricsRequest(), timeout=20)
+            MetricServiceStub(channel).ListMetrics(metric_pb2.ListMetricsRequest(), timeout=60)
         except grpc.RpcError as refused:
             assert refused.code() is StatusCode.UNAUTHENTICATED
             return False

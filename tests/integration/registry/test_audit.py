@@ -30,7 +30,7 @@ def events(audit, filter_text="", order_by="", page_size=0):
     request = access_pb2.ListAuditEventsRequest(filter=filter_text, order_by=order_by, page_size=page_size)
     found = []
     while True:
-        page = audit.ListAuditEvents(request, timeout=20)
+        page = audit.ListAuditEvents(request, timeout=60)
         found += page.audit_events
         if not page.next_page_token:
             return found
@@ -50,7 +50,7 @@ def new_device(stubs, **fields):
     request = device_pb2.CreateDeviceRequest(
         device_id=device_id, device=device_pb2.Device(device_type="gauge", **fields), request_id=str(uuid.uuid4())
     )
-    return request, stubs.devices.CreateDevice(request, timeout=20)
+    return request, stubs.devices.CreateDevice(request, timeout=60)
 
 
 def test_a_change_tells_who_what_when_and_by_which_request(stubs, audit):
@@ -69,7 +69,7 @@ def test_before_and_after_tell_what_an_update_changed(stubs, audit):
     _, created = new_device(stubs, display_name="old")
     given = device_pb2.Device(name=created.device.name, display_name="new")
     for _ in range(2):  # the second changes nothing
-        stubs.devices.UpdateDevice(device_pb2.UpdateDeviceRequest(device=given), timeout=20)
+        stubs.devices.UpdateDevice(device_pb2.UpdateDeviceRequest(device=given), timeout=60)
     update_event, _ = events(audit, f'resource = "{created.device.name}"')
     before, after = json.loads(update_event.before), json.loads(update_event.after)
     assert {key for key in after if before[key] != after[key]} == {"display_name"}
@@ -78,7 +78,7 @@ def test_before_and_after_tell_what_an_update_changed(stubs, audit):
 
 def test_a_request_repeated_is_one_event(stubs, audit):
     request, created = new_device(stubs)
-    stubs.devices.CreateDevice(request, timeout=20)
+    stubs.devices.CreateDevice(request, timeout=60)
     assert len(events(audit, f'resource = "{created.device.name}"')) == 1
 
 
@@ -86,7 +86,7 @@ def test_a_batch_is_an_event_for_each_of_its_devices(stubs, audit):
     ids = [f"aud-{next(_numbers)}" for _ in range(3)]
     requests = [device_pb2.CreateDeviceRequest(device_id=each, device={"device_type": "gauge"}) for each in ids]
     batch = device_pb2.BatchCreateDevicesRequest(requests=requests, request_id=str(uuid.uuid4()))
-    stubs.devices.BatchCreateDevices(batch, timeout=20)
+    stubs.devices.BatchCreateDevices(batch, timeout=60)
     found = events(audit, f'request_id = "{batch.request_id}"', order_by="event_time")
     assert [event.resource for event in found] == [f"devices/{each}" for each in ids]
 
@@ -94,7 +94,7 @@ def test_a_batch_is_an_event_for_each_of_its_devices(stubs, audit):
 def test_a_dry_run_leaves_no_event(stubs, audit):
     name = f"aud-{next(_numbers)}"
     stubs.devices.CreateDevice(
-        device_pb2.CreateDeviceRequest(device_id=name, device={"device_type": "gauge"}, validate_only=True), timeout=20
+        device_pb2.CreateDeviceRequest(device_id=name, device={"device_type": "gauge"}, validate_only=True), timeout=60
     )
     assert events(audit, f'resource = "devices/{name}"') == []
 
@@ -110,7 +110,7 @@ def test_a_refused_change_is_an_event(stubs, audit):
         (stubs.devices.UpdateDevice, unknown),
     ):
         with pytest.raises(grpc.RpcError):
-            call(refused, timeout=20)
+            call(refused, timeout=60)
     found = events(audit, f'resource = "{created.device.name}" AND result != OK', order_by="event_time")
     assert [(event.result, event.before, event.after) for event in found] == [
         ("ALREADY_EXISTS ALREADY_EXISTS", "", ""),
@@ -122,9 +122,9 @@ def test_a_refused_change_is_an_event(stubs, audit):
 def test_what_nobody_may_do_is_an_event_but_reading_amiss_is_not(stubs, audit):
     last = number(events(audit, page_size=1)[0])
     with pytest.raises(grpc.RpcError):
-        list(stubs.index.WatchDeviceIndex(device_index_pb2.WatchDeviceIndexRequest(), timeout=20))
+        list(stubs.index.WatchDeviceIndex(device_index_pb2.WatchDeviceIndexRequest(), timeout=60))
     with pytest.raises(grpc.RpcError):
-        stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/not-there"), timeout=20)
+        stubs.devices.GetDevice(device_pb2.GetDeviceRequest(name="devices/not-there"), timeout=60)
     new = [event for event in events(audit) if number(event) > last]
     assert [event.method.rpartition("/")[2] for event in new] == ["WatchDeviceIndex"]
     assert new[0].result.startswith("PERMISSION_DENIED ")
@@ -157,7 +157,7 @@ def known(stubs, audit):
         request, _ = new_device(stubs)
         request.request_id = ""
         with pytest.raises(grpc.RpcError):
-            stubs.devices.CreateDevice(request, timeout=20)
+            stubs.devices.CreateDevice(request, timeout=60)
     return events(audit, order_by="event_time")
 
 
@@ -178,7 +178,7 @@ def test_a_filter_finds_what_it_finds_in_memory(audit, known, filter_text):
 
 
 def test_a_list_that_cannot_be_says_why(audit, known):
-    page = audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(page_size=1), timeout=20)
+    page = audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(page_size=1), timeout=60)
     for reason, request in (
         ("FILTER_FIELD_UNKNOWN", {"filter": "before:x"}),
         ("ORDER_FIELD_UNKNOWN", {"order_by": "actor"}),
@@ -187,7 +187,7 @@ def test_a_list_that_cannot_be_says_why(audit, known):
         ("PAGE_TOKEN_INVALID", {"page_token": "x"}),
     ):
         with pytest.raises(grpc.RpcError) as refused:
-            audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(**request), timeout=20)
+            audit.ListAuditEvents(access_pb2.ListAuditEventsRequest(**request), timeout=60)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         info = error_details_pb2.ErrorInfo()
         assert any(detail.Unpack(info) for detail in rpc_status.from_call(refused.value).details)
@@ -209,8 +209,8 @@ def test_the_log_verifies_and_tells_what_to_keep(stubs, audit):
 def test_a_viewer_may_not_read_the_log_and_cannot_flood_it(registry, stubs, audit):
     access = AccessServiceStub(stubs.channel)
     account = access_pb2.Account(grants=[{"role": "ROLE_VIEWER"}])
-    access.CreateAccount(access_pb2.CreateAccountRequest(account_id="aud-viewer", account=account), timeout=20)
-    token = access.CreateAccessToken(access_pb2.CreateAccessTokenRequest(parent="accounts/aud-viewer"), timeout=20)
+    access.CreateAccount(access_pb2.CreateAccountRequest(account_id="aud-viewer", account=account), timeout=60)
+    token = access.CreateAccessToken(access_pb2.CreateAccessTokenRequest(parent="accounts/aud-viewer"), timeout=60)
     with bearer_channel(registry.address, token.token) as channel:
         for _ in range(LOGGED_AT_ONCE + 5):
             with pytest.raises(grpc.RpcError) as refused:

@@ -14,7 +14,7 @@ def refusal(registry, token, metadata=()):
     with bearer_channel(registry.address, token) as channel:
         stub = metric_pb2_grpc.MetricServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            stub.ListMetrics(metric_pb2.ListMetricsRequest(), metadata=metadata, timeout=20)
+            stub.ListMetrics(metric_pb2.ListMetricsRequest(), metadata=metadata, timeout=60)
     return refused.value.code()
 
 
@@ -34,7 +34,7 @@ def test_two_authorizations_are_refused(registry):
 
 def test_a_stream_without_a_token_is_refused(registry):
     with bearer_channel(registry.address, "") as channel:
-        answers = device_pb2_grpc.DeviceServiceStub(channel).ImportDevices(iter([]), timeout=20)
+        answers = device_pb2_grpc.DeviceServiceStub(channel).ImportDevices(iter([]), timeout=60)
         with pytest.raises(grpc.RpcError) as refused:
             next(answers)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -44,12 +44,12 @@ def test_the_token_of_the_data_folder_is_an_administrators(registry):
     assert (registry.data_dir / "secrets" / "registry-admin").stat().st_mode & 0o777 == 0o600
     with registry.channel() as channel:
         stub = metric_pb2_grpc.MetricServiceStub(channel)
-        assert stub.ListMetrics(metric_pb2.ListMetricsRequest(), timeout=20).metrics
+        assert stub.ListMetrics(metric_pb2.ListMetricsRequest(), timeout=60).metrics
 
 
 def test_the_device_index_is_not_even_for_an_administrator(registry):
     with registry.channel() as channel, pytest.raises(grpc.RpcError) as refused:
-        list(DeviceIndexServiceStub(channel).WatchDeviceIndex(WatchDeviceIndexRequest(), timeout=20))
+        list(DeviceIndexServiceStub(channel).WatchDeviceIndex(WatchDeviceIndexRequest(), timeout=60))
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 

@@ -56,7 +56,7 @@ def killed_half_way(registry, engine) -> None:
 
 
 def states(stubs) -> set[int]:
-    found = stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest(names=NAMES), timeout=20).devices
+    found = stubs.devices.BatchGetDevices(pb.BatchGetDevicesRequest(names=NAMES), timeout=60).devices
     return {device.state for device in found}
 
 
@@ -64,7 +64,7 @@ def deleted(audit) -> Iterator[str]:
     """What the audit log says was deleted."""
     request = access_pb2.ListAuditEventsRequest(filter='method:"BatchDeleteDevices"', page_size=1000)
     for _ in wait_until("the log is read to its end", 60):
-        page = audit.ListAuditEvents(request, timeout=20)
+        page = audit.ListAuditEvents(request, timeout=60)
         yield from (event.resource for event in page.audit_events)
         request.page_token = page.next_page_token
         if not request.page_token:

@@ -43,7 +43,7 @@ def fill(stubs, prefix, count, **fields):
 
 def ended(operations, operation):
     """The operation when it is done, and its metadata."""
-    wait = lro.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=30))
+    wait = lro.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=60))
     operation = operations.WaitOperation(wait)
     assert operation.done
     metadata = pb.BulkMetadata()

@@ -44,7 +44,7 @@ def update(prefix, field, value):
 
 
 def ended(channel, operation):
-    wait = lro.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=30))
+    wait = lro.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=60))
     operation = OperationsStub(channel).WaitOperation(wait)
     assert operation.done
     metadata = pb.BulkMetadata()

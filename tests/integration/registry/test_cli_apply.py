@@ -202,7 +202,7 @@ def test_a_group_has_the_devices_that_its_document_names(cf, fleet):
 
 def test_many_devices_go_in_few_calls_and_one_that_is_wrong_holds_up_no_other(cf, registry, tmp_path):
     def calls(*methods):
-        lines = urllib.request.urlopen(f"{registry.http}/metrics", timeout=20).read().decode().splitlines()
+        lines = urllib.request.urlopen(f"{registry.http}/metrics", timeout=60).read().decode().splitlines()
         named = [f'method="{method}"' for method in methods]
         counts = [line for line in lines if line.startswith("cityfleet_registry_api_requests_total")]
         return sum(float(line.split()[-1]) for line in counts if any(name in line for name in named))

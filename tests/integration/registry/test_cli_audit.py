@@ -26,7 +26,7 @@ def cf(registry, stubs):
 
 
 def tamper(registry, statement):
-    with sqlite3.connect(registry.data_dir / "registry" / "registry.db", timeout=20) as connection:
+    with sqlite3.connect(registry.data_dir / "registry" / "registry.db", timeout=60) as connection:
         connection.execute(statement)
     connection.close()
 

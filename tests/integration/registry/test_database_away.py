@@ -37,7 +37,7 @@ def take_away(server, name):
 
 def is_ready(registry):
     try:
-        with urllib.request.urlopen(f"{registry.http}/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(f"{registry.http}/readyz", timeout=60) as answer:
             return answer.status == 200
     except urllib.error.HTTPError as error:
         assert error.code == 503

@@ -69,8 +69,8 @@ def call(stubs, method, request):
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        return list(handler(request, timeout=20))
-    return handler(request, timeout=20)
+        return list(handler(request, timeout=60))
+    return handler(request, timeout=60)
 
 
 def request_of(method):
@@ -343,7 +343,7 @@ def test_a_text_with_nul_is_no_trouble_of_the_database(stubs, old):
 def test_a_method_that_is_not_there_is_named(stubs, kind):
     method = getattr(stubs.channel, kind)("/cityfleet.registry.v1.DeviceService/FlyDevice")
     with fails(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN") as told:
-        answer = method(iter([b""]) if kind == "stream_stream" else b"", timeout=20)
+        answer = method(iter([b""]) if kind == "stream_stream" else b"", timeout=60)
         list(answer if kind == "stream_stream" else ())
     assert told.metadata["method"] == "cityfleet.registry.v1.DeviceService/FlyDevice"
 
@@ -354,12 +354,12 @@ def test_a_method_that_is_not_there_is_named(stubs, kind):
 def test_bytes_that_are_no_request_are_refused(stubs, old, body):
     service = "/cityfleet.registry.v1.DeviceService"
     with fails(INVALID, "REQUEST_UNREADABLE"):
-        stubs.channel.unary_unary(f"{service}/GetDevice")(body, timeout=20)
+        stubs.channel.unary_unary(f"{service}/GetDevice")(body, timeout=60)
     with fails(INVALID, "REQUEST_UNREADABLE"):
-        list(stubs.channel.unary_stream(f"{service}/WatchDevices")(body, timeout=20))
+        list(stubs.channel.unary_stream(f"{service}/WatchDevices")(body, timeout=60))
     good = pb.ImportDevicesRequest(rows=[pb.ImportRow(device=pb.Device(name="devices/old", device_type="gauge"))])
     answers = stubs.channel.stream_stream(f"{service}/ImportDevices")(
-        iter([good.SerializeToString(), body]), timeout=20
+        iter([good.SerializeToString(), body]), timeout=60
     )
     with fails(INVALID, "REQUEST_UNREADABLE"):
         for answer in answers:

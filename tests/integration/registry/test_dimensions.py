@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def ready(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
+    with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
         assert answer.status == 200
         return answer.read().decode()
 

@@ -74,7 +74,7 @@ def call(stubs, method, fields):
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
-    return handler(GetMessageClass(method.input_type)(**fields), timeout=20)
+    return handler(GetMessageClass(method.input_type)(**fields), timeout=60)
 
 
 @pytest.fixture(scope="module")

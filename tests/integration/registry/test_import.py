@@ -58,7 +58,7 @@ def rows_of(*devices, token=""):
 def index_of(registry, stubs):
     """What an ingest node would know of each device, by id."""
     index = {}
-    for response in stubs.index.WatchDeviceIndex(WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=30):
+    for response in stubs.index.WatchDeviceIndex(WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=60):
         index |= {device.device_id: device for device in response.devices}
         if response.resume_token:
             break

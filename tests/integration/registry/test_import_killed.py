@@ -10,7 +10,7 @@ from tests.integration.registry.test_import import index_of
 from tests.support.registry import running_registry
 
 DEVICES = 10_000
-LIMIT_S = 90.0
+LIMIT_S = 120.0
 
 
 def device_ids(number):

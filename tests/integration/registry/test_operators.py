@@ -27,7 +27,7 @@ def create(operators, name, token="", **fields):
 def index_of(registry, stubs):
     """Devices and operators of a whole snapshot, by name."""
     call = DeviceIndexServiceStub(stubs.channel).WatchDeviceIndex(
-        device_index_pb2.WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=20
+        device_index_pb2.WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=60
     )
     devices, operators = {}, {}
     for response in call:
@@ -52,7 +52,7 @@ def test_an_operator_reaches_the_index_with_its_filters_and_the_hash_of_its_toke
 def test_each_change_of_an_operator_arrives(registry, stubs, operators):
     token = create(operators, "watch-2").token
     call = DeviceIndexServiceStub(stubs.channel).WatchDeviceIndex(
-        device_index_pb2.WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=20
+        device_index_pb2.WatchDeviceIndexRequest(), metadata=registry.metadata, timeout=60
     )
     while next(call).phase != device_index_pb2.WatchDeviceIndexResponse.PHASE_SNAPSHOT_COMPLETE:
         pass

@@ -27,7 +27,7 @@ def creation(device_id=None, **fields):
 
 def refusal(call, request):
     with pytest.raises(grpc.RpcError) as refused:
-        call(request, timeout=20)
+        call(request, timeout=60)
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in rpc_status.from_call(refused.value).details)
     return refused.value.code(), info.reason
@@ -35,20 +35,20 @@ def refusal(call, request):
 
 def test_the_same_request_gets_the_same_answer_with_its_token(stubs):
     request = creation()
-    first = stubs.devices.CreateDevice(request, timeout=20)
+    first = stubs.devices.CreateDevice(request, timeout=60)
     request.request_id = request.request_id.upper()
     assert first.token
-    assert stubs.devices.CreateDevice(request, timeout=20) == first
+    assert stubs.devices.CreateDevice(request, timeout=60) == first
 
 
 def test_what_was_done_is_not_done_again(stubs):
-    created = stubs.devices.CreateDevice(creation(), timeout=20)
+    created = stubs.devices.CreateDevice(creation(), timeout=60)
     request = pb.RotateDeviceTokenRequest(name=created.device.name, request_id=str(uuid.uuid4()))
-    first = stubs.devices.RotateDeviceToken(request, timeout=20)
+    first = stubs.devices.RotateDeviceToken(request, timeout=60)
     label = pb.UpdateDeviceRequest(device=pb.Device(name=created.device.name, display_name="later"))
-    later = stubs.devices.UpdateDevice(label, timeout=20)
-    assert stubs.devices.RotateDeviceToken(request, timeout=20) == first
-    assert stubs.devices.GetDevice(pb.GetDeviceRequest(name=created.device.name), timeout=20).etag == later.etag
+    later = stubs.devices.UpdateDevice(label, timeout=60)
+    assert stubs.devices.RotateDeviceToken(request, timeout=60) == first
+    assert stubs.devices.GetDevice(pb.GetDeviceRequest(name=created.device.name), timeout=60).etag == later.etag
 
 
 def test_each_device_of_a_batch_gets_its_own_token_again(stubs):
@@ -57,14 +57,14 @@ def test_each_device_of_a_batch_gets_its_own_token_again(stubs):
         each.request_id = ""
     devices[1].token = "brought-by-the-caller"
     batch = pb.BatchCreateDevicesRequest(requests=devices, request_id=str(uuid.uuid4()))
-    first = stubs.devices.BatchCreateDevices(batch, timeout=20)
+    first = stubs.devices.BatchCreateDevices(batch, timeout=60)
     assert [bool(each.token) for each in first.created] == [True, False, True]
-    assert stubs.devices.BatchCreateDevices(batch, timeout=20) == first
+    assert stubs.devices.BatchCreateDevices(batch, timeout=60) == first
 
 
 def test_the_same_id_with_another_request_is_refused(stubs, registry):
     request = creation()
-    stubs.devices.CreateDevice(request, timeout=20)
+    stubs.devices.CreateDevice(request, timeout=60)
     other = creation()
     other.request_id = request.request_id
     reused = (grpc.StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
@@ -73,7 +73,7 @@ def test_the_same_id_with_another_request_is_refused(stubs, registry):
     delete = pb.DeleteDeviceRequest(name="devices/x", request_id=request.request_id)
     assert refusal(stubs.devices.DeleteDevice, delete) == reused
     with pytest.raises(grpc.RpcError) as gone:
-        stubs.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{other.device_id}"), timeout=20)
+        stubs.devices.GetDevice(pb.GetDeviceRequest(name=f"devices/{other.device_id}"), timeout=60)
     assert gone.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -88,15 +88,15 @@ def test_what_was_refused_may_be_tried_again_with_the_same_id(stubs):
     groups, group = GroupServiceStub(stubs.channel), f"g-{next(_numbers)}"
     request = group_pb2.ModifyGroupMembersRequest(name=f"groups/{group}", request_id=str(uuid.uuid4()))
     assert refusal(groups.ModifyGroupMembers, request)[0] is grpc.StatusCode.NOT_FOUND
-    groups.CreateGroup(group_pb2.CreateGroupRequest(group_id=group), timeout=20)
-    assert groups.ModifyGroupMembers(request, timeout=20).name == f"groups/{group}"
+    groups.CreateGroup(group_pb2.CreateGroupRequest(group_id=group), timeout=60)
+    assert groups.ModifyGroupMembers(request, timeout=60).name == f"groups/{group}"
 
 
 def test_a_dry_run_uses_no_id_up(stubs):
     request = creation(validate_only=True)
-    stubs.devices.CreateDevice(request, timeout=20)
+    stubs.devices.CreateDevice(request, timeout=60)
     request.validate_only = False
-    created = stubs.devices.CreateDevice(request, timeout=20)
+    created = stubs.devices.CreateDevice(request, timeout=60)
     assert created.device.device_num
     request.validate_only = True
     assert refusal(stubs.devices.CreateDevice, request)[0] is grpc.StatusCode.ALREADY_EXISTS
@@ -105,7 +105,7 @@ def test_a_dry_run_uses_no_id_up(stubs):
 def test_many_at_once_are_one(stubs):
     request = creation()
     with ThreadPoolExecutor(16) as callers:
-        answers = list(callers.map(lambda _: stubs.devices.CreateDevice(request, timeout=20), range(32)))
+        answers = list(callers.map(lambda _: stubs.devices.CreateDevice(request, timeout=60), range(32)))
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -114,11 +114,11 @@ def test_the_answer_outlives_a_kill_and_tells_nobody_else(tmp_path, new_database
         with registry.channel() as channel:
             Stubs(channel).apply_type("gauge")
             request = creation()
-            first = Stubs(channel).devices.CreateDevice(request, timeout=20)
+            first = Stubs(channel).devices.CreateDevice(request, timeout=60)
         registry.kill()
         registry.start()
         with registry.channel() as channel:
-            assert Stubs(channel).devices.CreateDevice(request, timeout=20) == first
+            assert Stubs(channel).devices.CreateDevice(request, timeout=60) == first
         if database_kind == "sqlite":
             assert registry.stop() == 0
             files = [path.read_bytes() for path in (tmp_path / "registry").iterdir()]

@@ -24,7 +24,7 @@ def ask(url: str, method: str = "GET", body: Any = None, headers: dict[str, str]
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers=JSON if headers is None else headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as exc:
         with exc:
@@ -114,13 +114,13 @@ def test_a_filter_may_be_as_long_as_over_grpc(api):
 
 def test_the_audit_log_has_the_clients_own_address_and_believes_nobody_else(registry, api, stubs):
     address = urllib.parse.urlsplit(registry.http)
-    with contextlib.closing(http.client.HTTPConnection(address.hostname, address.port, timeout=20)) as client:
+    with contextlib.closing(http.client.HTTPConnection(address.hostname, address.port, timeout=60)) as client:
         client.request("POST", "/v1/groups?group_id=rest-peer", b"{}", JSON)
         client.getresponse().read()
         host, port = client.sock.getsockname()
     forged = (("cityfleet-forwarded", "guess 10.9.8.7:1"),)
     GroupServiceStub(stubs.channel).DeleteGroup(
-        DeleteGroupRequest(name="groups/rest-peer"), metadata=forged, timeout=20
+        DeleteGroupRequest(name="groups/rest-peer"), metadata=forged, timeout=60
     )
     status, page = ask(f"{api}/auditEvents?filter=resource%20%3D%20%22groups/rest-peer%22")
     deleted, created = page["audit_events"]

@@ -134,7 +134,7 @@ def test_writers_at_once_make_one_chain_and_answer_a_request_id_once(pair):
             request = device_pb2.CreateDeviceRequest(
                 device_id=f"chain-{number // 4}", device=device, request_id=ids[number // 4]
             )
-            return fleet.devices.CreateDevice(request, timeout=30).device
+            return fleet.devices.CreateDevice(request, timeout=60).device
 
         with ThreadPoolExecutor(8) as callers:
             made = list(callers.map(create, range(60)))
@@ -181,7 +181,7 @@ async def test_tables_are_known_after_very_many_devices(databases, monkeypatch):
         await asyncio.sleep(0)
         assert await one.read(looked_at) == (0, 0)
         one.grew(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await one.read(looked_at) != (3, 3):
                 await asyncio.sleep(0.05)
     finally:
@@ -237,7 +237,7 @@ async def test_a_reader_sees_one_state_while_another_process_writes(databases):
     def twice(connection):
         first = sequence.head(connection).revision
         loop.call_soon_threadsafe(between.set)
-        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(timeout=60)
         return first, sequence.head(connection).revision
 
     reading = asyncio.create_task(other.read(twice))

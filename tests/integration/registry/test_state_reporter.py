@@ -56,7 +56,7 @@ class Told:
         try:
             yield
             self.reporter.leave()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await task
         finally:
             task.cancel()

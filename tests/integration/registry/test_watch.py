@@ -188,7 +188,7 @@ def test_a_foreign_token_is_out_of_range(registry, token):
 def test_only_ingest_may_watch(registry, metadata):
     with registry.channel() as channel:
         call = DeviceIndexServiceStub(channel).WatchDeviceIndex(
-            pb.WatchDeviceIndexRequest(), metadata=metadata, timeout=20
+            pb.WatchDeviceIndexRequest(), metadata=metadata, timeout=60
         )
         with fails(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
             next(call)
@@ -269,6 +269,6 @@ def read_whole(registry: RunningRegistry) -> Watch:
 
 
 def rows_read_for_watchers(registry: RunningRegistry) -> float:
-    with urllib.request.urlopen(f"{registry.http}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"{registry.http}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("cityfleet_registry_index_rows_total{"))

@@ -23,7 +23,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def settled(folders: Folders) -> tuple[int, ...]:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while (state := folders.state()) is None:
         assert time.monotonic() < end
         time.sleep(0.05)

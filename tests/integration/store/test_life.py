@@ -24,7 +24,7 @@ ENDLESS = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
 ROW = "{device}\t1\t2026-11-01 00:00:{second:02}\t{value}\t1\t0\t00070\t2026-11-01 00:00:00\n"
 
 
-def wait_for(claim: str, is_so: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_for(claim: str, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, claim

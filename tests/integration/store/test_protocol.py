@@ -37,7 +37,7 @@ def ask(
 
 
 def curl(*arguments: str, data: bytes | None = None) -> str:
-    done = subprocess.run(["curl", "-sS", *arguments], input=data, capture_output=True, timeout=30, check=True)
+    done = subprocess.run(["curl", "-sS", *arguments], input=data, capture_output=True, timeout=60, check=True)
     return done.stdout.decode()
 
 

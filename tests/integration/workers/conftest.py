@@ -23,7 +23,7 @@ def tokens(platform: Platform) -> dict[str, str]:
     with Provisioner(platform.registry_channel()) as fleet:
         fleet.type("gauge", {"water_level_m": (0, 20)})
         found = {f"wl-{number}": fleet.device(f"wl-{number}", "gauge") for number in range(DEVICES)}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while sorted(per_worker(platform, "cityfleet_ingest_index_devices").values()) != [DEVICES, DEVICES]:
         assert time.monotonic() < deadline, "the workers do not know the devices"
         time.sleep(0.05)

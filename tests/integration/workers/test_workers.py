@@ -107,7 +107,7 @@ class Publisher:
             try:
                 async with aiomqtt.Client(
                     "127.0.0.1", self._platform.mqtt_port, username=self._device, password=self._token,
-                    protocol=aiomqtt.ProtocolVersion.V5, timeout=30,
+                    protocol=aiomqtt.ProtocolVersion.V5, timeout=60,
                 ) as client:  # fmt: skip
                     while not self.is_done:
                         self._next += 1
@@ -157,7 +157,7 @@ async def stored(platform: Platform, device: str, seconds: list[int]) -> None:
     sql = (
         f"SELECT arraySort(groupArray(toUnixTimestamp(ts) - 1700000000)) FROM ioc.readings WHERE device_id = '{device}'"
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not set(seconds) <= set(found := json.loads((await asyncio.to_thread(platform.query, sql))[0][0])):
         assert time.monotonic() < deadline, f"{device}: missing {sorted(set(seconds) - set(found))[:10]}"
         await asyncio.sleep(0.1)

@@ -124,7 +124,7 @@ async def test_a_store_that_refuses_every_row_is_waited_for(store: StoreHandle, 
         await until(lambda: node.state.retries >= 3, task)
         assert "store_refuses" in stage.problems()
         assert "VIOLATED_CONSTRAINT" in node.state.unavailable
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     await writing.__aexit__(None, None, None)
     assert len(stored(store, device)) == 30
@@ -189,6 +189,6 @@ async def test_while_the_store_is_away_only_probes_are_sent(
         assert "store" in stage.problems()
         assert proxy.counts["up_bytes"] - sent < 10_000
         proxy.switch(PASS)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await task
     assert len(stored(store, device)) == 20_000

@@ -26,7 +26,7 @@ async def test_an_acknowledgement_waits_for_what_is_kept_beside_the_spool(tmp_pa
             raise OSError("no room")
 
     spool = Spool(tmp_path, SpoolSettings(min_free_bytes=0))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         tasks.create_task(spool_stage(sealed, closed, spool, state, keep=keep))
         rows = (1, 0, 0)
         await sealed.put(SealedBatch((b"r", b"", b""), rows, rows, lambda: said.append("acknowledged")))

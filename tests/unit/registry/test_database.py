@@ -89,7 +89,7 @@ async def test_a_reader_sees_one_state_while_a_writer_goes_on(database):
     def twice(connection):
         first = sequence.head(connection).revision
         loop.call_soon_threadsafe(between.set)
-        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(timeout=60)
         return first, sequence.head(connection).revision
 
     reading = asyncio.create_task(database.read(twice))

@@ -26,7 +26,7 @@ async def test_what_work_returns_or_raises_comes_back(one):
 
 
 async def test_several_work_at_the_same_time():
-    threads, both = Threads(2, "test"), threading.Barrier(2, timeout=30)
+    threads, both = Threads(2, "test"), threading.Barrier(2, timeout=60)
     try:
         assert sorted(await asyncio.gather(threads.run(both.wait), threads.run(both.wait))) == [0, 1]
     finally:

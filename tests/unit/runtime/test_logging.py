@@ -20,6 +20,6 @@ print("alive")
 def test_a_full_disk_under_the_log_stops_nobody():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=full, timeout=30, check=False
+            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=full, timeout=60, check=False
         )
     assert done.stdout == b"alive\n"

@@ -21,7 +21,7 @@ async def test_a_task_in_which_a_cancellation_was_swallowed_is_told_again() -> N
     tasks = [asyncio.create_task(deaf(), name="deaf"), asyncio.create_task(asyncio.Event().wait(), name="plain")]
     await asyncio.sleep(0)
     with structlog.testing.capture_logs() as logs:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await end_tasks(tasks, patience_s=0.01)
     assert told == 2
     assert all(task.done() for task in tasks)

@@ -42,7 +42,7 @@ def role(name, folder, code=ROLE, stop_s=5.0):
     return Role(name, [sys.executable, "-c", code, name, str(folder)], stop_s)
 
 
-async def until(condition, seconds=10.0):
+async def until(condition, seconds=60.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

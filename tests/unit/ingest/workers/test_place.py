@@ -57,7 +57,7 @@ async def test_who_comes_next_waits_for_who_leaves(tmp_path):
             await asyncio.sleep(0.05)
             assert not waiting.done()
             leaving.close()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await waiting
 
 
