@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from cityfleet.registry.v1 import device_pb2, device_pb2_grpc
 from loadtest.bench.registry_stage import RegistryStage
 from loadtest.fleet.devices import RAIN, STREETS, TRAFFIC
@@ -99,17 +101,28 @@ QUESTIONS = (
 )
 
 
-async def time_gets(stage: RegistryStage, city: RegisteredCity, calls: int) -> list[float]:
-    """Seconds of each GetDevice, one after the other, of devices by chance."""
+class Gets(NamedTuple):
+    """Seconds of each call; `empty` are health checks, which ask no database: what gRPC and the machine take."""
+
+    seconds: list[float]
+    empty: list[float]
+
+
+async def time_gets(stage: RegistryStage, city: RegisteredCity, calls: int) -> Gets:
+    """GetDevice of devices by chance and an empty call, in turn, one after the other."""
     chance = random.Random(1)
-    found = []
+    found = Gets([], [])
     async with stage.channel() as channel:
         devices = device_pb2_grpc.DeviceServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel)
         for _ in range(calls):
             request = device_pb2.GetDeviceRequest(name=f"devices/{_device(chance, city)}")
             started = time.perf_counter()
             await devices.GetDevice(request, metadata=stage.metadata)
-            found.append(time.perf_counter() - started)
+            answered = time.perf_counter()
+            await health.Check(health_pb2.HealthCheckRequest())
+            found.empty.append(time.perf_counter() - answered)
+            found.seconds.append(answered - started)
     return found
 
 

@@ -46,7 +46,7 @@ FROM
 (
     SELECT
         device_num, metric_num, test, sum(t.suspect_n) AS found_suspect_n, sum(t.fail_n) AS found_fail_n, max(t.last_ts) AS newest_ts,
-        arraySort(groupArray((t.first_ts, t.last_ts))) AS hours,
+        arraySort(groupArrayIf((t.first_ts, t.last_ts), test = 'flat_line')) AS hours,
         -- The newest run of hours: what lies more than an hour apart is another one.
         arrayLastIndex((one, at) -> at = 1 OR dateDiff('second', hours[at - 1].2, one.1) > 3600, hours, arrayEnumerate(hours)) AS run_at,
         hours[run_at].1 AS run_ts

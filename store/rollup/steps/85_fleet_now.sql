@@ -46,21 +46,64 @@ WITH
     (
         SELECT device_num AS said_num, firmware_version AS said FROM cityfleet.device_reported FINAL WHERE firmware_version != ''
     ),
-    -- How many there are in each group, by a hash of it, which is cheaper than names.
-    totals AS
+    -- Of devices that are expected to report: their groups, by a hash, which is cheaper than a name; its kind; seen from the whole city.
+    grouped AS
     (
         SELECT
-            arrayJoin(arraySlice([
-                cityHash64('', 'gateway', group_gateway), cityHash64('', 'bts_site', bts_site_id), cityHash64('', 'ward', ward_code),
-                cityHash64('', 'vendor', vendor), cityHash64('', 'type', device_type), cityHash64('', 'city', 'city'),
-                cityHash64(ward_code, 'gateway', group_gateway), cityHash64(ward_code, 'bts_site', bts_site_id),
-                cityHash64(ward_code, 'ward', ward_code), cityHash64(ward_code, 'vendor', vendor),
-                cityHash64(ward_code, 'type', device_type), cityHash64(ward_code, 'city', 'city')
-            ], 1, if(ward_code = '', 6, 12))) AS member,
-            count() AS all_n
+            device_num, interval_s, create_time,
+            arrayFilter(one -> one.4, [
+                (cityHash64('', 'gateway', group_gateway), 1, true, group_gateway != ''),
+                (cityHash64('', 'bts_site', bts_site_id), 2, true, bts_site_id != ''),
+                (cityHash64('', 'ward', ward_code), 3, true, ward_code != ''),
+                (cityHash64('', 'vendor', vendor), 4, true, vendor != ''),
+                (cityHash64('', 'type', device_type), 5, true, device_type != ''),
+                (cityHash64('', 'city', 'city'), 6, true, true),
+                (cityHash64(ward_code, 'gateway', group_gateway), 1, false, ward_code != '' AND group_gateway != ''),
+                (cityHash64(ward_code, 'bts_site', bts_site_id), 2, false, ward_code != '' AND bts_site_id != ''),
+                (cityHash64(ward_code, 'ward', ward_code), 3, false, ward_code != ''),
+                (cityHash64(ward_code, 'vendor', vendor), 4, false, ward_code != '' AND vendor != ''),
+                (cityHash64(ward_code, 'type', device_type), 5, false, ward_code != '' AND device_type != ''),
+                (cityHash64(ward_code, 'city', 'city'), 6, false, ward_code != '')
+            ]) AS groups
         FROM placed
         WHERE interval_s > 0
-        GROUP BY member
+    ),
+    -- Why each that is silent may be: numbers only, so that it stays small when the whole city is.
+    causes AS
+    (
+        SELECT
+            device_num AS fallen_num, seen_by_city, max(is_common) AS is_any,
+            -- The largest group that fell silent as a whole, of two alike the nearer; else the nearest.
+            argMin((kind, silent_n - 1, all_n - 1), (NOT is_common, if(is_common, -toInt64(all_n), 0), kind)) AS chosen
+        FROM
+        (
+            SELECT
+                arrayJoin(f.nums) AS device_num, f.kind AS kind, f.seen_by_city AS seen_by_city, f.silent_n AS silent_n, t.all_n AS all_n,
+                all_n - 1 >= 2 AND silent_n - 1 >= 0.8 * (all_n - 1) AS is_common
+            FROM
+            (
+                SELECT one.1 AS member, one.2 AS kind, one.3 AS seen_by_city, count() AS silent_n, groupArray(device_num) AS nums
+                FROM
+                (
+                    SELECT p.device_num AS device_num, p.groups AS groups
+                    FROM grouped AS p
+                    LEFT JOIN
+                    (
+                        SELECT device_num AS heard_num, max(least(l.ts, l.received_at)) AS newest_ts
+                        FROM cityfleet.latest AS l FINAL
+                        GROUP BY heard_num
+                    ) AS h ON h.heard_num = p.device_num
+                    WHERE dateDiff('second', if(h.newest_ts = 0, p.create_time, h.newest_ts), at) > 3 * toInt64(p.interval_s)
+                )
+                ARRAY JOIN groups AS one
+                GROUP BY member, kind, seen_by_city
+            ) AS f
+            INNER JOIN
+            (
+                SELECT one.1 AS member, count() AS all_n FROM grouped ARRAY JOIN groups AS one GROUP BY member
+            ) AS t ON t.member = f.member
+        )
+        GROUP BY fallen_num, seen_by_city
     ),
     newest AS
     (
@@ -139,24 +182,6 @@ WITH
             GROUP BY heard_num
         ) AS h ON h.heard_num = p.device_num
         LEFT JOIN slopes AS s ON s.slope_num = p.device_num
-    ),
-    -- By who sees it: which is looked at at all, and how many of each group are silent.
-    counted AS
-    (
-        SELECT
-            j.*, u.usual_firmware AS usual_firmware,
-            if(j.firmware != '' AND j.firmware != u.usual_firmware, arrayPushBack(j.reasons, (5, 'firmware unlike its kind')), j.reasons) AS why,
-            if(j.is_silent, arrayFilter(one -> one.2 != '', [
-                ('gateway', j.group_gateway, sum(j.is_silent) OVER (PARTITION BY j.seen_by, j.group_gateway), 1),
-                ('bts_site', j.bts_site_id, sum(j.is_silent) OVER (PARTITION BY j.seen_by, j.bts_site_id), 2),
-                ('ward', j.ward_code, sum(j.is_silent) OVER (PARTITION BY j.seen_by, j.ward_code), 3),
-                ('vendor', j.vendor, sum(j.is_silent) OVER (PARTITION BY j.seen_by, j.vendor), 4),
-                ('type', j.device_type, sum(j.is_silent) OVER (PARTITION BY j.seen_by, j.device_type), 5),
-                ('city', 'city', sum(j.is_silent) OVER (PARTITION BY j.seen_by), 6)
-            ]), [('', '', 0, 0)]) AS groups
-        FROM (SELECT *, arrayJoin(arrayDistinct(['', ward_code])) AS seen_by FROM judged) AS j
-        LEFT JOIN usual AS u ON u.usual_by = j.seen_by AND u.usual_type = j.device_type
-        WHERE notEmpty(why)
     )
 SELECT
     f.seen_by AS ward_code, f.device_num AS device_num, f.device_id AS device_id, f.device_type AS device_type,
@@ -164,29 +189,24 @@ SELECT
     f.site_id AS site_id, f.vendor AS vendor, f.firmware AS firmware, f.usual_firmware AS usual_firmware,
     f.latitude AS latitude, f.longitude AS longitude, f.interval_s AS interval_s, f.since_ts AS since_ts, f.newest_ts AS newest_ts,
     f.good_n AS good_n, f.suspect_n AS suspect_n, f.fail_n AS fail_n, f.is_silent AS is_silent,
-    multiIf(NOT f.is_silent, '', f.is_late, 'late', empty(f.common), 'device', f.chosen.1) AS cause,
-    if(f.chosen.1 = 'city', '', f.chosen.2) AS cause_id, toUInt32(f.chosen.3) AS siblings_silent_n,
-    toUInt32(f.chosen.4) AS siblings_n, f.battery_pct AS battery_pct, f.days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm,
+    multiIf(
+        NOT f.is_silent, '', f.is_late, 'late', NOT c.is_any, 'device',
+        ['gateway', 'bts_site', 'ward', 'vendor', 'type', 'city'][c.chosen.1]) AS cause,
+    [f.group_gateway, f.bts_site_id, f.in_ward, f.vendor, f.device_type, ''][c.chosen.1] AS cause_id,
+    toUInt32(c.chosen.2) AS siblings_silent_n, toUInt32(c.chosen.3) AS siblings_n,
+    f.battery_pct AS battery_pct, f.days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm,
     toUInt8(least(100, arraySum(one -> one.1, f.why))) AS score, arrayStringConcat(arrayMap(one -> one.2, f.why), '; ') AS reason,
     n.newest_of_all AS newest_of_all, f.coverage AS coverage, toUInt8(0) AS is_deleted
 FROM
 (
     SELECT
-        c.seen_by AS seen_by, c.device_num AS device_num, any(c.device_id) AS device_id, any(c.device_type) AS device_type,
-        any(c.ward_code) AS in_ward, any(c.gateway_id) AS gateway_id, any(c.bts_site_id) AS bts_site_id, any(c.site_id) AS site_id,
-        any(c.vendor) AS vendor, any(c.firmware) AS firmware, any(c.usual_firmware) AS usual_firmware,
-        any(c.latitude) AS latitude, any(c.longitude) AS longitude, any(c.interval_s) AS interval_s, any(c.since_ts) AS since_ts,
-        any(c.newest_ts) AS newest_ts, any(c.good_n) AS good_n, any(c.suspect_n) AS suspect_n, any(c.fail_n) AS fail_n,
-        any(c.is_silent) AS is_silent, any(c.is_late) AS is_late, any(c.coverage) AS coverage, any(c.battery_pct) AS battery_pct, any(c.days_left) AS days_left,
-        any(c.rssi_dbm) AS rssi_dbm, any(c.why) AS why,
-        arraySort(one -> one.5, groupArrayIf((c.one.1, c.one.2, c.one.3 - 1, t.all_n - 1, c.one.4), c.is_silent)) AS found,
-        -- The largest group that fell silent as a whole; of two alike the nearer.
-        arraySort(one -> (-toInt64(one.4), one.5), arrayFilter(one -> one.4 >= 2 AND one.3 >= 0.8 * one.4, found)) AS common,
-        if(empty(common), found[1], common[1]) AS chosen
-    FROM (SELECT * EXCEPT groups, arrayJoin(groups) AS one FROM counted) AS c
-    LEFT JOIN totals AS t ON t.member = cityHash64(c.seen_by, c.one.1, c.one.2)
-    GROUP BY seen_by, device_num
+        j.*, j.ward_code AS in_ward, u.usual_firmware AS usual_firmware,
+        if(j.firmware != '' AND j.firmware != u.usual_firmware, arrayPushBack(j.reasons, (5, 'firmware unlike its kind')), j.reasons) AS why
+    FROM (SELECT *, arrayJoin(arrayDistinct(['', ward_code])) AS seen_by FROM judged) AS j
+    LEFT JOIN usual AS u ON u.usual_by = j.seen_by AND u.usual_type = j.device_type
+    WHERE notEmpty(why)
 ) AS f
+LEFT JOIN causes AS c ON c.fallen_num = f.device_num AND c.seen_by_city = (f.seen_by = '')
 LEFT JOIN newest AS n ON n.seen_by = f.seen_by
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = f.in_ward
 -- Of the run itself, for the city and each ward, so that nobody takes a run that found nothing for none.
