@@ -59,7 +59,7 @@ class Publisher:
             username=self._device,
             password=self._token,
             protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=60,
+            timeout=10,
         ) as client:
             while not self._is_over:
                 number = len(self.acked) + 1

@@ -111,7 +111,7 @@ def over_its_gateway(world: World) -> None:
 
 async def _publish(world: World, who: str, topic: str, payload: bytes) -> None:
     async with aiomqtt.Client(
-        "127.0.0.1", world.platform.mqtt_port, username=who, password=world.tokens[who], timeout=60
+        "127.0.0.1", world.platform.mqtt_port, username=who, password=world.tokens[who], timeout=10
     ) as client:
         await client.publish(topic, payload, qos=1)
 
@@ -193,7 +193,7 @@ async def test_two_values_for_one_identity_are_one_reading_and_latest_agrees(pla
     """A device that corrects itself at once: both copies have the same whole second of receipt, maybe one segment."""
     token = fleet.device("wl-corrects-1", "gauge")
     async with aiomqtt.Client(
-        "127.0.0.1", platform.mqtt_port, username="wl-corrects-1", password=token, timeout=60
+        "127.0.0.1", platform.mqtt_port, username="wl-corrects-1", password=token, timeout=10
     ) as client:
         for value in range(20):
             record = [{"n": "water_level_m", "t": 1_700_000_000, "v": value}]

@@ -38,7 +38,7 @@ class Publisher:
                     username=DEVICE,
                     password=self._token,
                     protocol=aiomqtt.ProtocolVersion.V5,
-                    timeout=60,
+                    timeout=5,
                 ) as client:
                     while not self._is_over:
                         self._next += 1

@@ -67,7 +67,7 @@ class Provisioner:
         connect = struct.pack(">H", 4) + b"MQTT\x04\xc2\x00\x00" + connect
         deadline = time.monotonic() + 60
         while True:
-            with socket.create_connection(("127.0.0.1", self._mqtt_port), timeout=60) as link:
+            with socket.create_connection(("127.0.0.1", self._mqtt_port), timeout=10) as link:
                 link.sendall(bytes([0x10, len(connect)]) + connect)
                 if link.recv(4) == b"\x20\x02\x00\x00":
                     return

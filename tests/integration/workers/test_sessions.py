@@ -150,7 +150,7 @@ async def test_a_retained_message_is_on_every_worker_also_on_one_that_starts(pla
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
     await until(lambda: platform.worker_pid(1) not in (None, killed))
-    await until(lambda: len(per_worker(platform, "cityfleet_ingest_index_devices")) == 2)
+    await until_known(platform, "operator:desk", operator)
     view = await subscribed(await client_on(platform, 1, "operator:desk", operator), b"city/siren")
     assert await payloads(view, 1) == [b"armed"]
     await leave(view, sender)

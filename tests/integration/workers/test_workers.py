@@ -107,7 +107,7 @@ class Publisher:
             try:
                 async with aiomqtt.Client(
                     "127.0.0.1", self._platform.mqtt_port, username=self._device, password=self._token,
-                    protocol=aiomqtt.ProtocolVersion.V5, timeout=60,
+                    protocol=aiomqtt.ProtocolVersion.V5, timeout=10,
                 ) as client:  # fmt: skip
                     while not self.is_done:
                         self._next += 1
