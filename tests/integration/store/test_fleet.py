@@ -351,3 +351,28 @@ def test_a_group_that_nobody_is_in_is_no_cause(silent: dict[str, list[str]]) -> 
     # Devices without gateway, site and vendor have only their ward, their type and the city in common.
     assert {row[4] for row in silent.values()} <= {"ward", "device", "late"}
     assert all(row[5] for row in silent.values())
+
+
+def test_what_silent_devices_have_in_common_is_named_by_its_kind(
+    fleet: StoreHandle, silent: dict[str, list[str]]
+) -> None:
+    fleet.query("INSERT INTO cityfleet.sites (site_id, kind, version) VALUES ('bts-9', 'bts', 1)", "admin")
+    behind = [device(num, "gauge-rain", "00013", gateway_id="d200") for num in range(201, 204)]
+    beside = [device(num, "gauge-rain", "00013") for num in (204, 205)]
+    of_vendor = [device(num, "gauge-rain", f"0{num}", labels={"vendor": "zeta"}) for num in range(210, 213)]
+    of_type = [device(num, "siren", f"0{num}") for num in range(220, 223)]
+    of_site = [device(num, "gauge-rain", f"0{num}", site_id="bts-9") for num in range(230, 233)]
+    add_devices(fleet, [device(200, "gateway-bts", "00013"), *behind, *beside, *of_vendor, *of_type, *of_site])
+    add_latest(fleet, [(num, RAIN, 30, 0.0, 1) for num in (204, 205)])
+    look(fleet)
+    found = fleet.rows(
+        "SELECT device_num, probable_cause, cause_id, siblings_silent_n, siblings_n FROM ioc.silent_devices "
+        "WHERE device_num >= 200 ORDER BY device_num"
+    )
+    expected = {
+        range(200, 204): ["gateway", "d200", "3", "3"],
+        range(210, 213): ["vendor", "zeta", "2", "2"],
+        range(220, 223): ["type", "siren", "2", "2"],
+        range(230, 233): ["bts_site", "bts-9", "2", "2"],
+    }
+    assert found == [[str(num), *cause] for nums, cause in expected.items() for num in nums]
