@@ -12,7 +12,7 @@ from cli.import_lines import Position
 from cli.import_state import LateRows
 from cli.registry_client import RegistryClient
 
-BATCH_ROWS = 2500
+BATCH_ROWS = 5000
 # A registry takes messages of 16 MB; a row has less than one.
 BATCH_BYTES = 4 << 20
 MAX_BATCHES_IN_FLIGHT = 4

@@ -39,7 +39,7 @@ def running_postgresql(*, is_durable: bool = False) -> Iterator[str]:
     (port,) = free_ports(1)
     data = folder / "data"
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-    options += " -c shared_buffers=1GB" if is_durable else " -c fsync=off"
+    options += " -c shared_buffers=1GB -c max_wal_size=4GB" if is_durable else " -c fsync=off"
     try:
         commands: tuple[list[str | Path], ...] = (
             [bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "cityfleet", "-N"],

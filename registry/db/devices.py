@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, delete, exists, func, insert, select, update
 
 from registry.db import label_keys, placements, sequence, unheard
 from registry.db.bulk import among, insert_rows
@@ -190,8 +190,13 @@ def places_of(connection: Connection, device_ids: Iterable[str]) -> dict[str, tu
     return {row.device_id: (row.ward_code, _labels_decoder.decode(row.labels)) for row in connection.execute(query)}
 
 
+_ANY_PURGED = select(exists(select(purged_devices.c.device_num)))
+
+
 def purged_ids(connection: Connection, device_ids: Iterable[str]) -> set[str]:
     """Those of the given ids that a purged device had. At most some thousands at once."""
+    if not connection.execute(_ANY_PURGED).scalar_one():
+        return set()
     query = select(purged_devices.c.device_id).where(among(connection, purged_devices.c.device_id, device_ids))
     return set(connection.execute(query).scalars())
 

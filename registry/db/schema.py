@@ -171,6 +171,7 @@ devices = Table(
     metadata,
     Column("device_num", _NUMBER, primary_key=True, autoincrement=False),
     Column("device_id", _word(63), nullable=False, unique=True),
+    # The foreign key is SQLite's alone: types are never deleted, and to check it for each device costs PostgreSQL much.
     Column("type_num", ForeignKey("device_types.type_num"), nullable=False),
     # The gateway that it is registered behind; 0: none.
     Column("gateway_num", BigInteger, nullable=False),

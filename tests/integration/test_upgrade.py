@@ -38,6 +38,7 @@ TOKENS = {
     "0008": "tQftAJN7kqEYUitn0GGTwtLZdMOaklr3YHRqX3VJQko",
     "0009": "j-cnqJeVMyqckhgk3d_JYSmqSZWB4rBFwakzI0DxqEE",
     "0010": "E31gwdmE95O7N3CeuQ7sRv7rjHb0Az-QhttvOp5iQis",
+    "0011": "E31gwdmE95O7N3CeuQ7sRv7rjHb0Az-QhttvOp5iQis",
 }
 
 
