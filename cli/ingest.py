@@ -1,5 +1,6 @@
 """`cityfleet ingest`: the ingest role."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +44,8 @@ def _run_worker(settings: Settings, worker: int | None) -> None:
 
     registry = settings.ingest.registry or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
     place = Place(settings.data_path, worker or 0, settings.ingest.workers if worker is not None else 1)
+    # Before there are other threads, so that they have it too; whoever started us as nicer than this is obeyed.
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), settings.ingest.nice))
     run_role(
         role_of(worker) if worker is not None else "ingest",
         settings,

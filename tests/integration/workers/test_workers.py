@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import aiomqtt
 import pytest
@@ -30,6 +31,14 @@ async def test_a_client_that_comes_back_on_the_other_worker_ends_its_old_connect
         here = there
     await here.__aexit__(None, None, None)
     await until(lambda: sum(connected(platform).values()) == 0)
+
+
+def test_all_threads_of_the_workers_are_nicer_than_the_store(platform):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for number in (0, 1):
+        tasks = Path(f"/proc/{platform.worker_pid(number)}/task")
+        assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()} == {max(own, 5)}
+    assert os.getpriority(os.PRIO_PROCESS, platform.pid("store")) == own
 
 
 async def test_what_comes_behind_the_connect_is_kept_while_the_others_are_asked(platform, tokens):
