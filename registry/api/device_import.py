@@ -41,7 +41,6 @@ class _Batch(msgspec.Struct, frozen=True):
 async def serve(
     requests: AsyncIterator[pb.ImportDevicesRequest], call: Call, operations: AttendedOperations
 ) -> AsyncIterator[pb.ImportDevicesResponse]:
-    # One batch ahead: the next one is read and checked while the database writes this one.
     upcoming = asyncio.create_task(_next(requests))
     try:
         if (batch := await upcoming) is None:
@@ -52,8 +51,11 @@ async def serve(
         async with attended(operations, call, prefix, 0, told, is_read=mode.dry_run is not None) as operation:
             name = operation.name
             while batch is not None:
-                upcoming = asyncio.create_task(_next(requests))
-                results = await _take(batch, mode, call, operation)
+                # One batch ahead: the next one is read and checked while the database writes this one; not before, for
+                # to judge this one takes the interpreter too.
+                judged = asyncio.Event()
+                upcoming = asyncio.create_task(_next(requests, judged))
+                results = await _take(batch, mode, call, operation, judged)
                 response = await asyncio.to_thread(_response, results)
                 response.operation, name = name, ""
                 yield response
@@ -65,17 +67,22 @@ async def serve(
         await asyncio.gather(upcoming, return_exceptions=True)
 
 
-async def _take(batch: _Batch, mode: Mode, call: Call, operation: Attended) -> list[Result]:
+async def _take(batch: _Batch, mode: Mode, call: Call, operation: Attended, judged: asyncio.Event) -> list[Result]:
+    """`judged` is set when the rows have their verdicts, at the latest with the end."""
     is_noted = mode.dry_run is None and operation.is_due()
+    loop = asyncio.get_running_loop()
 
     def run(connection: Connection) -> tuple[list[Result], Progress]:
-        results = import_rows(connection, batch.rows, mode)
+        results = import_rows(connection, batch.rows, mode, lambda: loop.call_soon_threadsafe(judged.set))
         progress = after(operation.progress, batch.rows, results, repeats_late=batch.request.repeats_late)
         if is_noted:
             operation.note(connection, progress)
         return results, progress
 
-    results, progress = await (call.write(run) if mode.dry_run is None else call.read(run))
+    try:
+        results, progress = await (call.write(run) if mode.dry_run is None else call.read(run))
+    finally:
+        judged.set()
     operation.advance(progress, is_noted=is_noted)
     counts = Counter(result.outcome for result in results)
     if mode.dry_run is None:
@@ -85,12 +92,16 @@ async def _take(batch: _Batch, mode: Mode, call: Call, operation: Attended) -> l
     return results
 
 
-async def _next(requests: AsyncIterator[pb.ImportDevicesRequest]) -> _Batch | None:
+async def _next(
+    requests: AsyncIterator[pb.ImportDevicesRequest], may_check: asyncio.Event | None = None
+) -> _Batch | None:
     """Raises: InvalidError."""
     async for request in requests:
         if len(request.rows) > MAX_ROWS:
             text = f"at most {MAX_ROWS} rows a request, not {len(request.rows)}; send more requests"
             raise InvalidError([Violation("rows", "TOO_MANY_ROWS", text)])
+        if may_check is not None:
+            await may_check.wait()
         return _Batch(request, await asyncio.to_thread(_rows, request))
     return None
 

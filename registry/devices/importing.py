@@ -5,7 +5,7 @@ more than rows. The verdicts are those of rows that are done one after the other
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -28,13 +28,17 @@ from registry.devices.rules import DEVICE_ID, check_device
 from registry.errors import RegistryError, Violation
 
 
-def import_rows(connection: Connection, rows: Sequence[Row], mode: Mode) -> list[Result]:
+def import_rows(
+    connection: Connection, rows: Sequence[Row], mode: Mode, on_judged: Callable[[], object] = lambda: None
+) -> list[Result]:
     """Create what is new and right, and update if asked to; a dry run only says what would happen.
 
-    Results are in the order of `rows`, which are at most some thousands.
+    Results are in the order of `rows`, which are at most some thousands. `on_judged` is called when all are known,
+    before most of them are written.
     """
     batch = _Batch(connection, rows, mode)
     results = [batch.take(row) for row in rows]
+    on_judged()
     batch.write()
     counts: Counter[str] = Counter(result.outcome for result in results)
     if counts["created"] or counts["updated"]:
