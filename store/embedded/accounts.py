@@ -19,6 +19,9 @@ Role = Literal["writer", "admin", "reader", "ward"]
 # FINAL looks for copies of a reading within its partition only: the identity holds the time that partitions are cut by.
 # Conditions on columns of the key go before FINAL, so that what they leave out is neither read whole nor merged.
 _BASE = {"do_not_merge_across_partitions_select_final": "1", "optimize_move_to_prewhere_if_final": "1"}
+# Whoever asks goes before who inserts, whose data is in a spool, and both before merges (store/embedded/config.py): a
+# thread that wakes waits for those of its own value until their slices are over, not for nicer ones.
+_BEHIND = {"os_thread_priority": "3"}
 
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(
@@ -193,7 +196,7 @@ def prepare(
         return
     session.set({**_BASE, **account.own_settings, **settings, "log_comment": tag})
     if account.role == "writer":
-        session.set({"allow_ddl": "0"})
+        session.set({**_BEHIND, "allow_ddl": "0"})
     if is_get and not {"readonly"} & settings.keys():
         session.set({"readonly": "2"})  # as ClickHouse: GET changes nothing
 

@@ -33,8 +33,8 @@ AS SELECT
     'VN_AQI/QD1459-2019 v1' AS method, hex, toBool(ts >= now() - INTERVAL 3 HOUR) AS is_current, aqi_pm2_5, aqi_pm10, aqi_so2, aqi_no2,
     aqi_co, aqi_o3, source
 FROM cityfleet.vn_aqi_now
--- A run gives all rows that are true, of one version; where nothing computes any more they go by their age.
-WHERE version = (SELECT max(version) FROM cityfleet.vn_aqi_now) AND device_num != 0 AND ts > now() - INTERVAL 25 HOUR
+-- Where nothing computes any more they go by their age.
+WHERE ts > now() - INTERVAL 25 HOUR
 COMMENT 'Question 14: VN_AQI now at each station, with the dominant parameter, category and advice.
 The newest hour that has ended, of every station heard in the last 25 hours: see is_current. A station is a device. PM2.5 and PM10 go by the NowCast of 12 hours, the gases by the mean of the hour, the index is the highest of them. At least one of PM2.5 and PM10 is needed.
 Source: Decision 1459/QD-TCMT of 12 November 2019. The text does not say what becomes of the NowCast with hours missing: here it is normalised (docs/air.md).
@@ -68,7 +68,7 @@ AS SELECT
     'VN_AQI/QD1459-2019 v1' AS method, hex, stations_n, source
 FROM cityfleet.ward_vn_aqi_now
 -- As in ioc.vn_aqi_now.
-WHERE version = (SELECT max(version) FROM cityfleet.ward_vn_aqi_now) AND NOT is_run AND ts >= now() - INTERVAL 3 HOUR
+WHERE ts >= now() - INTERVAL 3 HOUR
 COMMENT 'Question 14, by ward: the highest VN_AQI of the stations in each ward now, and which station that is.
 A ward without a station that has an index of the last two hours is not there.
 Source: Decision 1459/QD-TCMT of 12 November 2019.

@@ -27,21 +27,16 @@ CREATE OR REPLACE VIEW ioc.silent_devices {on_cluster}
     device_num UInt32 COMMENT 'Number of the device'
 )
 SQL SECURITY INVOKER
-AS WITH
-    -- A run gives all rows that are true, of one version. Who sees the city reads what is as seen from it, the account of a ward
-    -- what is as seen from there.
-    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.fleet_now) AS run
-SELECT
-    f.device_id AS device_id, f.device_type AS kind, f.in_ward_code AS ward_code, f.gateway_id AS gateway_id,
-    f.bts_site_id AS bts_site_id, if(f.newest_ts = 0, NULL, f.newest_ts) AS last_ts,
-    dateDiff('second', f.since_ts, now64(3, 'UTC')) AS silent_s, f.interval_s AS expected_interval_s,
-    toUInt64(f.siblings_silent_n) AS siblings_silent_n, toUInt64(f.siblings_n) AS siblings_n, f.in_ward_name AS ward_name,
-    f.newest_of_all AS as_of, toUInt64(f.good_n) AS n, f.coverage AS coverage,
-    tuple(f.good_n, f.suspect_n, f.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    '3 x interval, common from 80 % v1' AS method, f.cause AS probable_cause, f.cause_id AS cause_id, f.vendor AS vendor,
-    f.site_id AS site_id, f.latitude AS latitude, f.longitude AS longitude, f.device_num AS device_num
+AS SELECT
+    device_id, kind, in_ward_code AS ward_code, gateway_id, bts_site_id, last_ts,
+    dateDiff('second', since_ts, now64(3, 'UTC')) AS silent_s, expected_interval_s, siblings_silent_n, siblings_n,
+    in_ward_name AS ward_name, as_of, n, coverage, quality, '3 x interval, common from 80 % v1' AS method, probable_cause, cause_id,
+    vendor, site_id, latitude, longitude, device_num
 FROM cityfleet.fleet_now AS f
-WHERE f.version = run.1 AND f.ward_code <= run.2 AND f.is_silent
+WHERE is_silent
+-- Who sees the city reads what is as seen from it, the account of a ward what is as seen from there.
+ORDER BY f.ward_code != ''
+LIMIT 1 WITH TIES
 COMMENT 'Question 19: devices silent for longer than three times their interval, and the probable common cause.
 Rule: silent by the event time of the newest reading (no later than its arrival); only active devices with an interval. The cause is the largest group (gateway, BTS site, ward, vendor, type, city) with at least two others of whom 80 % are silent. Who sees one ward only has its devices and groups only. Looked at each minute: see as_of.
 Source: newest readings of ingest and the registry.

@@ -27,20 +27,15 @@ CREATE OR REPLACE VIEW ioc.devices_to_service {on_cluster}
     device_num UInt32 COMMENT 'Number of the device'
 )
 SQL SECURITY INVOKER
-AS WITH
-    -- As in ioc.silent_devices.
-    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.fleet_now) AS run
-SELECT
-    f.device_id AS device_id, f.in_ward_code AS ward_code, f.firmware AS firmware, f.battery_pct / 100 AS battery_ratio,
-    f.battery_days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm, f.score AS score, f.reason AS reason,
-    f.in_ward_name AS ward_name, f.newest_of_all AS as_of, toUInt64(f.good_n) AS n, f.coverage AS coverage,
-    tuple(f.good_n, f.suspect_n, f.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'score of silence, battery, quality, signal, firmware v1' AS method, f.device_type AS kind,
-    if(f.newest_ts = 0, NULL, f.newest_ts) AS last_ts, dateDiff('second', f.since_ts, now64(3, 'UTC')) AS silent_s,
-    f.usual_firmware AS usual_firmware, f.gateway_id AS gateway_id, f.site_id AS site_id, f.latitude AS latitude,
-    f.longitude AS longitude, f.device_num AS device_num
+AS SELECT
+    device_id, in_ward_code AS ward_code, firmware, battery_ratio, battery_days_left, rssi_dbm, score, reason, in_ward_name AS ward_name,
+    as_of, n, coverage, quality, 'score of silence, battery, quality, signal, firmware v1' AS method, kind, last_ts,
+    dateDiff('second', since_ts, now64(3, 'UTC')) AS silent_s, usual_firmware, gateway_id, site_id, latitude, longitude, device_num
 FROM cityfleet.fleet_now AS f
-WHERE f.version = run.1 AND f.ward_code <= run.2 AND f.score > 0
+WHERE score > 0
+-- As in ioc.silent_devices.
+ORDER BY f.ward_code != ''
+LIMIT 1 WITH TIES
 COMMENT 'Question 23: devices to service next, ranked by silence, battery, quality, signal and firmware.
 Rule: silent for three intervals 40; battery at 10 % 35, at 20 % 20; empty within 7 days 30, within 30 days 15; a newest reading that fails 15; signal of -115 dBm or less 10; firmware other than most of its type 5. At most 100; only devices above 0. The weights are those of cityfleet. Looked at each minute: see as_of. Who sees one ward only has its devices only.
 Source: newest readings of battery_pct and rssi_dbm, days of battery_pct, what devices reported and labels of the registry.

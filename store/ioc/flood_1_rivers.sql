@@ -34,19 +34,10 @@ CREATE OR REPLACE VIEW ioc.river_levels_now {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    r.gauge_id AS gauge_id, r.name AS name, r.river AS river, r.level_m AS level_m, r.level_ts AS ts,
-    dateDiff('second', r.level_ts, now64(3, 'UTC')) AS age_s, r.bd_level AS bd_level, r.next_threshold_m AS next_threshold_m,
-    r.next_threshold_m - r.level_m AS gap_to_next_m, r.rate_m_per_h AS rate_m_per_h, r.newest_flag AS qc_flag,
-    r.ward_code AS ward_code, r.ward_name AS ward_name, r.level_ts AS as_of, toUInt64(r.good_n) AS n,
-    if(r.expected_interval_s > 0, least(1, r.all_n * r.expected_interval_s / 10800), NULL) AS coverage,
-    tuple(r.good_n, r.suspect_n, r.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    if(r.has_thresholds, 'bao_dong/QD05-2020 v1', 'no alarm levels known') AS method, r.station_id AS station_id,
-    r.threshold_m AS threshold_m, r.level_m - r.threshold_m AS above_threshold_m, r.threshold_source AS threshold_source,
-    r.rate_m_per_h - r.rate_half_m_per_h AS rate_low_m_per_h, r.rate_m_per_h + r.rate_half_m_per_h AS rate_high_m_per_h,
-    toUInt64(r.points_n) AS points_n, r.latitude AS latitude, r.longitude AS longitude, r.device_num AS device_num
-FROM cityfleet.river_now AS r
--- A run gives all rows that are true, of one version.
-WHERE r.version = (SELECT max(version) FROM cityfleet.river_now) AND r.device_num != 0
+    gauge_id, name, river, level_m, ts, dateDiff('second', ts, now64(3, 'UTC')) AS age_s, bd_level, next_threshold_m, gap_to_next_m,
+    rate_m_per_h, qc_flag, ward_code, ward_name, ts AS as_of, n, coverage, quality, method, station_id, threshold_m, above_threshold_m,
+    threshold_source, rate_low_m_per_h, rate_high_m_per_h, points_n, latitude, longitude, device_num
+FROM cityfleet.river_now
 COMMENT 'Question 1: the latest level at every river gauge with its alarm level and trend.
 Rule: the level is at báo động k from the station''s threshold k on, as measured; a level whose threshold is not known is passed over. Ten-minute windows, a minute behind. Public in every ward.
 Source: Decision 05/2020/QĐ-TTg (31 Jan 2020) and the city''s regulation, row by row in threshold_source.
@@ -78,32 +69,20 @@ SQL SECURITY INVOKER
 AS WITH
     -- The highest first, of these the newest.
     (
-        SELECT groupArray((river, ward_code, level, order_ref, issued_at, source))
-        FROM
-        (
-            SELECT *
-            FROM cityfleet.alarm_orders FINAL
-            WHERE issued_at <= now64(3, 'UTC') AND (withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3, 'UTC'))
-            ORDER BY level DESC, issued_at DESC
-        )
+        SELECT arrayReverseSort(o -> (o.3, o.5, o.4), groupArray((river, ward_code, level, order_ref, issued_at, source)))
+        FROM cityfleet.alarm_orders FINAL
+        WHERE issued_at <= now64(3, 'UTC') AND (withdrawn_at IS NULL OR assumeNotNull(withdrawn_at) > now64(3, 'UTC'))
     ) AS orders
 SELECT
-    ward_code, ward_name, river, gauge_id, if(declared, found.3, measured_level) AS bd_level, if(declared, found.5, began) AS since_ts,
-    (found.3 > 0)::Bool AS declared, found.4 AS order_ref, if(measured_level > 0, last_ts, NULL) AS as_of, good_n AS n, coverage,
-    tuple(good_n, 0, 0)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality, 'bao_dong/QD05-2020 v1, off 0.10 m below' AS method,
-    measured_level, if(measured_level > 0, began, NULL) AS measured_since_ts, if(measured_level > 0, last_m, NULL) AS measured_m,
-    if(measured_level > 0, limit_m, NULL) AS threshold_m, found.3 AS declared_level,
-    if(found.6 != '', found.6, list_source) AS source
+    ward_code, ward_name, river, gauge_id, if(declared, found.3, measured_level) AS bd_level, if(declared, found.5, a.since_ts) AS since_ts,
+    (found.3 > 0)::Bool AS declared, found.4 AS order_ref, as_of, n, coverage, quality,
+    'bao_dong/QD05-2020 v1, off 0.10 m below' AS method, measured_level, measured_since_ts, measured_m, threshold_m,
+    found.3 AS declared_level, if(found.6 != '', found.6, list_source) AS source
 FROM
 (
-    SELECT
-        ward_code, ward_name, river, list_source, measured_level, gauge_id, a.since_ts AS began, last_m, last_ts,
-        a.threshold_m AS limit_m, good_n, coverage,
-        arrayFirst(o -> o.1 = river AND (o.2 = ward_code OR (o.2 = '' AND is_listed)), orders) AS found
-    FROM cityfleet.ward_alarms_now AS a
-    -- A run gives all rows that are true, of one version.
-    WHERE version = (SELECT max(version) FROM cityfleet.ward_alarms_now)
-)
+    SELECT *, arrayFirst(o -> o.1 = river AND (o.2 = ward_code OR (o.2 = '' AND is_listed)), orders) AS found
+    FROM cityfleet.ward_alarms_now
+) AS a
 WHERE measured_level > 0 OR found.3 > 0
 COMMENT 'Question 2: which wards are under which river alarm now, by which gauge, since when?
 Rule: measured: a gauge of the river is at a level (from its first reading at the threshold until it is 0.10 m below it), for the wards that orders on that river name. Declared: an order in force (`cityfleet alarm order declare`). Both are shown, and never mixed: an alarm is raised at a crossing and withdrawn by order.
@@ -134,24 +113,10 @@ CREATE OR REPLACE VIEW ioc.river_forecast {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    r.gauge_id AS gauge_id, r.level_m AS level_m, r.rate_m_per_h AS slope_m_per_h, r.next_level AS next_level,
-    if(r.rate_m_per_h > 0 AND gap_m / r.rate_m_per_h <= 240,
-        addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / r.rate_m_per_h)), NULL) AS eta_ts,
-    if(eta_ts IS NULL, NULL, addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / (r.rate_m_per_h + r.rate_half_m_per_h)))) AS eta_low,
-    if(eta_ts IS NOT NULL AND rate_low > 0 AND gap_m / rate_low <= 2400,
-        addMilliseconds(r.level_ts, toInt64(3600000 * gap_m / rate_low)), NULL) AS eta_high,
-    toUInt64(r.points_n) AS n_points, r.ward_code AS ward_code, r.ward_name AS ward_name, r.level_ts AS as_of,
-    toUInt64(r.good_n) AS n, if(r.expected_interval_s > 0, least(1, r.all_n * r.expected_interval_s / 10800), NULL) AS coverage,
-    tuple(r.good_n, r.suspect_n, r.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'linear 3 h, 95 % of the slope v1' AS method, r.name AS name, r.river AS river, r.next_threshold_m AS next_threshold_m,
-    r.threshold_source AS threshold_source
-FROM
-(
-    SELECT *, next_threshold_m - level_m AS gap_m, rate_m_per_h - rate_half_m_per_h AS rate_low
-    FROM cityfleet.river_now
-    WHERE version = (SELECT max(version) FROM cityfleet.river_now)
-) AS r
-WHERE r.device_num != 0 AND r.station_id != ''
+    gauge_id, level_m, rate_m_per_h AS slope_m_per_h, next_level, eta_ts, eta_low, eta_high, points_n AS n_points, ward_code, ward_name,
+    ts AS as_of, n, coverage, quality, 'linear 3 h, 95 % of the slope v1' AS method, name, river, next_threshold_m, threshold_source
+FROM cityfleet.river_now
+WHERE station_id != ''
 COMMENT 'Question 3: when, at the present 3-hour slope, will each gauge reach the next level?
 Rule: a straight line through the newest good level of each ten minutes of the last 3 hours, from the newest level on, with the slope''s 95 % interval (Student). It knows nothing of rain or tides to come.
 Source: thresholds of Decision 05/2020/QĐ-TTg, see threshold_source.

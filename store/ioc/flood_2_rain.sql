@@ -165,18 +165,17 @@ CREATE OR REPLACE VIEW ioc.ward_rain_now {on_cluster}
     worst_gauge_id String COMMENT 'Gauge of r48_mm'
 )
 SQL SECURITY INVOKER
-AS WITH
-    -- A run gives all rows that are true, of one version. Who sees the city reads what is of all gauges, the account of a ward
-    -- what is of its own.
-    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.ward_rain_now) AS run
-SELECT
+AS SELECT
     in_ward_code AS ward_code, in_ward_name AS ward_name, r1 AS r1_mm, r2 AS r2_mm, r3 AS r3_mm, r12 AS r12_mm, r24 AS r24_mm,
     class_24h, exceeds_2h AS exceeds_50mm_2h, gauges_n, reporting_n AS gauges_reporting, newest AS as_of, good_n AS n, coverage, quality,
     'whole 10 min up to the running one v1' AS method, r48 AS r48_mm, m1 AS r1_mean_mm, m2 AS r2_mean_mm, m3 AS r3_mean_mm,
     m12 AS r12_mean_mm, m24 AS r24_mean_mm, m48 AS r48_mean_mm, s07 AS since_07_mm, s19 AS since_19_mm, mark_2h_mm,
     mark_source AS threshold_source, worst_gauge_id
 FROM cityfleet.ward_rain_now AS g
-WHERE version = run.1 AND g.ward_code <= run.2 AND in_ward_code != '-' AND is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
+WHERE is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
+-- Who sees the city reads what is of all gauges, the account of a ward what is of its own.
+ORDER BY g.ward_code != ''
+LIMIT 1 WITH TIES
 COMMENT 'Question 4: rain of the last 1, 2, 3, 12, 24 (and 48) hours per ward, maximum and mean over its gauges, its class, and whether 50 mm in 2 hours is passed.
 Rule: sums of good readings; each reading is the rain since the one before. Windows are whole ten minutes and end with the running one as of the last minute; sums that were not made anew for 20 minutes are NULL. "2 hours" are 120 to 130 minutes: the mark is never passed unseen. A window is NULL where no gauge of the ward reported in it.
 Source: classes: the deputy head of the meteorological service; mark: Hanoi''s drainage company, see threshold_source.
@@ -200,16 +199,16 @@ CREATE OR REPLACE VIEW ioc.storm_rain_48h {on_cluster}
     gauge_id String COMMENT 'Gauge that had most'
 )
 SQL SECURITY INVOKER
-AS WITH
-    -- As in ioc.ward_rain_now.
-    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.ward_rain_now) AS run
-SELECT
-    in_ward_code AS ward_code, in_ward_name AS ward_name, r48 AS r48_max_mm, 100 * r48 / design_48h_mm AS pct_of_310,
+AS SELECT
+    in_ward_code AS ward_code, in_ward_name AS ward_name, r48 AS r48_max_mm, pct_of_310,
     toDateTime64(toStartOfTenMinutes(now('UTC')) - INTERVAL 48 HOUR, 3, 'UTC') AS window_start, now64(3, 'UTC') AS window_end,
     newest AS as_of, good_n AS n, coverage, quality, 'rolling 48 h, whole 10 min v1' AS method, design_48h_mm AS threshold_mm,
     design_source AS threshold_source, worst_gauge_id AS gauge_id
 FROM cityfleet.ward_rain_now AS g
-WHERE version = run.1 AND g.ward_code <= run.2 AND in_ward_code != '-' AND is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
+WHERE is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
+-- As in ioc.ward_rain_now.
+ORDER BY g.ward_code != ''
+LIMIT 1 WITH TIES
 COMMENT 'Question 8: the return of the storm: the rolling 48-hour rain of now against the 310 mm that the drainage is designed for.
 Rule: the gauge of the ward that had most; the greatest 48 hours of a past storm: ioc.storm_rain_48h_between.
 Source: see threshold_source.

@@ -23,20 +23,15 @@ CREATE OR REPLACE VIEW ioc.street_floods_open {on_cluster}
     longitude Nullable(Float64) COMMENT 'WGS 84, degrees'
 )
 SQL SECURITY INVOKER
-AS WITH
-    -- A run gives all rows that are true, of one version. Who sees the city reads what is as seen from it, the account of a ward
-    -- what is as seen from there.
-    (SELECT (max(version), if(countIf(ward_code = '') > 0, '', '~')) FROM cityfleet.street_floods_now) AS run
-SELECT
-    site_id, in_ward_code AS ward_code, last_depth_mm AS depth_mm, max_depth_mm, onset_ts,
-    dateDiff('second', onset_ts, now64(3, 'UTC')) / 60 AS minutes_open, above_100mm_s / 60 AS minutes_above_100mm,
-    above_300mm_s / 60 AS minutes_above_300mm, ward_name, last_ts AS as_of, good_n AS n,
-    if(interval_s > 0, least(1, (good_n + suspect_n + fail_n) / (1 + minutes_open * 60 / interval_s)), NULL) AS coverage,
-    tuple(good_n, suspect_n, fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'wet 10 mm, apart 30 min, silent 2 h v1' AS method,
-    concat(device_id, '/', formatDateTime(onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id, device_id, peak_ts, latitude, longitude
+AS SELECT
+    site_id, in_ward_code AS ward_code, depth_mm, max_depth_mm, onset_ts,
+    dateDiff('second', onset_ts, now64(3, 'UTC')) / 60 AS minutes_open, minutes_above_100mm, minutes_above_300mm, ward_name, as_of, n,
+    coverage, quality, 'wet 10 mm, apart 30 min, silent 2 h v1' AS method, event_id, device_id, peak_ts, latitude, longitude
 FROM cityfleet.street_floods_now AS f
-WHERE version = run.1 AND f.ward_code <= run.2 AND device_num != 0 AND last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
+WHERE last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
+-- Who sees the city reads what is as seen from it, the account of a ward what is as seen from there.
+ORDER BY f.ward_code != ''
+LIMIT 1 WITH TIES
 COMMENT 'Question 5: open street-flood events: depth, onset, duration, time above 100 and 300 mm.
 Rule: an event goes from the first reading of 10 mm or more to the first dry one that no water follows within 30 minutes of the last; a gauge that is silent for 2 hours has no open event. Shown from 20 mm and two wet readings on. A minute behind.
 Source: depths of 100 and 300 mm as in FloodNet NYC (4 and 12 inches).

@@ -29,19 +29,11 @@ CREATE OR REPLACE VIEW ioc.congestion_now {on_cluster}
 )
 SQL SECURITY INVOKER
 AS SELECT
-    s.segment_id AS segment_id, s.ward_code AS ward_code, if(isFinite(s.speed_km_h), s.speed_km_h, NULL) AS speed_km_h,
-    if(isFinite(s.free_flow_km_h), s.free_flow_km_h, NULL) AS ffs_km_h, speed_km_h / ffs_km_h AS ratio, s.los AS los,
-    if(isFinite(s.flow_veh_h), s.flow_veh_h, NULL) AS flow_veh_h, if(isFinite(s.occupancy), s.occupancy, NULL) AS occupancy,
-    if(isFinite(s.typical_speed_km_h), s.typical_speed_km_h, NULL) / ffs_km_h AS typical_ratio, ratio - typical_ratio AS delta,
-    s.ward_name AS ward_name, s.last_ts AS as_of, s.good_n AS n,
-    if(s.expected_n > 0, least(1, s.n / s.expected_n), NULL) AS coverage, tuple(s.good_n, s.suspect_n, s.fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'LOS by scheme, FFS p85 of 28 nights v1' AS method, s.ts AS ts, s.los_level AS los_level, s.los_scheme AS los_scheme,
-    s.los_source AS los_source, greatest(0, least(1, 1 - ratio)) AS congestion_index,
-    if(isFinite(s.flow_pcu_h), s.flow_pcu_h, NULL) AS flow_pcu_h, if(isFinite(s.speed_z), s.speed_z, NULL) AS speed_z,
-    s.free_flow_by AS ffs_by
-FROM cityfleet.traffic_now AS s
--- A run gives all rows that are true, of one version.
-WHERE s.version = (SELECT max(version) FROM cityfleet.traffic_now) AND s.ts >= now('UTC') - INTERVAL 30 MINUTE
+    segment_id, ward_code, speed_km_h, ffs_km_h, ratio, los, flow_veh_h, occupancy, typical_ratio, delta, ward_name, as_of, n, coverage,
+    quality, 'LOS by scheme, FFS p85 of 28 nights v1' AS method, ts, los_level, los_scheme, los_source, congestion_index, flow_pcu_h,
+    speed_z, ffs_by
+FROM cityfleet.traffic_now
+WHERE ts >= now('UTC') - INTERVAL 30 MINUTE
 COMMENT 'Question 9: congestion now by road segment: speed against free flow, level of service, flow, occupancy, against what is typical of this hour of the week.
 Rule: the newest closed ten minutes of the last 30. Means over detectors weigh by their counts, flows of detectors add up. Free flow: declared in road_segments, else the 85th percentile of the speeds of 00:00 to 05:00 (+07:00) over 28 days. Typical: median of the same weekday and hour over four weeks before.
 Source: level of service by the scheme of the segment in thresholds (Highway Capacity Manual 2010 unless another is named). Not a Vietnamese legal scale.
@@ -70,18 +62,16 @@ CREATE OR REPLACE VIEW ioc.worst_segments_last_hour {on_cluster}
 SQL SECURITY INVOKER
 AS SELECT
     s.segment_id AS segment_id, s.ward_code AS ward_code, s.hour_delay_veh_h AS delay_veh_h, s.hour_flow_veh_h AS flow_veh_h,
-    s.hour_speed_km_h / s.hour_free_flow_km_h AS ratio, toUInt64(10 * s.hour_ef_n) AS minutes_at_EF, s.ward_name AS ward_name,
-    s.hour_last_ts AS as_of, toUInt64(s.hour_good_n) AS n,
-    if(s.hour_expected_n > 0, least(1, s.hour_n / s.hour_expected_n), NULL) AS coverage,
-    tuple(s.hour_good_n, s.hour_suspect_n, s.hour_fail_n)::Tuple(good UInt64, suspect UInt64, fail UInt64) AS quality,
-    'vehicles x (length / speed - length / FFS) v1' AS method, if(s.hour_length_m > 0, s.hour_length_m, 1000) AS length_m,
-    s.hour_length_m > 0 AS is_length_known, s.hour_speed_km_h AS speed_km_h, s.hour_free_flow_km_h AS ffs_km_h,
+    s.hour_ratio AS ratio, s.hour_minutes_at_ef AS minutes_at_EF, s.ward_name AS ward_name, s.hour_as_of AS as_of,
+    s.hour_good_n AS n, s.hour_coverage AS coverage, s.hour_quality AS quality,
+    'vehicles x (length / speed - length / FFS) v1' AS method, s.hour_length_m AS length_m, s.is_length_known AS is_length_known,
+    s.hour_speed_km_h AS speed_km_h, s.hour_ffs_km_h AS ffs_km_h,
     row_number() OVER (ORDER BY s.hour_delay_veh_h DESC, s.segment_id) AS rank
 FROM
 (
     SELECT *
     FROM cityfleet.traffic_now
-    WHERE version = (SELECT max(version) FROM cityfleet.traffic_now) AND hour_delay_veh_h > 0 AND hour_to > now('UTC') - INTERVAL 30 MINUTE
+    WHERE hour_delay_veh_h > 0 AND hour_to > now('UTC') - INTERVAL 30 MINUTE
     ORDER BY hour_delay_veh_h DESC, segment_id
     LIMIT 20
 ) AS s

@@ -6,7 +6,7 @@ repeated run replaces them. What follows from a window is made due before it is 
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import combinations
@@ -322,7 +322,7 @@ class Runner:
         live = [] if window.is_redone else self._metric_nums(step.live_metrics)
         may_have_rows = window.is_redone or bool(live) or (step.is_live and not step.live_metrics)
         version = self._compute(step, window, numbers, may_have_rows=may_have_rows, written=live)
-        if step.is_sparse or step.deletes_itself:
+        if step.is_sparse or step.deletes_itself or step.replaces_all:
             self._tell(step, self._written(step, version, window))
         # Much time of which there was nothing and is nothing, as of traffic where none is counted.
         elif len(window.cells) == 1 or may_have_rows or not self._gave_nothing(step, window, version):
@@ -351,6 +351,9 @@ class Runner:
             return version
         columns = self._columns_of(step.target)
         names = ", ".join(f"`{name}`" for name in columns)
+        if step.replaces_all:
+            self._replace(step, names, version, parameters)
+            return version
         into = f"INSERT INTO {step.target} ({names}, version, is_deleted) SELECT {names}, {version}"
         self._ask(
             f"{into}, {'is_deleted' if step.deletes_itself else '0'} FROM (\n{step.sql}\n) SETTINGS {self._settings}",
@@ -367,6 +370,20 @@ class Runner:
                 parameters,
             )
         return version
+
+    def _replace(self, step: Step, names: str, version: int, parameters: Mapping[str, str]) -> None:
+        """The step's rows in the place of all there were, at once: whoever asks meanwhile sees those or these."""
+        beside = f"{step.target}_next"
+        self._ask(f"TRUNCATE TABLE {beside}")
+        self._ask(
+            f"INSERT INTO {beside} ({names}, version) SELECT {names}, {version} FROM (\n{step.sql}\n) "
+            f"SETTINGS {self._settings}",
+            parameters,
+        )
+        if self._ask(f"SELECT count() FROM {beside}") == "0":
+            self._ask(f"TRUNCATE TABLE {step.target}")
+        else:
+            self._ask(f"ALTER TABLE {step.target} REPLACE PARTITION tuple() FROM {beside}")
 
     def _gave_nothing(self, step: Step, window: Window, version: int) -> bool:
         if step.by_devices or not self._dependants(step):

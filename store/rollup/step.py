@@ -35,6 +35,7 @@ class Step(msgspec.Struct, frozen=True):
         is_live: the open bucket is computed too, every minute; of `live_metrics` only, if it names any.
         is_sparse: the SELECT gives only rows that differ from the target's; what it does not give stays.
         deletes_itself: the SELECT gives `is_deleted` too, of any rows; else what it no longer gives in the window goes.
+        replaces_all: the SELECT gives all rows that the target is to have, whatever the window.
         by_devices: windows are kept by block of 256 device numbers.
         question: a SELECT of a count over the same parameters; where it is 0 the step would give nothing. Empty: none.
     """
@@ -52,6 +53,7 @@ class Step(msgspec.Struct, frozen=True):
     is_live: bool = False
     is_sparse: bool = False
     deletes_itself: bool = False
+    replaces_all: bool = False
     by_devices: bool = False
     question: str = ""
 
@@ -68,7 +70,8 @@ class Step(msgspec.Struct, frozen=True):
     def is_by_windows(self) -> bool:
         """Whether a window's rows follow from its sources alone: then another may be computed meanwhile."""
         is_of_now = self.is_live and not self.live_metrics
-        return not (self.is_sparse or self.deletes_itself or is_of_now or self.target in self.sql)
+        looks_at_itself = self.is_sparse or self.deletes_itself or self.replaces_all or self.target in self.sql
+        return not (looks_at_itself or is_of_now)
 
     def floor(self, at_s: int) -> int:
         """Start of the bucket that holds `at_s`."""
@@ -102,7 +105,7 @@ def parse(name: str, text: str) -> Step:
     question, body = statements if len(statements) == 2 else ("", statements[0])
     known = {
         "target", "source", "bucket", "time", "reach", "reach back", "metrics", "live", "live metrics", "sparse",
-        "by devices", "deletes",
+        "by devices", "deletes", "replaces",
     }  # fmt: skip
     if unknown := head.keys() - known:
         raise StepError(f"{name}: the head has no `{sorted(unknown)[0]}:`")
@@ -123,6 +126,7 @@ def parse(name: str, text: str) -> Step:
         live_metrics=_names(fields.get("live metrics", "")),
         is_live=fields.get("live") == "yes" or "live metrics" in fields,
         deletes_itself=fields.get("deletes") == "itself",
+        replaces_all=fields.get("replaces") == "all",
         is_sparse=fields.get("sparse") == "yes",
         by_devices=fields.get("by devices") == "yes",
         question=question,
@@ -132,8 +136,12 @@ def parse(name: str, text: str) -> Step:
     for parameter in ("from", "to", *(("device_from", "device_to") if step.by_devices else ())):
         if "{" + parameter + ":" not in body:
             raise StepError(f"{name}: parameter {{{parameter}:...}} is not used")
-    if question and not (step.deletes_itself or step.is_sparse):
+    if question and not (step.deletes_itself or step.replaces_all or step.is_sparse):
         raise StepError(f"{name}: no question without `deletes: itself`: rows would stay that are no more")
+    if step.replaces_all and not question:
+        raise StepError(
+            f"{name}: `replaces: all` needs a question: a window of long ago must leave the rows as they are"
+        )
     if (step.metrics or step.live_metrics) and "{metrics:" not in body:
         raise StepError(f"{name}: parameter {{metrics:Array(UInt16)}} is not used")
     return step

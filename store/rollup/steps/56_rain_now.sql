@@ -1,13 +1,13 @@
--- The sums of ioc.ward_rain_at as of now, by gauge and ward, each minute. All rows that are true have the version of the
--- newest run, so none has to be taken away; of the run itself there is a row too, should it find no gauge.
--- Late rain comes with the next minute: windows of before have nothing to say.
+-- The sums of ioc.ward_rain_at as of now, by gauge and ward, each minute. Late rain comes with the next minute: windows of
+-- before have nothing to say.
 -- target: cityfleet.rain_now
 -- time: t10
 -- source: cityfleet.rain_10min
 -- bucket: 10 minutes
 -- metrics: rain_mm
 -- live: yes
--- deletes: itself
+-- replaces: all
+SELECT {from:DateTime('UTC')} <= now('UTC') AND {to:DateTime('UTC')} > now('UTC');
 WITH
     now('UTC') AS at,
     toStartOfTenMinutes(at) AS t10,
@@ -17,15 +17,14 @@ WITH
     toStartOfHour(t10 - INTERVAL 48 HOUR + INTERVAL 50 MINUTE) AS h48,
     toStartOfDay(at) AS d07,
     toStartOfDay(at - INTERVAL 12 HOUR) + INTERVAL 12 HOUR AS d19,
-    {from:DateTime('UTC')} <= at AND {to:DateTime('UTC')} > at AS is_now
+    {from:DateTime('UTC')} < {to:DateTime('UTC')} AS is_now
 SELECT
     if(d.device_num != 0, d.device_num, s.device_num) AS device_num,
     if(d.device_num != 0, d.ward_code, toString(s.ward_code)) AS ward_code,
     d.device_id AS device_id, toUInt32(d.interval_s) AS interval_s, t10,
     s.r1 AS r1, s.r2 AS r2, s.r3 AS r3, s.r12 AS r12, s.r24 AS r24, s.r48 AS r48,
     s.n1 AS n1, s.n2 AS n2, s.n3 AS n3, s.n12 AS n12, s.n24 AS n24, s.n48 AS n48,
-    s.all24 AS all24, s.suspect24 AS suspect24, s.fail24 AS fail24, s.s07 AS s07, s.s19 AS s19, s.newest AS newest,
-    toUInt8(0) AS is_deleted
+    s.all24 AS all24, s.suspect24 AS suspect24, s.fail24 AS fail24, s.s07 AS s07, s.s19 AS s19, s.newest AS newest
 FROM
 (
     SELECT v.device_num AS device_num, v.device_id AS device_id, v.ward_code AS ward_code, t.interval_s AS interval_s
@@ -76,8 +75,3 @@ FULL JOIN
     )
     GROUP BY device_num, ward_code
 ) AS s ON s.device_num = d.device_num AND s.ward_code = d.ward_code
--- Nothing is written where there never was a gauge.
-UNION ALL
-SELECT
-    0, '', '', 0, t10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, toDateTime64(0, 3, 'UTC'), 0
-WHERE is_now AND (SELECT count() FROM cityfleet.rain_now) > 0

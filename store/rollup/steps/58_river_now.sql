@@ -1,12 +1,11 @@
--- Each gauge with its newest level, alarm level and slope, as of now, each minute: questions 1 and 3.
--- All rows that are true have the version of the newest run, and there is one of the run itself, should it find no gauge;
--- windows of long ago have nothing to say.
+-- Each gauge with its newest level, alarm level and slope, and when it gets to the next, as of now, each minute: questions 1
+-- and 3. Windows of long ago have nothing to say.
 -- target: cityfleet.river_now
 -- source: cityfleet.alarm_levels_10min
 -- bucket: 10 minutes
 -- metrics: water_level_m
 -- live: yes
--- deletes: itself
+-- replaces: all
 SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR;
 WITH
     now64(3, 'UTC') AS at,
@@ -14,14 +13,22 @@ WITH
     arrayFirst(x -> ifNull(x.2 > l.level_m, 0), t.thresholds) AS above
 SELECT
     g.device_num AS device_num, g.gauge_id AS gauge_id, g.name AS name, g.river AS river, g.station_id AS station_id,
-    g.ward_code AS ward_code, w.name AS ward_name, g.latitude AS latitude, g.longitude AS longitude,
-    g.expected_interval_s AS expected_interval_s, l.level_m AS level_m, l.level_ts AS level_ts,
-    if(l.newest_flag = 0, 9, l.newest_flag) AS newest_flag, l.all_n AS all_n, l.good_n AS good_n, l.suspect_n AS suspect_n,
-    l.fail_n AS fail_n, l.points_n AS points_n, l.slope AS rate_m_per_h, l.half AS rate_half_m_per_h,
-    notEmpty(t.thresholds) AS has_thresholds, toUInt8(arrayMax(x -> x.1, arrayPushBack(passed, (0, 0.)))) AS bd_level,
-    if(bd_level > 0, arrayFirst(x -> x.1 = bd_level, t.thresholds).2, NULL) AS threshold_m,
+    g.ward_code AS ward_code, w.name AS ward_name, g.latitude AS latitude, g.longitude AS longitude, l.level_m AS level_m,
+    l.level_ts AS ts, toUInt8(arrayMax(x -> x.1, arrayPushBack(passed, (0, 0.)))) AS bd_level,
+    if(bd_level > 0, arrayFirst(x -> x.1 = bd_level, t.thresholds).2, NULL) AS threshold_m, level_m - threshold_m AS above_threshold_m,
     if(above.1 > 0, toNullable(above.1), NULL) AS next_level, if(above.1 > 0, toNullable(above.2), NULL) AS next_threshold_m,
-    t.source AS threshold_source, toUInt8(0) AS is_deleted
+    next_threshold_m - level_m AS gap_to_next_m, t.source AS threshold_source, l.slope AS rate_m_per_h,
+    rate_m_per_h - l.half AS rate_low_m_per_h, rate_m_per_h + l.half AS rate_high_m_per_h,
+    -- Of a line that rises; not later than in ten days, and the latest not than in a hundred.
+    if(rate_m_per_h > 0 AND gap_to_next_m / rate_m_per_h <= 240,
+        addMilliseconds(ts, toInt64(3600000 * gap_to_next_m / rate_m_per_h)), NULL) AS eta_ts,
+    if(eta_ts IS NULL, NULL, addMilliseconds(ts, toInt64(3600000 * gap_to_next_m / rate_high_m_per_h))) AS eta_low,
+    if(eta_ts IS NOT NULL AND rate_low_m_per_h > 0 AND gap_to_next_m / rate_low_m_per_h <= 2400,
+        addMilliseconds(ts, toInt64(3600000 * gap_to_next_m / rate_low_m_per_h)), NULL) AS eta_high,
+    if(l.newest_flag = 0, 9, l.newest_flag) AS qc_flag, toUInt64(l.points_n) AS points_n, toUInt64(l.good_n) AS n,
+    if(g.expected_interval_s > 0, least(1, l.all_n * g.expected_interval_s / 10800), NULL) AS coverage,
+    CAST((l.good_n, l.suspect_n, l.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality,
+    if(notEmpty(t.thresholds), 'bao_dong/QD05-2020 v1', 'no alarm levels known') AS method
 FROM (SELECT * FROM cityfleet.alarm_gauges FINAL WHERE {from:DateTime('UTC')} < {to:DateTime('UTC')} AND notEmpty({metrics:Array(UInt16)})) AS g
 LEFT JOIN
 (
@@ -66,8 +73,3 @@ LEFT JOIN
     GROUP BY object
 ) AS t ON t.object = g.station_id AND g.station_id != ''
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward_code
--- Nothing is written where there never was a gauge.
-UNION ALL
-SELECT
-    0, '', '', '', '', '', '', NULL, NULL, 0, NULL, NULL, 9, 0, 0, 0, 0, 0, NULL, NULL, false, 0, NULL, NULL, NULL, '', 0
-WHERE (SELECT count() FROM cityfleet.river_now) > 0

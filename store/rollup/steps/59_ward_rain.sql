@@ -1,14 +1,13 @@
 -- Rain of the last hours by ward, each minute, from what step 56 has just found of each gauge: questions 4 and 8. Once of all
 -- gauges, and once of those rows of a ward that its account may see: a gauge that was moved has some in two wards.
--- All rows that are true have the version of the newest run; of the run itself there is one for the city and each ward, should
--- it find no gauge there. Windows of long ago have nothing to say.
+-- Windows of long ago have nothing to say.
 -- Each has a twin without sums, which is what the views tell when nobody has made others for 20 minutes.
 -- target: cityfleet.ward_rain_now
 -- source: cityfleet.rain_now
 -- bucket: 10 minutes
 -- metrics: rain_mm
 -- live: yes
--- deletes: itself
+-- replaces: all
 SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR;
 WITH
     (
@@ -40,7 +39,8 @@ SELECT
     if(is_stale, NULL, g.m24) AS m24, if(is_stale, NULL, g.m48) AS m48, if(is_stale, NULL, g.s07) AS s07, if(is_stale, NULL, g.s19) AS s19,
     ifNull(if(mark.1 > 0, mark.1, 50), 50) AS mark_2h_mm, ifNull(mark.2, '') AS mark_source,
     if(is_stale, '', g.worst_gauge_id) AS worst_gauge_id, ifNull(if(design.1 > 0, design.1, 310), 310) AS design_48h_mm,
-    ifNull(design.2, '') AS design_source, toUInt8(0) AS is_deleted
+    ifNull(design.2, '') AS design_source,
+    100 * r48 / design_48h_mm AS pct_of_310
 FROM
 (
     SELECT
@@ -66,7 +66,7 @@ FROM
         (
             SELECT *, arrayJoin(arrayDistinct(['', toString(ward_code)])) AS seen_by
             FROM cityfleet.rain_now
-            WHERE version = (SELECT max(version) FROM cityfleet.rain_now) AND device_num != 0 AND {from:DateTime('UTC')} < {to:DateTime('UTC')} AND notEmpty({metrics:Array(UInt16)})
+            WHERE {from:DateTime('UTC')} < {to:DateTime('UTC')} AND notEmpty({metrics:Array(UInt16)})
         ) AS v
         GROUP BY seen_by, device_num
     ) AS s
@@ -74,10 +74,3 @@ FROM
 ) AS g
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = g.ward
 ARRAY JOIN [false, true] AS is_stale
--- Nothing is written where there never was a gauge.
-UNION ALL
-SELECT
-    r.seen_by, '-', false, '', toStartOfTenMinutes(now('UTC')), NULL, NULL, NULL, NULL, NULL, NULL, '', NULL, 0, 0, NULL, 0, NULL, (0, 0, 0),
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, '', '', 0, '', 0
-FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r
-WHERE (SELECT count() FROM cityfleet.ward_rain_now) > 0

@@ -1,13 +1,12 @@
 -- The newest hour of each station, with its category and the names of what it is of: question 14. An hour changes when it is
 -- computed, and another is the newest when it has ended: asked each minute, made anew then, and every ten minutes besides, for
 -- names and categories may change too.
--- All rows that are true have the version of the newest run; of the run itself there is one for the city and each ward. Windows
--- of long ago have nothing to say.
+-- Windows of long ago have nothing to say.
 -- target: cityfleet.vn_aqi_now
 -- source: cityfleet.vn_aqi_1h
 -- bucket: 1 hour
 -- live: yes
--- deletes: itself
+-- replaces: all
 WITH
     (SELECT max(version) FROM cityfleet.vn_aqi_1h WHERE ts > now('UTC') - INTERVAL 25 HOUR) AS found_ms,
     (SELECT max(version) FROM cityfleet.vn_aqi_now) AS made_ms
@@ -31,7 +30,7 @@ SELECT
     toUInt64(h.good_n) AS n, if(h.expected_n = 0, NULL, least(1., h.n / h.expected_n)) AS coverage,
     CAST((h.good_n, h.suspect_n, h.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality, category_row.5 AS hex,
     h.aqi_pm2_5 AS aqi_pm2_5, h.aqi_pm10 AS aqi_pm10, h.aqi_so2 AS aqi_so2, h.aqi_no2 AS aqi_no2, h.aqi_co AS aqi_co,
-    h.aqi_o3 AS aqi_o3, category_row.7 AS source, toUInt8(0) AS is_deleted
+    h.aqi_o3 AS aqi_o3, category_row.7 AS source
 FROM
 (
     -- First which hour of each station is the newest, then all there is of these.
@@ -47,8 +46,3 @@ FROM
         )
 ) AS h
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = h.ward_code
-UNION ALL
-SELECT
-    r.seen_by, 0, '', toStartOfHour(now('UTC')), NULL, '', '', '', '', 0, '', toDateTime64(0, 3, 'UTC'), 0, NULL, (0, 0, 0), '', NULL,
-    NULL, NULL, NULL, NULL, NULL, '', 0
-FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r

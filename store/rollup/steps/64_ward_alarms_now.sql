@@ -1,12 +1,12 @@
 -- Which ward is warned by which gauge, of every ward and river: question 2. Orders are not in it: ioc.ward_alarms_now lays them
 -- upon it, so that they show at once. Made when a period has changed or a list of wards, and every ten minutes, for lists have
--- dates and gauges names. All rows that are true have the version of the newest run.
+-- dates and gauges names.
 -- target: cityfleet.ward_alarms_now
--- time: last_ts
+-- time: as_of
 -- source: cityfleet.alarm_periods
 -- bucket: 1 hour
 -- live: yes
--- deletes: itself
+-- replaces: all
 WITH (SELECT max(version) FROM cityfleet.ward_alarms_now) AS made_ms
 SELECT
     {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR AND
@@ -23,11 +23,12 @@ WITH
     )
 SELECT
     p.ward_code AS ward_code, p.river AS river, w.name AS ward_name, l.ward_code != '' AS is_listed, l.list_source AS list_source,
-    m.measured_level AS measured_level, m.gauge AS gauge_id, m.since AS since_ts, m.level_m AS last_m, m.at AS last_ts,
-    m.limit_m AS threshold_m, m.good AS good_n,
-    if(m.measured_level > 0 AND m.interval_s > 0,
+    m.measured_level AS measured_level, m.gauge AS gauge_id, m.since AS since_ts, if(measured_level > 0, m.since, NULL) AS measured_since_ts,
+    if(measured_level > 0, m.level_m, NULL) AS measured_m, if(measured_level > 0, m.limit_m, NULL) AS threshold_m,
+    if(measured_level > 0, m.at, NULL) AS as_of, m.good AS n,
+    if(measured_level > 0 AND m.interval_s > 0,
         least(1, m.good / (1 + dateDiff('second', m.since, m.at) / m.interval_s)), NULL) AS coverage,
-    toUInt8(0) AS is_deleted
+    CAST((m.good, 0, 0), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality
 FROM
 (
     SELECT c.ward_code AS ward_code, v.river AS river

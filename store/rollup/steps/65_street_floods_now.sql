@@ -1,26 +1,34 @@
 -- The events that are open, with what people call their gauges: question 5. Made when an event has changed, and every ten
 -- minutes, for names may change too. The account of a ward is told nothing of a gauge that stands elsewhere by now but its water.
--- All rows that are true have the version of the newest run; of the run itself there is one for the city and each ward.
 -- target: cityfleet.street_floods_now
 -- time: onset_ts
 -- source: cityfleet.street_floods
 -- bucket: 1 hour
 -- live: yes
--- deletes: itself
+-- replaces: all
 WITH
     (SELECT max(version) FROM cityfleet.street_floods) AS found_ms,
+    (
+        SELECT count()
+        FROM cityfleet.street_floods
+        WHERE end_ts IS NULL AND last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
+    ) AS open_n,
     (SELECT max(version) FROM cityfleet.street_floods_now) AS made_ms
 SELECT
-    {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR AND (found_ms > 0 OR made_ms > 0)
+    {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR AND (open_n > 0 OR made_ms > 0)
     AND (found_ms > made_ms OR made_ms < toUnixTimestamp64Milli(now64(3)) - 590000);
 WITH seen_by = '' OR d.stands_in = f.ward_code AS is_told
 SELECT
     seen_by AS ward_code, f.device_num AS device_num, f.onset_ts AS onset_ts, toString(f.ward_code) AS in_ward_code, w.name AS ward_name,
     if(is_told, if(d.site_id != '', d.site_id, d.device_id), '') AS site_id, if(is_told, d.device_id, '') AS device_id,
-    if(is_told, d.latitude, NULL) AS latitude, if(is_told, d.longitude, NULL) AS longitude, toUInt32(if(is_told, t.interval_s, 0)) AS interval_s,
-    f.last_wet_ts AS last_wet_ts, f.peak_ts AS peak_ts, f.max_depth_mm AS max_depth_mm, f.last_depth_mm AS last_depth_mm,
-    f.last_ts AS last_ts, f.above_100mm_s AS above_100mm_s, f.above_300mm_s AS above_300mm_s, f.good_n AS good_n,
-    f.suspect_n AS suspect_n, f.fail_n AS fail_n, toUInt8(0) AS is_deleted
+    concat(device_id, '/', formatDateTime(onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id,
+    if(is_told, d.latitude, NULL) AS latitude, if(is_told, d.longitude, NULL) AS longitude,
+    f.last_wet_ts AS last_wet_ts, f.peak_ts AS peak_ts, f.max_depth_mm AS max_depth_mm, f.last_depth_mm AS depth_mm,
+    f.last_ts AS as_of, f.above_100mm_s / 60 AS minutes_above_100mm, f.above_300mm_s / 60 AS minutes_above_300mm,
+    toUInt64(f.good_n) AS n,
+    if(is_told AND t.interval_s > 0, least(1, (f.good_n + f.suspect_n + f.fail_n)
+        / (1 + dateDiff('second', onset_ts, now64(3, 'UTC')) / t.interval_s)), NULL) AS coverage,
+    CAST((f.good_n, f.suspect_n, f.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality
 FROM
 (
     SELECT *
@@ -53,7 +61,3 @@ LEFT JOIN
 ) AS t ON t.device_type = d.device_type
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = f.ward_code
 ARRAY JOIN arrayDistinct(['', toString(f.ward_code)]) AS seen_by
-UNION ALL
-SELECT
-    r.seen_by, 0, now64(3, 'UTC'), '', '', '', '', NULL, NULL, 0, now64(3, 'UTC'), now64(3, 'UTC'), 0, 0, now64(3, 'UTC'), 0, 0, 0, 0, 0, 0
-FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r

@@ -1,10 +1,9 @@
 -- Each segment with its newest closed ten minutes of the last half hour, and what it lost in the last six: questions 9 and 10.
--- All rows that are true have the version of the newest run; windows of long ago have nothing to say. What a run that found
--- nothing leaves behind is older than the half hour for which the views take it.
+-- Windows of long ago have nothing to say.
 -- target: cityfleet.traffic_now
 -- source: cityfleet.traffic_state_10min
 -- bucket: 10 minutes
--- deletes: itself
+-- replaces: all
 SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 90 MINUTE;
 WITH
     now('UTC') AS at,
@@ -17,16 +16,23 @@ WITH
     assumeNotNull(newest_end) AS hour_end,
     s.in_hour AND isFinite(s.vehicles) AND isFinite(s.speed_km_h) AND isFinite(s.free_flow_km_h) AS counts
 SELECT
-    f.segment_id AS segment_id, f.ward AS ward_code, w.name AS ward_name, f.newest_ts AS ts, f.new_flow_veh_h AS flow_veh_h,
-    f.new_flow_pcu_h AS flow_pcu_h, f.new_speed_km_h AS speed_km_h, f.new_occupancy AS occupancy, f.new_free_flow_km_h AS free_flow_km_h,
-    f.new_free_flow_by AS free_flow_by, f.new_los_scheme AS los_scheme, l.source AS los_source, f.new_los AS los, f.new_los_level AS los_level,
-    f.new_typical_speed_km_h AS typical_speed_km_h, f.new_speed_z AS speed_z, f.new_n AS n, f.new_good_n AS good_n, f.new_suspect_n AS suspect_n,
-    f.new_fail_n AS fail_n, f.new_expected_n AS expected_n, f.new_last_ts AS last_ts, hour_end AS hour_to,
-    if(isFinite(f.delay), f.delay * if(f.length_m > 0, f.length_m, 1000) / 1000, 0) AS hour_delay_veh_h,
-    f.hour_flow_veh_h AS hour_flow_veh_h, f.hour_speed_km_h AS hour_speed_km_h, f.hour_free_flow_km_h AS hour_free_flow_km_h,
-    f.length_m AS hour_length_m, f.hour_ef_n AS hour_ef_n, f.hour_n AS hour_n, f.hour_good_n AS hour_good_n,
-    f.hour_suspect_n AS hour_suspect_n, f.hour_fail_n AS hour_fail_n, f.hour_expected_n AS hour_expected_n,
-    f.hour_last_ts AS hour_last_ts, toUInt8(0) AS is_deleted
+    f.segment_id AS segment_id, f.ward AS ward_code, w.name AS ward_name, f.newest_ts AS ts,
+    if(isFinite(f.new_speed_km_h), f.new_speed_km_h, NULL) AS speed_km_h,
+    if(isFinite(f.new_free_flow_km_h), f.new_free_flow_km_h, NULL) AS ffs_km_h, f.new_free_flow_by AS ffs_by, speed_km_h / ffs_km_h AS ratio,
+    greatest(0, least(1, 1 - ratio)) AS congestion_index, f.new_los AS los, f.new_los_level AS los_level, f.new_los_scheme AS los_scheme,
+    l.source AS los_source, if(isFinite(f.new_flow_veh_h), f.new_flow_veh_h, NULL) AS flow_veh_h,
+    if(isFinite(f.new_flow_pcu_h), f.new_flow_pcu_h, NULL) AS flow_pcu_h, if(isFinite(f.new_occupancy), f.new_occupancy, NULL) AS occupancy,
+    if(isFinite(f.new_typical_speed_km_h), f.new_typical_speed_km_h, NULL) / ffs_km_h AS typical_ratio, ratio - typical_ratio AS delta,
+    if(isFinite(f.new_speed_z), f.new_speed_z, NULL) AS speed_z, f.new_last_ts AS as_of, f.new_good_n AS n,
+    if(f.new_expected_n > 0, least(1, f.new_n / f.new_expected_n), NULL) AS coverage,
+    CAST((f.new_good_n, f.new_suspect_n, f.new_fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality,
+    hour_end AS hour_to, if(isFinite(f.delay), f.delay * hour_length_m / 1000, 0) AS hour_delay_veh_h,
+    f.hour_flow_veh_h AS hour_flow_veh_h, f.hour_speed_km_h AS hour_speed_km_h, f.hour_free_flow_km_h AS hour_ffs_km_h,
+    f.hour_speed_km_h / f.hour_free_flow_km_h AS hour_ratio, f.length_m > 0 AS is_length_known,
+    if(is_length_known, f.length_m, 1000) AS hour_length_m, toUInt64(10 * f.hour_ef_n) AS hour_minutes_at_ef,
+    f.hour_last_ts AS hour_as_of, toUInt64(f.hour_good_n) AS hour_good_n,
+    if(f.hour_expected_n > 0, least(1, f.hour_n / f.hour_expected_n), NULL) AS hour_coverage,
+    CAST((f.hour_good_n, f.hour_suspect_n, f.hour_fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS hour_quality
 FROM
 (
     SELECT

@@ -1,11 +1,11 @@
 -- Devices that are silent or want a visit, as of now, each minute: questions 19 and 23. Once as seen from the whole city, and once
 -- as seen from the ward where each stands, whose account knows groups as far as the ward's devices only.
--- All rows that are true have the version of the newest run; windows of long ago have nothing to say.
+-- Windows of long ago have nothing to say.
 -- target: cityfleet.fleet_now
 -- source: cityfleet.device_first
 -- bucket: 1 hour
 -- live: yes
--- deletes: itself
+-- replaces: all
 SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 1 HOUR AND (SELECT count() FROM cityfleet.devices) > 0;
 WITH
     now64(3, 'UTC') AS at,
@@ -184,19 +184,20 @@ WITH
         LEFT JOIN slopes AS s ON s.slope_num = p.device_num
     )
 SELECT
-    f.seen_by AS ward_code, f.device_num AS device_num, f.device_id AS device_id, f.device_type AS device_type,
+    f.seen_by AS ward_code, f.device_num AS device_num, f.device_id AS device_id, f.device_type AS kind,
     f.in_ward AS in_ward_code, w.name AS in_ward_name, f.gateway_id AS gateway_id, f.bts_site_id AS bts_site_id,
     f.site_id AS site_id, f.vendor AS vendor, f.firmware AS firmware, f.usual_firmware AS usual_firmware,
-    f.latitude AS latitude, f.longitude AS longitude, f.interval_s AS interval_s, f.since_ts AS since_ts, f.newest_ts AS newest_ts,
-    f.good_n AS good_n, f.suspect_n AS suspect_n, f.fail_n AS fail_n, f.is_silent AS is_silent,
+    f.latitude AS latitude, f.longitude AS longitude, f.interval_s AS expected_interval_s, f.since_ts AS since_ts,
+    if(f.newest_ts = 0, NULL, f.newest_ts) AS last_ts, toUInt64(f.good_n) AS n, f.coverage AS coverage,
+    CAST((f.good_n, f.suspect_n, f.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality, f.is_silent AS is_silent,
     multiIf(
         NOT f.is_silent, '', f.is_late, 'late', NOT c.is_any, 'device',
-        ['gateway', 'bts_site', 'ward', 'vendor', 'type', 'city'][c.chosen.1]) AS cause,
+        ['gateway', 'bts_site', 'ward', 'vendor', 'type', 'city'][c.chosen.1]) AS probable_cause,
     [f.group_gateway, f.bts_site_id, f.in_ward, f.vendor, f.device_type, ''][c.chosen.1] AS cause_id,
-    toUInt32(c.chosen.2) AS siblings_silent_n, toUInt32(c.chosen.3) AS siblings_n,
-    f.battery_pct AS battery_pct, f.days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm,
+    toUInt64(c.chosen.2) AS siblings_silent_n, toUInt64(c.chosen.3) AS siblings_n,
+    f.battery_pct / 100 AS battery_ratio, f.days_left AS battery_days_left, f.rssi_dbm AS rssi_dbm,
     toUInt8(least(100, arraySum(one -> one.1, f.why))) AS score, arrayStringConcat(arrayMap(one -> one.2, f.why), '; ') AS reason,
-    n.newest_of_all AS newest_of_all, f.coverage AS coverage, toUInt8(0) AS is_deleted
+    n.newest_of_all AS as_of
 FROM
 (
     SELECT
@@ -209,10 +210,10 @@ FROM
 LEFT JOIN causes AS c ON c.fallen_num = f.device_num AND c.seen_by_city = (f.seen_by = '')
 LEFT JOIN newest AS n ON n.seen_by = f.seen_by
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = f.in_ward
--- Of the run itself, for the city and each ward, so that nobody takes a run that found nothing for none.
+-- Of the run itself, for the city and each ward: whoever finds nothing knows as of when (`version`).
 UNION ALL
 SELECT
-    r.seen_by, 0, '', '', '', '', '', '', '', '', '', '', NULL, NULL, 0, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'), 0, 0, 0,
-    false, '', '', 0, 0, NULL, NULL, NULL, 0, '', n.newest_of_all, NULL, 0
+    r.seen_by, 0, '', '', '', '', '', '', '', '', '', '', NULL, NULL, 0, toDateTime64(0, 3, 'UTC'), NULL, 0, NULL, (0, 0, 0),
+    false, '', '', 0, 0, NULL, NULL, NULL, 0, '', n.newest_of_all
 FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r
 LEFT JOIN newest AS n ON n.seen_by = r.seen_by

@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -184,6 +186,37 @@ def test_an_age_that_cannot_be_asked_for_is_refused(city: StoreHandle, asked: tu
     answer = query(city, *asked)
     assert answer.returncode == 2
     assert told in answer.stderr
+
+
+OF_NOW = [one for one in step.load() if one.replaces_all]
+
+
+@pytest.mark.parametrize("one", OF_NOW, ids=lambda one: one.name)
+def test_a_table_of_now_has_a_twin_in_which_the_next_run_is_written(city: StoreHandle, one: step.Step) -> None:
+    columns = "SELECT name, type FROM system.columns WHERE database || '.' || table = '{}' ORDER BY position"
+    assert city.rows(columns.format(one.target)) == city.rows(columns.format(f"{one.target}_next"))
+
+
+def test_whoever_asks_while_runs_are_made_sees_one_of_them(city: StoreHandle) -> None:
+    targets = {one.target for one in OF_NOW if city.rows(f"SELECT count() FROM {one.target}") != [["0"]]}
+    assert {"cityfleet.river_now", "cityfleet.fleet_now", "cityfleet.ward_rain_now"} <= targets
+    seen: dict[str, set[str]] = {target: set() for target in targets}
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            for target in sorted(targets):
+                versions = city.rows(f"SELECT count(DISTINCT version), max(version) FROM {target}")[0]
+                seen[target].add(versions[1] if versions[0] == "1" else f"{versions[0]} at once")
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for _ in range(3):
+            compute_now(city, [one.name for one in OF_NOW if one.target in targets])
+        is_over.set()
+        looking.result()
+    assert not [found for found in seen.items() if any("at once" in version for version in found[1])]
+    assert len(seen["cityfleet.river_now"]) > 1
 
 
 def test_an_empty_answer_is_old_where_nothing_is_computed(city: StoreHandle) -> None:

@@ -83,5 +83,5 @@ def test_no_placeholder_is_left_over(profile: str) -> None:
 def test_every_table_that_inserts_reach_has_a_deduplication_window() -> None:
     for migration in migrate.load():
         for statement in migration.statements("single"):
-            if statement.startswith("CREATE TABLE"):
+            if statement.startswith("CREATE TABLE") and " AS cityfleet." not in statement:  # that is like another
                 assert "non_replicated_deduplication_window = 10000" in statement

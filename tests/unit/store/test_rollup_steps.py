@@ -33,6 +33,7 @@ def test_a_file_says_when_it_is_due_and_where_its_rows_go() -> None:
         _HEAD.replace("readings_1h", "readings") + _BODY,
         _HEAD + "SELECT 1;\n" + _BODY,
         _HEAD + "-- deletes: itself\nSELECT 1;\nSELECT 2;\n" + _BODY,
+        _HEAD + "-- replaces: all\n" + _BODY,
     ],
 )
 def test_a_slip_in_a_file_is_refused(text: str) -> None:

@@ -60,15 +60,21 @@ def test_a_late_reading_corrects_the_hour_that_is_told(city: City) -> None:
 def test_what_is_not_computed_any_more_is_told_as_old_and_then_not_at_all(city: City) -> None:
     """As if the newest run were of hours ago."""
     asked = "SELECT station_id, is_current FROM ioc.vn_aqi_now WHERE ward_code = '00004' ORDER BY 1"
-    older = (
-        "INSERT INTO cityfleet.{0} SELECT * REPLACE (ts - {1} AS ts, version + {1} AS version) FROM "
-        "(SELECT * FROM cityfleet.{0} WHERE version = (SELECT max(version) FROM cityfleet.{0}))"
-    )
+
+    def set_back(table: str, hours: int) -> None:
+        older = f"SELECT * REPLACE (ts - INTERVAL {hours} HOUR AS ts) FROM cityfleet.{table}"
+        for statement in (
+            f"TRUNCATE TABLE cityfleet.{table}_next",
+            f"INSERT INTO cityfleet.{table}_next {older}",
+            f"ALTER TABLE cityfleet.{table} REPLACE PARTITION tuple() FROM cityfleet.{table}_next",
+        ):
+            city.store.query(statement, "admin")
+
     for table in ("vn_aqi_now", "ward_vn_aqi_now"):
-        city.store.query(older.format(table, 4 * 3600), "admin")
+        set_back(table, 4)
     assert city.rows(asked) == [["high-00004", "false"], ["low-00004", "false"]]
     assert of_wards(city) == []
-    city.store.query(older.format("vn_aqi_now", 22 * 3600), "admin")
+    set_back("vn_aqi_now", 22)
     assert city.rows(asked) == []
 
 
