@@ -170,7 +170,7 @@ class Interface:
             database = call.database
             if account.role == "ward":
                 database = ward.DATABASE if database in ("", "default") else database
-                ward.check(session, self._sight, statement, canonical(statement.sql), database, call.params)
+                ward.check(session, self._sight, statement, canonical, database, call.params)
             if database:
                 session.use(database)
             accounts.prepare(session, account, self._sight, call.settings, call.query_id, call.is_get)

@@ -6,7 +6,7 @@ them, those of hidden tables altogether; and it is locked, so that no SQL change
 the caller's own expressions above these filters: evaluated below, their errors would tell of rows filtered out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from store.access.conditions import PublicRows, conditions
 from store.access.declared import Rule, Visibility
@@ -80,6 +80,9 @@ _FUNCTIONS = (
 # Columns that every table has and that tell how many other rows lie between one's own.
 _COLUMNS = ("_block", "_disk", "_part", "_row_exists", "_sample_factor")
 _SHOWN = frozenset({b"TABLES", b"DATABASES"})
+# Statements that were looked at and name nothing but what is declared: boards ask the same again and again.
+_KNOWN_STATEMENTS = 500
+_KNOWN_CHARACTERS = 4000
 
 
 class Sight:
@@ -89,6 +92,7 @@ class Sight:
         self._visibility = visibility
         self._public = public
         self._filters: dict[tuple[str, ...], str] = {}
+        self._known: set[tuple[str, ...]] = set()
         self.tables = frozenset(visibility.shown()) | {f"system.{name}" for name in _SYSTEM}
         self.filtered = frozenset(conditions(visibility, (), public)) | {f"system.{name}" for name in _SYSTEM}
         self.views = frozenset(name for name, rule in visibility.rules.items() if rule is Rule.VIEW)
@@ -100,6 +104,15 @@ class Sight:
     def renew(self, public: PublicRows) -> None:
         if public != self._public:
             self._public, self._filters = public, {}
+
+    def knows(self, looked_at: tuple[str, ...]) -> bool:
+        return looked_at in self._known
+
+    def learn(self, looked_at: tuple[str, ...]) -> None:
+        if len(self._known) >= _KNOWN_STATEMENTS:
+            self._known.clear()
+        if sum(map(len, looked_at)) <= _KNOWN_CHARACTERS:
+            self._known.add(looked_at)
 
     def filters(self, wards: tuple[str, ...]) -> str:
         """The value of additional_table_filters, as a literal."""
@@ -113,16 +126,25 @@ class Sight:
 
 
 def check(
-    session: Session, sight: Sight, statement: Statement, canonical: bytes, database: str, params: Mapping[str, str]
+    session: Session,
+    sight: Sight,
+    statement: Statement,
+    canonical: Callable[[str], bytes],
+    database: str,
+    params: Mapping[str, str],
 ) -> None:
     """Refuse what this account may not even ask. The session is not yet locked. Raises StoreError.
 
     Args:
-        canonical: the statement as the engine's formatter prints it.
+        canonical: gives a statement as the engine's formatter prints it.
     """
+    # All that the verdict rests on, but for tables that are not declared: what might name one is not learned.
+    looked_at = (statement.verb, statement.sql, statement.tail, database, *map(str, sorted(params.items())))
+    if sight.knows(looked_at):
+        return
     if statement.tail:
         raise _denied("SETTINGS")
-    _check_words(sight, canonical, statement.verb)
+    _check_words(sight, canonical(statement.sql), statement.verb)
     dump = session.query(f"EXPLAIN AST {statement.sql}", "TSVRaw", params).bytes().decode(errors="replace")
     try:
         found = parsed.named(dump.rstrip("\n"))
@@ -140,6 +162,8 @@ def check(
         unknown.append(name)
     if unknown:
         _check_no_table(session, unknown, database)
+    else:
+        sight.learn(looked_at)
 
 
 def _full(name: str, database: str) -> str:

@@ -35,7 +35,7 @@ AS SELECT
 FROM cityfleet.fleet_now AS f
 WHERE is_silent
 -- Who sees the city reads what is as seen from it, the account of a ward what is as seen from there.
-ORDER BY f.ward_code != ''
+ORDER BY for_ward
 LIMIT 1 WITH TIES
 COMMENT 'Question 19: devices silent for longer than three times their interval, and the probable common cause.
 Rule: silent by the event time of the newest reading (no later than its arrival); only active devices with an interval. The cause is the largest group (gateway, BTS site, ward, vendor, type, city) with at least two others of whom 80 % are silent. Who sees one ward only has its devices and groups only. Looked at each minute: see as_of.

@@ -34,7 +34,7 @@ AS SELECT
 FROM cityfleet.fleet_now AS f
 WHERE score > 0
 -- As in ioc.silent_devices.
-ORDER BY f.ward_code != ''
+ORDER BY for_ward
 LIMIT 1 WITH TIES
 COMMENT 'Question 23: devices to service next, ranked by silence, battery, quality, signal and firmware.
 Rule: silent for three intervals 40; battery at 10 % 35, at 20 % 20; empty within 7 days 30, within 30 days 15; a newest reading that fails 15; signal of -115 dBm or less 10; firmware other than most of its type 5. At most 100; only devices above 0. The weights are those of cityfleet. Looked at each minute: see as_of. Who sees one ward only has its devices only.

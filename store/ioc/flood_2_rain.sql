@@ -174,7 +174,7 @@ AS SELECT
 FROM cityfleet.ward_rain_now AS g
 WHERE is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
 -- Who sees the city reads what is of all gauges, the account of a ward what is of its own.
-ORDER BY g.ward_code != ''
+ORDER BY for_ward
 LIMIT 1 WITH TIES
 COMMENT 'Question 4: rain of the last 1, 2, 3, 12, 24 (and 48) hours per ward, maximum and mean over its gauges, its class, and whether 50 mm in 2 hours is passed.
 Rule: sums of good readings; each reading is the rain since the one before. Windows are whole ten minutes and end with the running one as of the last minute; sums that were not made anew for 20 minutes are NULL. "2 hours" are 120 to 130 minutes: the mark is never passed unseen. A window is NULL where no gauge of the ward reported in it.
@@ -207,7 +207,7 @@ AS SELECT
 FROM cityfleet.ward_rain_now AS g
 WHERE is_stale = (t10 < now('UTC') - INTERVAL 20 MINUTE)
 -- As in ioc.ward_rain_now.
-ORDER BY g.ward_code != ''
+ORDER BY for_ward
 LIMIT 1 WITH TIES
 COMMENT 'Question 8: the return of the storm: the rolling 48-hour rain of now against the 310 mm that the drainage is designed for.
 Rule: the gauge of the ward that had most; the greatest 48 hours of a past storm: ioc.storm_rain_48h_between.

@@ -30,7 +30,7 @@ AS SELECT
 FROM cityfleet.street_floods_now AS f
 WHERE last_wet_ts >= now64(3, 'UTC') - INTERVAL 2 HOUR
 -- Who sees the city reads what is as seen from it, the account of a ward what is as seen from there.
-ORDER BY f.ward_code != ''
+ORDER BY for_ward
 LIMIT 1 WITH TIES
 COMMENT 'Question 5: open street-flood events: depth, onset, duration, time above 100 and 300 mm.
 Rule: an event goes from the first reading of 10 mm or more to the first dry one that no water follows within 30 minutes of the last; a gauge that is silent for 2 hours has no open event. Shown from 20 mm and two wet readings on. A minute behind.

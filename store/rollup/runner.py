@@ -372,7 +372,10 @@ class Runner:
         return version
 
     def _replace(self, step: Step, names: str, version: int, parameters: Mapping[str, str]) -> None:
-        """The step's rows in the place of all there were, at once: whoever asks meanwhile sees those or these."""
+        """The step's rows in the place of all there were, at once: whoever asks meanwhile sees those or these.
+
+        Rows that somebody else has written since the run began stay, as newer ones of a ReplacingMergeTree.
+        """
         beside = f"{step.target}_next"
         self._ask(f"TRUNCATE TABLE {beside}")
         self._ask(
@@ -380,6 +383,7 @@ class Runner:
             f"SETTINGS {self._settings}",
             parameters,
         )
+        self._ask(f"INSERT INTO {beside} SELECT * FROM {step.target} WHERE version > {version}")
         if self._ask(f"SELECT count() FROM {beside}") == "0":
             self._ask(f"TRUNCATE TABLE {step.target}")
         else:

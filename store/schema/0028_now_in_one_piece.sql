@@ -1,7 +1,7 @@
 -- Tables of now hold the newest run and nothing else: a step writes it beside (`_next`) and puts it in their place, whole. So a
 -- question reads all there is, without asking first which run is the newest; and columns are what the views tell, for to
 -- analyse an expression costs the engine more than to read what came of it. The next run fills them, within a minute.
--- Where ward_code is empty a row is as seen from the whole city, and each ward has rows of its own for its account.
+-- Some have rows as seen from the whole city, and rows for the account of each ward.
 
 DROP TABLE IF EXISTS cityfleet.fleet_now {on_cluster} SYNC;
 DROP TABLE IF EXISTS cityfleet.river_now {on_cluster} SYNC;
@@ -15,6 +15,7 @@ DROP TABLE IF EXISTS cityfleet.traffic_now {on_cluster} SYNC;
 
 CREATE TABLE cityfleet.fleet_now {on_cluster}
 (
+    for_ward Bool CODEC(ZSTD(1)) COMMENT 'For the account of ward_code; else as seen from the whole city, ward_code empty',
     ward_code String CODEC(ZSTD(1)) COMMENT 'Ward whose account it is for; empty: as seen from the whole city',
     device_num UInt32 CODEC(ZSTD(1)) COMMENT 'Number of the device; 0: no device, the run itself',
     device_id String CODEC(ZSTD(1)) COMMENT 'Name of the device',
@@ -49,7 +50,7 @@ CREATE TABLE cityfleet.fleet_now {on_cluster}
     version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970'
 )
 ENGINE = {merge_tree}
-ORDER BY (ward_code, device_num)
+ORDER BY (for_ward, ward_code, device_num)
 SETTINGS {durable};
 
 CREATE TABLE cityfleet.river_now {on_cluster}
@@ -124,6 +125,7 @@ SETTINGS {durable};
 -- Of each ward two rows: the sums, and what is left of them when they were not made anew for 20 minutes.
 CREATE TABLE cityfleet.ward_rain_now {on_cluster}
 (
+    for_ward Bool CODEC(ZSTD(1)) COMMENT 'For the account of ward_code; else as seen from the whole city, ward_code empty',
     ward_code String CODEC(ZSTD(1)) COMMENT 'Ward whose account it is for; empty: of all gauges of the city',
     in_ward_code String CODEC(ZSTD(1)) COMMENT 'Ward of the gauges',
     is_stale Bool CODEC(ZSTD(1)) COMMENT 'What is told 20 minutes after t10: no sums',
@@ -160,7 +162,7 @@ CREATE TABLE cityfleet.ward_rain_now {on_cluster}
     version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970'
 )
 ENGINE = {merge_tree}
-ORDER BY (ward_code, in_ward_code, is_stale)
+ORDER BY (for_ward, ward_code, in_ward_code, is_stale)
 SETTINGS {durable};
 
 -- Every ward and every river, whether there is an alarm or not: an order in force is laid upon it when it is asked.
@@ -189,6 +191,7 @@ SETTINGS {durable};
 
 CREATE TABLE cityfleet.street_floods_now {on_cluster}
 (
+    for_ward Bool CODEC(ZSTD(1)) COMMENT 'For the account of ward_code; else as seen from the whole city, ward_code empty',
     ward_code String CODEC(ZSTD(1)) COMMENT 'Ward whose account it is for; empty: as seen from the whole city',
     device_num UInt32 CODEC(ZSTD(1)) COMMENT 'The gauge',
     onset_ts DateTime64(3, 'UTC') CODEC(ZSTD(1)) COMMENT 'As in street_floods',
@@ -212,7 +215,7 @@ CREATE TABLE cityfleet.street_floods_now {on_cluster}
     version UInt64 CODEC(ZSTD(1)) COMMENT 'When it was computed, milliseconds since 1970'
 )
 ENGINE = {merge_tree}
-ORDER BY (ward_code, device_num, onset_ts)
+ORDER BY (for_ward, ward_code, device_num, onset_ts)
 SETTINGS {durable};
 
 CREATE TABLE cityfleet.vn_aqi_now {on_cluster}
@@ -333,3 +336,7 @@ DROP TABLE IF EXISTS cityfleet.ward_vn_aqi_now_next {on_cluster} SYNC;
 CREATE TABLE cityfleet.ward_vn_aqi_now_next {on_cluster} AS cityfleet.ward_vn_aqi_now;
 DROP TABLE IF EXISTS cityfleet.traffic_now_next {on_cluster} SYNC;
 CREATE TABLE cityfleet.traffic_now_next {on_cluster} AS cityfleet.traffic_now;
+
+-- Who writes an action down lays it upon the row that is there, by a newer one: so it is read with FINAL.
+DROP TABLE IF EXISTS cityfleet.open_alarms_now_next {on_cluster} SYNC;
+CREATE TABLE cityfleet.open_alarms_now_next {on_cluster} AS cityfleet.open_alarms_now;

@@ -26,7 +26,7 @@ WITH
         WHERE scheme = 'rain_flood' AND averaging = '48h' AND low IS NOT NULL
     ) AS design
 SELECT
-    toString(g.seen_by) AS ward_code, g.ward AS in_ward_code, is_stale, w.name AS in_ward_name, g.t10 AS t10,
+    g.seen_by != '' AS for_ward, toString(g.seen_by) AS ward_code, g.ward AS in_ward_code, is_stale, w.name AS in_ward_name, g.t10 AS t10,
     if(is_stale, NULL, g.r1) AS r1, if(is_stale, NULL, g.r2) AS r2, if(is_stale, NULL, g.r3) AS r3, if(is_stale, NULL, g.r12) AS r12,
     if(is_stale, NULL, g.r24) AS r24, if(is_stale, NULL, g.r48) AS r48,
     -- "16 to 50", "51 to 100", "more than 100": 50 and 100 are of the lower class.

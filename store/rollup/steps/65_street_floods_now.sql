@@ -19,7 +19,7 @@ SELECT
     AND (found_ms > made_ms OR made_ms < toUnixTimestamp64Milli(now64(3)) - 590000);
 WITH seen_by = '' OR d.stands_in = f.ward_code AS is_told
 SELECT
-    seen_by AS ward_code, f.device_num AS device_num, f.onset_ts AS onset_ts, toString(f.ward_code) AS in_ward_code, w.name AS ward_name,
+    seen_by != '' AS for_ward, seen_by AS ward_code, f.device_num AS device_num, f.onset_ts AS onset_ts, toString(f.ward_code) AS in_ward_code, w.name AS ward_name,
     if(is_told, if(d.site_id != '', d.site_id, d.device_id), '') AS site_id, if(is_told, d.device_id, '') AS device_id,
     concat(device_id, '/', formatDateTime(onset_ts, '%Y%m%dT%H%i%SZ', 'UTC')) AS event_id,
     if(is_told, d.latitude, NULL) AS latitude, if(is_told, d.longitude, NULL) AS longitude,

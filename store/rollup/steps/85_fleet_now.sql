@@ -184,7 +184,7 @@ WITH
         LEFT JOIN slopes AS s ON s.slope_num = p.device_num
     )
 SELECT
-    f.seen_by AS ward_code, f.device_num AS device_num, f.device_id AS device_id, f.device_type AS kind,
+    f.seen_by != '' AS for_ward, f.seen_by AS ward_code, f.device_num AS device_num, f.device_id AS device_id, f.device_type AS kind,
     f.in_ward AS in_ward_code, w.name AS in_ward_name, f.gateway_id AS gateway_id, f.bts_site_id AS bts_site_id,
     f.site_id AS site_id, f.vendor AS vendor, f.firmware AS firmware, f.usual_firmware AS usual_firmware,
     f.latitude AS latitude, f.longitude AS longitude, f.interval_s AS expected_interval_s, f.since_ts AS since_ts,
@@ -213,7 +213,7 @@ LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_cod
 -- Of the run itself, for the city and each ward: whoever finds nothing knows as of when (`version`).
 UNION ALL
 SELECT
-    r.seen_by, 0, '', '', '', '', '', '', '', '', '', '', NULL, NULL, 0, toDateTime64(0, 3, 'UTC'), NULL, 0, NULL, (0, 0, 0),
+    r.seen_by != '', r.seen_by, 0, '', '', '', '', '', '', '', '', '', '', NULL, NULL, 0, toDateTime64(0, 3, 'UTC'), NULL, 0, NULL, (0, 0, 0),
     false, '', '', 0, 0, NULL, NULL, NULL, 0, '', n.newest_of_all
 FROM (SELECT '' AS seen_by UNION DISTINCT SELECT ward_code FROM cityfleet.wards FINAL) AS r
 LEFT JOIN newest AS n ON n.seen_by = r.seen_by

@@ -5,7 +5,7 @@
 -- source: cityfleet.alarm_periods, cityfleet.street_floods
 -- bucket: 1 hour
 -- live: yes
--- deletes: itself
+-- replaces: all
 SELECT
     if({from:DateTime('UTC')} <= now('UTC') AND {to:DateTime('UTC')} > now('UTC'),
         (SELECT count() FROM cityfleet.ward_troubles) + (SELECT count() FROM cityfleet.open_alarms_now), 0);
@@ -15,7 +15,7 @@ SELECT
     if(empty(b.taken), NULL, b.taken[1].1) AS acknowledged_at, w.name AS ward_name, b.last_ts AS last_ts, b.good_n AS good_n,
     b.coverage AS coverage, CAST((b.good_n, b.suspect_n, b.fail_n), 'Tuple(good UInt64, suspect UInt64, fail UInt64)') AS quality,
     b.method AS method, b.unit AS unit, b.source AS source, if(empty(b.taken), 'open', toString(b.taken[-1].3)) AS status,
-    if(empty(b.taken), '', b.taken[-1].5) AS note, b.version AS made_ms, toUInt8(0) AS is_deleted
+    if(empty(b.taken), '', b.taken[-1].5) AS note, b.version AS made_ms
 FROM
 (
     SELECT t.*, arrayFilter(x -> x.1 >= t.since_ts, a.actions) AS taken
@@ -29,9 +29,3 @@ FROM
     ) AS a ON a.ward_code = t.ward_code AND a.domain = t.domain AND a.object_id = t.object_id
 ) AS b
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = b.ward_code
-UNION ALL
-SELECT
-    ward_code, domain, object_id, severity, title, value, threshold, since_ts, owner, acknowledged_at, ward_name, last_ts, good_n,
-    coverage, quality, method, unit, source, status, note, made_ms, 1
-FROM cityfleet.open_alarms_now FINAL
-WHERE (ward_code, domain, object_id) NOT IN (SELECT ward_code, domain, object_id FROM cityfleet.ward_troubles FINAL)

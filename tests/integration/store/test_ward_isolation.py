@@ -162,3 +162,31 @@ def test_hidden_tables_are_refused(ward: Ward) -> None:
         if rule is Rule.HIDDEN:
             with pytest.raises(QueryError):
                 ward.query(f"SELECT 1 FROM {name} LIMIT 1")
+
+
+def test_a_statement_that_was_fine_before_is_held_to_whoever_asks_it(city: StoreHandle, ward: Ward) -> None:
+    other = Ward(city, "ward_of_others", account(city, "ward_of_others", OTHER))
+    asked = "SELECT count() FROM cityfleet.readings"
+    counts = [int(one.query(asked)) for one in (other, ward, other, ward)]
+    assert counts[:2] == counts[2:]
+    assert counts[0] > counts[1] > 0
+    named = "SELECT count() FROM cityfleet.{table:Identifier}"
+    assert ward.query(named, param_table="wards").strip() == "2"
+    with pytest.raises(QueryError):
+        ward.query(named, param_table="quarantine")
+
+
+def test_a_name_that_was_no_table_before_is_refused_when_it_is_one(city: StoreHandle, ward: Ward) -> None:
+    asked = "SELECT count() FROM made_later"
+    with pytest.raises(QueryError):
+        ward.query(asked)
+    inner = "WITH made_later AS (SELECT 1) SELECT * FROM made_later"
+    assert ward.query(inner).strip() == "1"
+    city.query("CREATE TABLE ioc.made_later (x UInt8) ENGINE = MergeTree ORDER BY x", "admin")
+    try:
+        for one in (asked, inner):
+            with pytest.raises(QueryError) as refused:
+                ward.query(one)
+            assert refused.value.code == 497
+    finally:
+        city.query("DROP TABLE ioc.made_later SYNC", "admin")
