@@ -219,6 +219,17 @@ def test_whoever_asks_while_runs_are_made_sees_one_of_them(city: StoreHandle) ->
     assert len(seen["cityfleet.river_now"]) > 1
 
 
+def test_a_run_of_before_the_clock_was_set_back_does_not_stay(city: StoreHandle) -> None:
+    ahead = "SELECT * REPLACE (version + 3600000 AS version) FROM cityfleet.river_now"
+    city.query("TRUNCATE TABLE cityfleet.river_now_next", "admin")
+    city.query(f"INSERT INTO cityfleet.river_now_next {ahead}", "admin")
+    city.query("ALTER TABLE cityfleet.river_now REPLACE PARTITION tuple() FROM cityfleet.river_now_next", "admin")
+    gauges = city.rows("SELECT count() FROM ioc.river_levels_now")
+    compute_now(city, ("river_now",))
+    assert city.rows("SELECT count() FROM ioc.river_levels_now") == gauges != [["0"]]
+    assert city.rows("SELECT max(version) <= toUnixTimestamp64Milli(now64(3)) FROM cityfleet.river_now") == [["1"]]
+
+
 def test_an_empty_answer_is_old_where_nothing_is_computed(city: StoreHandle) -> None:
     city.query("TRUNCATE TABLE cityfleet.fleet_now", "admin")
     city.query("INSERT INTO cityfleet.fleet_now (version) VALUES (1700000000000)", "admin")
