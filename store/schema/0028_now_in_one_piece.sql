@@ -1,6 +1,7 @@
 -- Tables of now hold the newest run and nothing else: a step writes it beside (`_next`) and puts it in their place, whole. So a
 -- question reads all there is, without asking first which run is the newest; and columns are what the views tell, for to
--- analyse an expression costs the engine more than to read what came of it. The next run fills them, within a minute.
+-- analyse an expression costs the engine more than to read what came of it. The next run fills them: within a minute, those of traffic when
+-- the next ten minutes are closed.
 -- Some have rows as seen from the whole city, and rows for the account of each ward.
 
 DROP TABLE IF EXISTS cityfleet.fleet_now {on_cluster} SYNC;
