@@ -104,7 +104,14 @@ def _devices(group: Group, gateways: Group, version: int) -> str:
     if kind.device_type == "gauge-river":
         slugs = [gauge.slug for gauge in GAUGES]
         labels = f"if(number < {len(slugs)}, map('station', {slugs}[number + 1]), {labels})"
-    gateway = f"concat('gw-', toString({gateways.first} + d % {gateways.count}))" if kind.prefix != "gw" else "''"
+    # Gateways speak for devices of their own ward: where there is one in each ward, numbers lie as many wards apart.
+    each = gateways.count // len(spots)
+    beside = (
+        f"(d - {gateways.first}) % {len(spots)} + {len(spots)} * (intDiv(d, {len(spots)}) % {each})"
+        if each
+        else f"d % {gateways.count}"
+    )
+    gateway = f"concat('gw-', toString({gateways.first} + {beside}))" if kind.prefix != "gw" else "''"
     return (
         "INSERT INTO cityfleet.devices (device_num, device_id, device_type, display_name, ward_code, site, site_id, "  # noqa: S608
         "gateway_id, latitude, longitude, labels, hardware_revision, state, expected_interval_s, create_time, "

@@ -64,7 +64,14 @@ FROM
         SELECT
             device_num, station_id, ward_code, ts, toDate(ts, 'Asia/Ho_Chi_Minh') AS day, last_ts, toUInt8(m_n) AS mean_n,
             assumeNotNull(m) AS value
-        FROM (SELECT * FROM cityfleet.vn_aqi_1h FINAL WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')})
+        FROM
+        (
+            SELECT *
+            FROM cityfleet.vn_aqi_1h FINAL
+            -- Most stations measure dust alone, of which there is no mean by the hour here.
+            WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}
+                AND coalesce(so2, co, no2, o3, tsp, co_8h, o3_8h) IS NOT NULL
+        )
         ARRAY JOIN [so2, co, no2, o3, tsp, co_8h, o3_8h] AS m, range(1, 8) AS m_n
         WHERE m IS NOT NULL
         UNION ALL

@@ -24,10 +24,10 @@ CREATE OR REPLACE VIEW ioc.sensor_quality {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    toStartOfHour({from:DateTime('UTC')}) AS from_hour,
-    -- Whole days of +07:00 that ended an hour ago, and so are summed up; what is left of the period comes by the hour.
-    toDateTime(intDiv(toUnixTimestamp(from_hour) + 111599, 86400) * 86400 - 25200, 'UTC') AS from_day,
-    toDateTime(intDiv(toUnixTimestamp(least({to:DateTime('UTC')}, now('UTC') - INTERVAL 1 HOUR)) + 25200, 86400) * 86400 - 25200, 'UTC') AS to_day,
+    -- All days of +07:00 of which some is in the period; those that ended an hour ago are summed up, the other is as far as it goes.
+    toDateTime(intDiv(toUnixTimestamp({from:DateTime('UTC')}) + 25200, 86400) * 86400 - 25200, 'UTC') AS from_day,
+    toDateTime(intDiv(toUnixTimestamp({to:DateTime('UTC')}) + 111599, 86400) * 86400 - 25200, 'UTC') AS to_day,
+    toDateTime(intDiv(toUnixTimestamp(now('UTC') - INTERVAL 1 HOUR) + 25200, 86400) * 86400 - 25200, 'UTC') AS open_day,
     (SELECT (groupArray(metric_num), groupArray(metric)) FROM cityfleet.metrics FINAL) AS metrics,
     (SELECT (groupArray(toString(ward_code)), groupArray(toString(name))) FROM cityfleet.wards FINAL) AS wards
 SELECT
@@ -51,7 +51,7 @@ FROM
         arrayLastIndex((one, at) -> at = 1 OR dateDiff('second', hours[at - 1].2, one.1) > 3600, hours, arrayEnumerate(hours)) AS run_at,
         hours[run_at].1 AS run_ts
     FROM cityfleet.tests_1h AS t FINAL
-    WHERE t.ts >= from_hour AND t.ts < {to:DateTime('UTC')}
+    WHERE t.ts >= from_day AND t.ts < to_day
     GROUP BY device_num, metric_num, test
 ) AS f
 INNER JOIN
@@ -61,30 +61,22 @@ INNER JOIN
         max(last_ts) AS newest_good_ts, max(last_hour) AS newest_hour, dateDiff('second', min(first_hour), max(last_hour)) + 3600 AS span_s
     FROM
     (
-        SELECT device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, ts AS first_hour, ts AS last_hour
-        FROM cityfleet.readings_1h FINAL
-        -- Columns of the key only, so that it is also right before FINAL; and series of tests that are no more do no harm.
-        PREWHERE ts >= from_hour AND ts < {to:DateTime('UTC')} AND (ts < from_day OR ts >= to_day) AND (metric_num, device_num) IN
-        (
-            SELECT metric_num, device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')}
-        )
-        UNION ALL
         SELECT
-            device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, if(r.first_hour = 0, ts, r.first_hour),
-            if(r.last_hour = 0, ts + INTERVAL 23 HOUR, r.last_hour)
+            device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, if(r.first_hour = 0, ts, r.first_hour) AS first_hour,
+            if(r.last_hour = 0, ts + INTERVAL 23 HOUR, r.last_hour) AS last_hour
         FROM cityfleet.readings_1d AS r FINAL
-        PREWHERE ts >= from_day AND ts < to_day AND (metric_num, device_num) IN
-        (
-            SELECT metric_num, device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')}
-        )
+        -- A column of the key only, so that it is also right before FINAL.
+        PREWHERE ts >= from_day AND ts < least(to_day, open_day)
+        UNION ALL
+        SELECT device_num, metric_num, n, good_n, suspect_n, fail_n, last_ts, first_hour, last_hour
+        FROM cityfleet.readings_today
+        WHERE ts >= greatest(from_day, open_day) AND ts < to_day
     )
     GROUP BY device_num, metric_num
 ) AS s ON s.device_num = f.device_num AND s.metric_num = f.metric_num
 INNER JOIN
 (
-    SELECT device_num, device_id, device_type, ward_code, labels['calibrated'] AS calibrated
-    FROM cityfleet.devices FINAL
-    WHERE device_num IN (SELECT device_num FROM cityfleet.tests_1h WHERE ts >= from_hour AND ts < {to:DateTime('UTC')})
+    SELECT device_num, device_id, device_type, ward_code, labels['calibrated'] AS calibrated FROM cityfleet.devices FINAL
 ) AS d ON d.device_num = f.device_num
 LEFT JOIN
 (
@@ -104,7 +96,7 @@ LEFT JOIN
     ARRAY JOIN metric_nums AS metric_num, metric_intervals_s AS own_s, metric_tests AS tests
 ) AS q ON q.device_type = d.device_type AND q.metric_num = f.metric_num
 COMMENT 'Question 21: share of suspect and failed readings by device, metric and test, and sensors that are stuck.
-Rule: readings that a test of ingest or of the store found something of, against all of the series in the period; several tests may find the same reading. Only series of which a test found something. Stuck since the first of the newest run of flat readings, less the time after which the test speaks. Whole hours, about a minute behind their end.
+Rule: readings that a test of ingest or of the store found something of, against all of the series in the period; several tests may find the same reading. Only series of which a test found something. Whole days at +07:00: all of which some is in the period, today up to the end of the last hour, about a minute behind it. Stuck since the first of the newest run of flat readings, less the time after which the test speaks.
 Source: QARTOD as in the package ioos-qc; the spans and times are those of the device type (ioc.quality_tests).
 Example: SELECT device_id, metric, test, share_4, stuck_since FROM ioc.sensor_quality(from = now(''UTC'') - INTERVAL 1 DAY, to = now(''UTC'')) ORDER BY share_4 DESC LIMIT 20';
 
@@ -171,14 +163,7 @@ FROM
 ) AS g
 LEFT JOIN
 (
-    SELECT device_id, ward_code
-    FROM cityfleet.devices FINAL
-    WHERE device_id IN
-    (
-        SELECT gateway_id
-        FROM cityfleet.gateway_latency_1h
-        WHERE ts >= toStartOfHour({from:DateTime('UTC')}) AND ts < {to:DateTime('UTC')}
-    )
+    SELECT device_id, ward_code FROM cityfleet.devices FINAL
 ) AS d ON d.device_id = g.gateway_id
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = d.ward_code
 COMMENT 'Question 22: seconds from event to arrival by gateway, and clocks that are wrong.

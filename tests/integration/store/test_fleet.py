@@ -210,10 +210,9 @@ def test_quality_is_told_by_test(history: StoreHandle) -> None:
 
 
 @pytest.mark.parametrize(("begin_h", "end_h"), [(0, 48), (29, 48), (5, 29), (24, 31), (26, 47), (5, 43)])
-def test_whole_days_and_the_hours_at_their_ends_are_counted_once(
-    history: StoreHandle, begin_h: int, end_h: int
-) -> None:
+def test_quality_is_of_all_days_of_which_some_is_in_the_period(history: StoreHandle, begin_h: int, end_h: int) -> None:
     begin, end = (f"{DAY + timedelta(hours=hours):%F %T}" for hours in (begin_h, end_h))
+    first, last = (f"{DAY + timedelta(days=days):%F %T}" for days in (begin_h // 24, -(-end_h // 24)))
     found = history.rows(
         "SELECT n, quality.fail, fail_n, round(share_4, 6), round(coverage, 6) FROM "
         f"ioc.sensor_quality(from = '{begin}', to = '{end}') WHERE device_id = 'd102'"
@@ -221,10 +220,38 @@ def test_whole_days_and_the_hours_at_their_ends_are_counted_once(
     counted = history.rows(
         "SELECT countIf(quality = 1), countIf(quality = 4) AS fail, fail, round(fail / count(), 6), round(least(1, "
         "count() * 600 / (dateDiff('second', min(toStartOfHour(ts)), max(toStartOfHour(ts))) + 3600)), 6) "
-        f"FROM cityfleet.readings FINAL WHERE device_num = 102 AND ts >= '{begin}' AND ts < '{end}'",
+        f"FROM cityfleet.readings FINAL WHERE device_num = 102 AND ts >= '{first}' AND ts < '{last}'",
         "admin",
     )
     assert found == counted
+
+
+def test_quality_of_today_goes_as_far_as_hours_are_closed(fleet: StoreHandle) -> None:
+    add_devices(fleet, [device(130, "gauge-rain", "00025")])
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    # The day that is open, or that ended less than an hour ago.
+    local = hour - timedelta(hours=1) + timedelta(hours=7)
+    day = local.replace(hour=0) - timedelta(hours=7)
+    end = min(hour, day + timedelta(days=1))
+    tens = (end - day) // timedelta(minutes=10)
+    fleet.query(
+        f"INSERT INTO cityfleet.readings SELECT 130, {RAIN}, toDateTime64('{day:%F %T}', 3, 'UTC') + "
+        "INTERVAL number * 600 SECOND AS ts, 999, if(number % 3 = 0, 4, 1), if(number % 3 = 0, 1, 0), '00025', ts "
+        f"FROM numbers({tens})",
+        "writer",
+    )
+    compute(fleet, [name for name in STEPS if name != "readings_1d"], ms(day), ms(end) - 1000)
+    compute_now(fleet, ("readings_today",))
+    asked = (
+        "SELECT n, fail_n, coverage, toString(as_of) FROM ioc.sensor_quality(from = '{:%F %T}', to = '{:%F %T}') "
+        "WHERE device_id = 'd130'"
+    )
+    newest = end - timedelta(minutes=10)
+    expected = [str(tens - tens // 3), str(tens // 3), "1", f"{newest:%F %T}.000"]
+    assert fleet.rows(asked.format(day, now)) == [expected]
+    assert fleet.rows(asked.format(now - timedelta(minutes=1), now + timedelta(hours=1))) == [expected]
+    assert fleet.rows(asked.format(day - timedelta(days=1), day)) == []
 
 
 def test_a_stuck_sensor_is_stuck_since_its_value_stayed(history: StoreHandle) -> None:

@@ -66,13 +66,11 @@ def test_kinds_are_shares_of_a_thousand():
 
 def test_rollups_are_done_when_only_open_windows_are_due():
     now_s = 1_790_000_000.0
-    blocks = [{"step": "20_readings_10min", "due": 4, "oldest_due": "2026-09-21T14:10:00Z"}]
+    blocks = [{"step": "readings_10min", "due": 4, "oldest_due": "2026-09-21T14:10:00Z"}]
     assert is_open_only(blocks, 1000, now_s)
     assert not is_open_only([{**blocks[0], "due": 500}], 1000, now_s)
-    assert not is_open_only(
-        [*blocks, {"step": "51_rain_1h", "due": 3, "oldest_due": "2026-09-18T14:00:00Z"}], 1000, now_s
-    )
-    assert is_open_only([{"step": "51_rain_1h", "due": 0, "oldest_due": ""}], 1000, now_s)
+    assert not is_open_only([*blocks, {"step": "rain_1h", "due": 3, "oldest_due": "2026-09-18T14:00:00Z"}], 1000, now_s)
+    assert is_open_only([{"step": "rain_1h", "due": 0, "oldest_due": ""}], 1000, now_s)
 
 
 def test_metrics_have_the_numbers_and_units_that_the_registry_gives_them():

@@ -74,7 +74,9 @@ def test_a_step_on_a_table_that_no_step_before_it_fills_is_refused(tmp_path: Pat
 
 def test_the_steps_that_come_with_cityfleet_are_well_formed() -> None:
     names = [one.name for one in step.load()]
-    assert [name for name in names if name.startswith("readings_")] == ["readings_10min", "readings_1h", "readings_1d"]
+    assert [name for name in names if name.startswith("readings_")] == [
+        "readings_10min", "readings_1h", "readings_1d", "readings_today",
+    ]  # fmt: skip
 
 
 def test_days_begin_at_midnight_of_plus_seven() -> None:
