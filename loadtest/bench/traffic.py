@@ -1,6 +1,7 @@
 """Traffic of the end-to-end scenarios: packets to patch, and the generator in a process of its own."""
 
 import multiprocessing
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -96,7 +97,9 @@ def _serve(
     base_ms: int,
     step_ms: int,
     sources: Sequence[str],
+    nice: int,
 ) -> None:
+    os.nice(nice)
     generator = Generator("127.0.0.1", port, templates, time_kind, base_ms, step_ms, sources)
     try:
         control.send(generator.connect(120.0))
@@ -126,11 +129,12 @@ class Load:
         base_ms: int = BASE_MS,
         step_ms: int = STEP_MS,
         sources: Sequence[str] = (),
+        nice: int = 0,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._control, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, port, templates, time_kind, base_ms, step_ms, sources), daemon=True
+            target=_serve, args=(theirs, port, templates, time_kind, base_ms, step_ms, sources, nice), daemon=True
         )
         self.connect_s = 0.0
 

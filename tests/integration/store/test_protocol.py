@@ -240,6 +240,13 @@ def test_one_querys_settings_do_not_reach_the_next(store: StoreHandle) -> None:
     assert store.query(asked, "reader") == before
 
 
+@pytest.mark.parametrize(
+    "setting", ["compile_expressions", "compile_aggregate_expressions", "compile_sort_description"]
+)
+def test_nobody_waits_until_a_question_is_compiled(store: StoreHandle, setting: str) -> None:
+    assert store.query(f"SELECT getSetting('{setting}')", "reader") in ("0\n", "false\n")
+
+
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:
     assert store.query("SELECT count() FROM wards WHERE 0", database="cityfleet") == "0\n"
     body, _ = ask(store, "SELECT currentDatabase()", {"X-ClickHouse-Database": "ioc"})
