@@ -185,14 +185,11 @@ def prepare(
                 raise errors.refused(
                     errors.READONLY, f"{account.user}: Cannot modify '{name}' setting in readonly mode", "READONLY"
                 )
+        lock = {"log_comment": tag, "allow_ddl": "0", "readonly": "1"}
         if account.role == "ward":
-            session.set(_BASE)
-            ward.prepare(session, sight, account.wards, account.own_settings, settings)
-            session.set({"log_comment": tag, "allow_ddl": "0", "readonly": "1"})
+            ward.prepare(session, sight, account.wards, account.own_settings, {**_BASE, **settings}, lock)
             return
-        session.set(
-            {**_BASE, **account.own_settings, **settings, "log_comment": tag, "allow_ddl": "0", "readonly": "1"}
-        )
+        session.set({**_BASE, **account.own_settings, **settings, **lock})
         return
     session.set({**_BASE, **account.own_settings, **settings, "log_comment": tag})
     if account.role == "writer":

@@ -40,10 +40,16 @@ class Session:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def set(self, settings: Mapping[str, str]) -> None:
-        """Raises StoreError for an unknown or forbidden setting."""
-        if settings:
-            self.query("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()))
+    def set(self, settings: Mapping[str, str], filters: str = "") -> None:
+        """All at once. Raises StoreError for an unknown or forbidden setting.
+
+        Args:
+            filters: of tables, as a map in SQL.
+        """
+        changes = [f"additional_table_filters = {filters}"] if filters else []
+        changes += [f"{name} = {quote(value)}" for name, value in settings.items()]
+        if changes:
+            self.query("SET " + ", ".join(changes))
 
     def use(self, database: str) -> None:
         self.query("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
