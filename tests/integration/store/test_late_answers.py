@@ -33,7 +33,8 @@ DAY, TEN = 86_400_000, 600_000
 GAP = '{"gap_s":{"suspect":5400,"fail":9000}}'
 # What is true of this minute alone: of windows of the past these steps say nothing.
 OF_NOW = {
-    "rain_now", "river_now", "ward_rain", "traffic_now", "fleet_now", "congested", "troubled_devices", "open_alarms",
+    "readings_today", "rain_now", "river_now", "ward_rain", "traffic_now", "fleet_now", "congested", "troubled_devices",
+    "open_alarms",
     "vn_aqi_now", "ward_vn_aqi_now", "ward_alarms_now", "street_floods_now", "open_alarms_now",
 }  # fmt: skip
 STEPS = [one for one in step.load() if one.name not in OF_NOW]
