@@ -58,7 +58,7 @@ FIXED_SETTINGS: dict[str, str | None] = {
 
 # Answers are formatted by the thread that makes them: with threads for it the smallest answer takes six times as many
 # switches between threads. What is asked for the fourth time is not compiled either: that takes a tenth to a quarter of
-# a second of whoever asks then, and no question was quicker for it.
+# a second of whoever asks then, and no question was clearly quicker for it.
 _ANSWERS = {
     "output_format_parallel_formatting": "0",
     "compile_expressions": "0",

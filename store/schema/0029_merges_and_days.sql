@@ -44,5 +44,5 @@ CREATE TABLE cityfleet.readings_today_next {on_cluster} AS cityfleet.readings_to
 INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at)
 SELECT 'readings_today', max(ts), 0, 1, now64(3, 'UTC')
 FROM cityfleet.readings_1h
-WHERE ts > now('UTC') - INTERVAL 150 MINUTE
+WHERE ts > now('UTC') - INTERVAL 1 DAY
 HAVING count() > 0;

@@ -1,10 +1,13 @@
 -- What readings_1d will say of the day that it has not yet, up to the last hour that is closed.
--- Windows of long ago have nothing to say.
+-- Of several hours that changed the first to be looked at has it computed: it takes all of them.
 -- target: cityfleet.readings_today
 -- source: cityfleet.readings_1h
 -- bucket: 1 hour
 -- replaces: all
-SELECT {to:DateTime('UTC')} > now('UTC') - INTERVAL 2 HOUR;
+SELECT
+    {from:DateTime('UTC')} >= toDateTime(intDiv(toUnixTimestamp(now('UTC') - INTERVAL 1 HOUR) + 25200, 86400) * 86400 - 25200, 'UTC') AND
+    (SELECT max(version) FROM cityfleet.readings_1h WHERE ts >= {from:DateTime('UTC')} AND ts < {to:DateTime('UTC')}) >
+    (SELECT max(version) FROM cityfleet.readings_today);
 WITH
     -- Of the first hour of a day on, that day; until then the one before, of which the last hour may be in the making.
     toDateTime(intDiv(toUnixTimestamp(now('UTC') - INTERVAL 1 HOUR) + 25200, 86400) * 86400 - 25200, 'UTC') AS day
