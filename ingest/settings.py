@@ -309,7 +309,7 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     # Where processors are short, what asks the store goes before what brings readings in, which the spool takes up
     # later; as of nice(1). 0: both alike.
-    nice: int = 5
+    nice: int = 10
     mqtt: MqttSettings = MqttSettings()
     grpc: GrpcSettings = GrpcSettings()
     broker: BrokerSettings = BrokerSettings()

@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -116,8 +117,30 @@ def _copy(folder: Path, parts_in: Path, *, is_frozen: bool) -> StoreCopy:
                     if path.is_file():
                         take(path, parts_in)
             name = f"{database.stem}.{definition.stem}"
-            rows[name] = sum(int((part / "count.txt").read_text()) for part in _uncovered(parts))
+            rows[name] = sum(int(_read(part, "count.txt")) for part in _uncovered(parts))
     return StoreCopy(files, rows, is_frozen)
+
+
+def _read(part: Path, name: str) -> bytes:
+    """A file of a part. Of a small part they lie in one (data.packed), whose head says where.
+
+    Raises: OSError; ArchiveError if there is no such file in it.
+    """
+    packed = part / "data.packed"
+    if not packed.exists():
+        return (part / name).read_bytes()
+    with packed.open("rb") as file, contextlib.suppress(struct.error, IndexError):
+        # A byte for the version of the format, how many files, and of each: its name behind its length, begin and size.
+        version, count = struct.unpack("<BQ", file.read(9))
+        for _ in range(0 if version else count):
+            found = file.read(file.read(1)[0])
+            begin, size = struct.unpack("<QQ", file.read(16))
+            if found == name.encode():
+                file.seek(begin)
+                return file.read(size)
+    raise ArchiveError(
+        f"{packed} is damaged, or of a format that this version does not know: {name} is not to be found"
+    )
 
 
 def _of(folder: Path, uuid: str) -> Path:

@@ -24,7 +24,7 @@ from runtime.secrets import secret
 PER_GATEWAY = 250
 _ROWS = 2000
 # The city's gateways have processors of their own: a question does not wait for a slice of who plays them.
-_NICE = 5
+_NICE = 10
 _ROUND_S = 10.0
 _WINDOW = 64
 _COMMIT_S = 120.0

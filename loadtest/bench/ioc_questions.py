@@ -1,4 +1,4 @@
-"""The 25 questions with sample parameters, one series of a month, an hour of the city: what `ioc` is timed by."""
+"""The 25 questions with sample parameters, a month of a device and a series, a city's hour, to time `ioc` by."""
 
 from typing import NamedTuple
 
@@ -54,9 +54,14 @@ QUESTIONS = (
     _now("ward_briefing"),
     _period("ward_effectiveness", "30 DAY"),
     Question(
-        "series_30_days", HISTORY, "readings_of",
-        "SELECT ts, value, quality FROM ioc.readings_of(device_id = '{river}') WHERE metric = 'water_level_m' "
-        "AND ts >= now() - INTERVAL 30 DAY ORDER BY ts FORMAT Null",
+        "device_30_days", PERIOD, "readings_of",
+        "SELECT ts, metric, value, quality FROM ioc.readings_of(device_id = '{river}') "
+        "WHERE ts >= now() - INTERVAL 30 DAY ORDER BY ts FORMAT Null",
+    ),
+    Question(
+        "series_30_days", HISTORY, "series_of",
+        "SELECT ts, value, quality FROM ioc.series_of(device_id = '{river}', metric = 'water_level_m') "
+        "WHERE ts >= now() - INTERVAL 30 DAY ORDER BY ts FORMAT Null",
     ),
     Question(
         "city_hour_by_ward", CITY_HOUR, "readings",

@@ -21,7 +21,7 @@ Role = Literal["writer", "admin", "reader", "ward"]
 _BASE = {"do_not_merge_across_partitions_select_final": "1", "optimize_move_to_prewhere_if_final": "1"}
 # Whoever asks goes before who inserts, whose data is in a spool, and both before merges (store/embedded/config.py): a
 # thread that wakes waits for those of its own value until their slices are over, not for nicer ones.
-_BEHIND = {"os_thread_priority": "3"}
+_BEHIND = {"os_thread_priority": "8"}
 
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(

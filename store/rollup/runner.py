@@ -33,7 +33,7 @@ _SETTINGS = {
     "optimize_move_to_prewhere_if_final": 1,
     "join_use_nulls": 0,
     # Whoever asks goes before; without the right to set it (CAP_SYS_NICE) the engine passes over it.
-    "os_thread_priority": 5,
+    "os_thread_priority": 10,
     # The same few statements over many rows, for which nobody waits.
     "compile_expressions": 1,
     "compile_aggregate_expressions": 1,

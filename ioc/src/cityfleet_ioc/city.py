@@ -32,8 +32,9 @@ class Step(StrEnum):
 
 
 _RAW = """
-SELECT ts, value, quality, quality_reasons, ward_code FROM ioc.readings_of(device_id = {device:String})
-WHERE metric = {metric:String} AND ts >= parseDateTime64BestEffort({start:String}, 3, 'UTC')
+SELECT ts, value, quality, quality_reasons, ward_code
+FROM ioc.series_of(device_id = {device:String}, metric = {metric:String})
+WHERE ts >= parseDateTime64BestEffort({start:String}, 3, 'UTC')
     AND ts < parseDateTime64BestEffort({end:String}, 3, 'UTC')
 ORDER BY ts
 """

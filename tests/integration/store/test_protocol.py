@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import zlib
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def test_get_changes_nothing(store: StoreHandle) -> None:
         ("SELECT 1 FORMAT JSON", {"default_format": "CSV"}, {}, "JSON", "application/json; charset=UTF-8"),
         ("SELECT 1", {"default_format": "CSV"}, {}, "CSV", "text/csv; charset=UTF-8; header=absent"),
         ("SELECT 1", {}, {"X-ClickHouse-Format": "Native"}, "Native", "application/octet-stream"),
-        ("SELECT 1 format JSONEachRow SETTINGS max_threads = 2;", {}, {}, "JSONEachRow", None),
+        ("SELECT 1 format JSONEachRow SETTINGS join_use_nulls = 0;", {}, {}, "JSONEachRow", None),
         ("SHOW TABLES FROM ioc FORMAT TSV", {}, {}, "TSV", None),
         ("SELECT 'FORMAT CSV' AS format -- FORMAT JSON", {}, {}, "TabSeparated", None),
         ("SELECT `format` FROM (SELECT 1 AS format)", {}, {}, "TabSeparated", None),
@@ -233,8 +234,8 @@ def test_one_querys_settings_do_not_reach_the_next(store: StoreHandle) -> None:
     before = store.query(asked, "admin")
     store.query("SET max_block_size = 11", "admin")
     store.query("USE ioc", "admin")
-    changed = store.query(asked, "admin", max_block_size=7, max_threads=1, database="cityfleet")
-    assert changed == "7\t1\tcityfleet\n"
+    changed = store.query(asked, "admin", max_block_size=7, max_threads=63, database="cityfleet")
+    assert changed == "7\t63\tcityfleet\n"
     store.query("SELECT 1 SETTINGS max_block_size = 5", "admin")
     assert store.query(asked, "admin") == before
     assert store.query(asked, "reader") == before
@@ -245,6 +246,11 @@ def test_one_querys_settings_do_not_reach_the_next(store: StoreHandle) -> None:
 )
 def test_nobody_waits_until_a_question_is_compiled(store: StoreHandle, setting: str) -> None:
     assert store.query(f"SELECT getSetting('{setting}')", "reader") in ("0\n", "false\n")
+
+
+def test_a_question_takes_half_of_the_processors_unless_it_asks_for_more(store: StoreHandle) -> None:
+    assert int(store.query("SELECT getSetting('max_threads')", "reader")) == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert store.query("SELECT getSetting('max_threads')", "reader", max_threads=64) == "64\n"
 
 
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:

@@ -140,10 +140,11 @@ def test_questions_by_name_are_answered_right(city: StoreHandle) -> None:
 def test_one_devices_readings_are_read_without_the_others(city: StoreHandle) -> None:
     for source in (
         "ioc.readings_of(device_id = 'dev-77')",
+        "ioc.series_of(device_id = 'dev-77', metric = 'rain_mm')",
         "ioc.readings WHERE device_num IN (SELECT device_num FROM ioc.devices WHERE device_id = 'dev-77')",
     ):
         found = json.loads(city.query(f"SELECT count() AS n, sum(value) FROM {source} FORMAT JSON"))
-        assert found["data"][0]["n"] == 3000
+        assert found["data"][0]["n"] == (1000 if "series_of" in source else 3000)
         assert found["statistics"]["rows_read"] < 60_000
 
 
@@ -160,6 +161,15 @@ def test_one_device_has_the_same_readings_in_both_views(city: StoreHandle) -> No
     rows = city.rows(of_one)
     assert rows == city.rows(of_all)
     assert {row[6] for row in rows} == {"1", "3"}
+    columns = "ts, value, quality, quality_reasons, ward_code, received_at"
+    series = city.rows(f"SELECT * FROM ioc.series_of(device_id = 'dev-77', metric = '{rows[0][3]}') ORDER BY ts")
+    assert series == city.rows(f"SELECT {columns} FROM ({of_all}) WHERE metric = '{rows[0][3]}' ORDER BY ts")
+    assert {row[2] for row in series} == {"1", "3"}
+
+
+@pytest.mark.parametrize("of", ["device_id = 'dev-0', metric = 'rain_mm'", "device_id = 'dev-77', metric = 'rain'"])
+def test_a_series_of_no_device_or_metric_is_empty(city: StoreHandle, of: str) -> None:
+    assert city.rows(f"SELECT * FROM ioc.series_of({of})") == []
 
 
 def test_flags_of_other_devices_are_not_read(city: StoreHandle) -> None:
@@ -170,9 +180,10 @@ def test_flags_of_other_devices_are_not_read(city: StoreHandle) -> None:
         "3, 32, '00070', 1, 0 FROM numbers(400000)",
         "admin",
     )
-    for source in ("ioc.readings WHERE device_num = 77", "ioc.readings_of(device_id = 'dev-77')"):
+    of_metric = "ioc.series_of(device_id = 'dev-77', metric = 'rain_mm')"
+    for source in ("ioc.readings WHERE device_num = 77", "ioc.readings_of(device_id = 'dev-77')", of_metric):
         found = json.loads(city.query(f"SELECT count() AS n, sum(quality) FROM {source} FORMAT JSON"))
-        assert found["data"][0]["n"] == 3000
+        assert found["data"][0]["n"] == (1000 if source == of_metric else 3000)
         assert found["statistics"]["rows_read"] < 90_000
 
 
@@ -200,6 +211,7 @@ def test_a_condition_never_brings_back_what_a_copy_has_replaced(tmp_path: Path, 
             ("ioc.readings", "device_num = 1"),
             ("ioc.readings", "device_id = 'dev-1'"),
             ("ioc.readings_of(device_id = 'dev-1')", "ts >= '2026-10-01'"),
+            ("ioc.series_of(device_id = 'dev-1', metric = 'water_level_m')", "ts >= '2026-10-01'"),
         ):
             for of_the_old in (
                 "value > 5",

@@ -37,7 +37,7 @@ def test_all_threads_of_the_workers_are_nicer_than_the_store(platform):
     own = os.getpriority(os.PRIO_PROCESS, 0)
     for number in (0, 1):
         tasks = Path(f"/proc/{platform.worker_pid(number)}/task")
-        assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()} == {max(own, 5)}
+        assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()} == {max(own, 10)}
     assert os.getpriority(os.PRIO_PROCESS, platform.pid("store")) == own
 
 
