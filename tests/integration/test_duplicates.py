@@ -27,6 +27,8 @@ TABLES = ("readings", "readings_text", "latest")
 VIEWS = {
     "readings": f"SELECT count(), sum(value), uniqExact(ts, metric) FROM ioc.readings WHERE device_id = '{DEVICE}'",
     "readings_of": f"SELECT count(), sum(value), uniqExact(ts, metric) FROM ioc.readings_of(device_id = '{DEVICE}')",
+    "series_of": "SELECT count(), sum(value), uniqExact(ts) "
+    f"FROM ioc.series_of(device_id = '{DEVICE}', metric = 'water_level_m')",
     "readings_text": f"SELECT count(), uniqExact(ts), max(value) FROM ioc.readings_text WHERE device_id = '{DEVICE}'",
     "latest": "SELECT count(), sum(value), max(toUnixTimestamp64Milli(ts)) FROM ioc.latest "
     f"WHERE device_id = '{DEVICE}'",
@@ -36,6 +38,7 @@ NEWEST = {"silent_devices", "devices_to_service"}
 SEEN = {
     "readings": [["8", "14.5", "8"]],
     "readings_of": [["8", "14.5", "8"]],
+    "series_of": [["4", "12", "4"]],
     "readings_text": [["4", "4", "open water"]],
     "latest": [["2", "5.5", str(TIMES_MS[-1])]],
 }

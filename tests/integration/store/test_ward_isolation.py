@@ -117,7 +117,7 @@ def called(name: str, definition: str, now: datetime) -> str:
     """A view with its parameters: the last day."""
     values = {
         "from": f"'{now - timedelta(days=1):%F %T}'", "to": f"'{now + timedelta(minutes=1):%F %T}'",
-        "at": f"'{now:%F %T}'", "device_id": f"'{MARKER}-1'",
+        "at": f"'{now:%F %T}'", "device_id": f"'{MARKER}-1'", "metric": "'rain_mm'",
     }  # fmt: skip
     asked = {one: values[one] for one, _ in _PARAMETER.findall(definition)}
     return f"{name}({', '.join(f'{one} = {value}' for one, value in asked.items())})" if asked else name
