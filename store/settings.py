@@ -48,7 +48,7 @@ class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_execution_s: float = 20.0
     max_memory_bytes: int = 2 << 30
     max_result_rows: int = 1_000_000
-    max_threads: int = 1
+    max_threads: int = 2
     # In a minute.
     queries_per_minute: int = 300
     execution_s_per_minute: float = 60.0

@@ -23,6 +23,10 @@ _BASE = {"do_not_merge_across_partitions_select_final": "1", "optimize_move_to_p
 # thread that wakes waits for those of its own value until their slices are over, not for nicer ones.
 _BEHIND = {"os_thread_priority": "8"}
 
+# Views of one device. It is in many small parts, in each of which there is little to read: a second thread would make
+# that a little slower, for half as much CPU time again.
+_OF_ONE_DEVICE = ("series_of", "readings_of")
+
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(
     {
@@ -169,6 +173,11 @@ class Accounts:
                 "AUTHENTICATION_FAILED",
             )
         return account
+
+
+def usual(statement: Statement) -> dict[str, str]:
+    """Settings that suit what is asked, where the caller has none of his own."""
+    return {"max_threads": "1"} if any(name in statement.sql for name in _OF_ONE_DEVICE) else {}
 
 
 def prepare(

@@ -1,6 +1,5 @@
 """The engine's configuration: what its only user may touch at all. Everything not granted here is out of reach."""
 
-import os
 from pathlib import Path
 
 _ON_DATA = (
@@ -61,9 +60,6 @@ FIXED_SETTINGS: dict[str, str | None] = {
 # switches between threads. What is asked for the fourth time is not compiled either: that takes a tenth to a quarter of
 # a second of whoever asks then, and no question was clearly quicker for it.
 _ANSWERS = {
-    # Of two threads the second finds little to do in what takes milliseconds, and costs a third more CPU time. Whoever
-    # asks for much may set more.
-    "max_threads": str(max(1, len(os.sched_getaffinity(0)) // 2)),
     "output_format_parallel_formatting": "0",
     "compile_expressions": "0",
     "compile_aggregate_expressions": "0",

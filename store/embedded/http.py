@@ -173,7 +173,8 @@ class Interface:
                 ward.check(session, self._sight, statement, canonical, database, call.params)
             if database:
                 session.use(database)
-            accounts.prepare(session, account, self._sight, call.settings, call.query_id, call.is_get)
+            settings = accounts.usual(statement) | call.settings
+            accounts.prepare(session, account, self._sight, settings, call.query_id, call.is_get)
         except BaseException:
             session.close()
             raise

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import subprocess
 import zlib
 from collections.abc import Sequence
@@ -248,9 +247,11 @@ def test_nobody_waits_until_a_question_is_compiled(store: StoreHandle, setting: 
     assert store.query(f"SELECT getSetting('{setting}')", "reader") in ("0\n", "false\n")
 
 
-def test_a_question_takes_half_of_the_processors_unless_it_asks_for_more(store: StoreHandle) -> None:
-    assert int(store.query("SELECT getSetting('max_threads')", "reader")) == max(1, len(os.sched_getaffinity(0)) // 2)
-    assert store.query("SELECT getSetting('max_threads')", "reader", max_threads=64) == "64\n"
+def test_what_reads_one_device_takes_one_thread_unless_it_asks_for_more(store: StoreHandle) -> None:
+    series = "ioc.series_of(device_id = 'x', metric = 'y')"
+    asked = f"SELECT getSetting('max_threads'), (SELECT count() FROM {series})"
+    assert store.query(asked, "reader") == "1\t0\n"
+    assert store.query(asked, "reader", max_threads=63) == "63\t0\n"
 
 
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:
