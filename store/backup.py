@@ -137,7 +137,9 @@ def _read(part: Path, name: str) -> bytes:
             begin, size = struct.unpack("<QQ", file.read(16))
             if found == name.encode():
                 file.seek(begin)
-                return file.read(size)
+                content = file.read(size)
+                if len(content) == size:
+                    return content
     raise ArchiveError(
         f"{packed} is damaged, or of a format that this version does not know: {name} is not to be found"
     )

@@ -105,7 +105,7 @@ LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_cod
 PREWHERE has(numbers, r.device_num)
 COMMENT 'Every reading of one device, once: as ioc.readings, without reading the other devices. Example: SELECT ts, value FROM ioc.readings_of(device_id = ''wl-long-bien-01'') WHERE metric = ''water_level_m'' AND quality = 1 AND ts >= now(''UTC'') - INTERVAL 1 DAY ORDER BY ts';
 
--- One series without names: what of them is joined above costs as much as the readings.
+-- One series without names: to join them, as above, costs about as much as to read a month of readings.
 CREATE OR REPLACE VIEW ioc.series_of {on_cluster}
 (
     ts DateTime64(3, 'UTC') COMMENT 'When it was measured, UTC',
@@ -117,7 +117,7 @@ CREATE OR REPLACE VIEW ioc.series_of {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    -- The name of a number never changes, so it may be asked for before FINAL.
+    -- The registry never gives a number another name, so it may be asked for before FINAL.
     (SELECT groupArray(device_num) FROM cityfleet.devices FINAL PREWHERE device_id = {device_id:String}) AS devices,
     (SELECT groupArray(metric_num) FROM cityfleet.metrics FINAL WHERE metric = {metric:String}) AS metrics
 SELECT
