@@ -1,5 +1,6 @@
 """The kernel's fence holds even for statements that nobody has looked at."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,33 @@ except PermissionError:
 engine.close()
 """
 
+_THREADS = """
+import os, sys
+from pathlib import Path
+import runtime, store
+from store.embedded import sandbox
+from store.embedded.engine import Engine
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True)
+try:
+    sandbox.confine([folder], ("store", "runtime"))
+except sandbox.SandboxError as exc:
+    print("none", exc)
+    sys.exit()
+print("own", os.environ["PASSWORD"], os.getenv("PASSWORD"))
+engine = Engine(folder, 2)
+engine.ask("SELECT sum(number) FROM numbers_mt(10000000) SETTINGS max_threads = 2")
+print("refused", engine.ask("SELECT sum(value) FROM system.errors WHERE name = 'CANNOT_OPEN_FILE'"))
+for task in ("/proc/thread-self", f"/proc/self/task/{os.getpid()}"):
+    print("environment", Path(task, "environ").read_bytes().replace(bytes(1), b"").decode())
+    for name in ("fd/0", "root/etc/passwd", "cwd/pyproject.toml"):
+        try:
+            print("READ", name, Path(task, name).read_bytes())
+        except PermissionError:
+            pass
+engine.close()
+"""
+
 
 def test_the_engine_cannot_read_write_connect_or_execute_outside(tmp_path: Path) -> None:
     import socket
@@ -77,6 +105,25 @@ def test_the_engine_cannot_read_write_connect_or_execute_outside(tmp_path: Path)
         assert "refused to connect" in lines
     assert not [line for line in lines if line.split()[0] in ("READ", "WROTE", "CONNECTED", "EXECUTED")]
     assert not (tmp_path / "secret.out").exists()
+
+
+def test_what_a_thread_has_below_proc_is_open_to_the_engine_and_tells_nothing(tmp_path: Path) -> None:
+    """Its counters are there, and a refusal is an exception for each thread of each query."""
+    with Path(__file__).open() as outside:
+        done = subprocess.run(
+            [sys.executable, "-c", _THREADS, str(tmp_path / "data")],
+            stdin=outside,
+            env={**os.environ, "PASSWORD": "marker"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=Path(__file__).parents[3],
+        )
+    lines = done.stdout.splitlines()
+    if lines and lines[0].startswith("none"):
+        pytest.skip(f"this kernel has no Landlock: {lines[0]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lines == ["own marker marker", "refused 0", "environment ", "environment "]
 
 
 def test_the_role_fences_itself_in(tmp_path: Path) -> None:
