@@ -15,6 +15,7 @@ from store.embedded import accounts, errors, ward
 from store.embedded.accounts import Account, Accounts
 from store.embedded.answer import BUFFER_BYTES, Envelope, Outcome, Pipe, StreamedAnswer
 from store.embedded.engine import Engine, Session, Upload
+from store.embedded.known import Known
 from store.embedded.quota import Quotas
 from store.embedded.request import STATEMENT_BYTES_MAX, Body, Call, read_call
 from store.embedded.slots import Slots
@@ -46,6 +47,7 @@ class Interface:
         self._accounts = known
         self._slots = slots
         self._settings = settings
+        self._known = Known()
         self._running: dict[str, str] = {}  # query id -> user
         self._cleanups: set[asyncio.Task[None]] = set()
         self.closing = False
@@ -166,7 +168,7 @@ class Interface:
         session = self._engine.session()
         try:
             canonical = accounts.Canonical(session)
-            accounts.check(session, account, statement, canonical)
+            accounts.check(session, account, statement, canonical, self._known)
             database = call.database
             if account.role == "ward":
                 database = ward.DATABASE if database in ("", "default") else database

@@ -12,6 +12,7 @@ from store.access.conditions import PublicRows, conditions
 from store.access.declared import Rule, Visibility
 from store.embedded import errors, parsed
 from store.embedded.engine import Session, quote
+from store.embedded.known import Known
 from store.embedded.statement import Statement, tokens
 
 # Where a ward's questions begin; clients that name none send `default`.
@@ -80,19 +81,20 @@ _FUNCTIONS = (
 # Columns that every table has and that tell how many other rows lie between one's own.
 _COLUMNS = ("_block", "_disk", "_part", "_row_exists", "_sample_factor")
 _SHOWN = frozenset({b"TABLES", b"DATABASES"})
-# Statements that were looked at and name nothing but what is declared: boards ask the same again and again.
-_KNOWN_STATEMENTS = 500
-_KNOWN_CHARACTERS = 4000
 
 
 class Sight:
-    """What accounts of wards may name, and by which conditions they see it; `public` is renewed from time to time."""
+    """What accounts of wards may name, and by which conditions they see it; `public` is renewed from time to time.
+
+    Attributes:
+        known: statements that name nothing but what is declared.
+    """
 
     def __init__(self, visibility: Visibility, public: PublicRows) -> None:
         self._visibility = visibility
         self._public = public
         self._filters: dict[tuple[str, ...], str] = {}
-        self._known: set[tuple[str, ...]] = set()
+        self.known = Known()
         self.tables = frozenset(visibility.shown()) | {f"system.{name}" for name in _SYSTEM}
         self.filtered = frozenset(conditions(visibility, (), public)) | {f"system.{name}" for name in _SYSTEM}
         self.views = frozenset(name for name, rule in visibility.rules.items() if rule is Rule.VIEW)
@@ -104,15 +106,6 @@ class Sight:
     def renew(self, public: PublicRows) -> None:
         if public != self._public:
             self._public, self._filters = public, {}
-
-    def knows(self, looked_at: tuple[str, ...]) -> bool:
-        return looked_at in self._known
-
-    def learn(self, looked_at: tuple[str, ...]) -> None:
-        if len(self._known) >= _KNOWN_STATEMENTS:
-            self._known.clear()
-        if sum(map(len, looked_at)) <= _KNOWN_CHARACTERS:
-            self._known.add(looked_at)
 
     def filters(self, wards: tuple[str, ...]) -> str:
         """The value of additional_table_filters, as a literal."""
@@ -140,7 +133,7 @@ def check(
     """
     # All that the verdict rests on, but for tables that are not declared: what might name one is not learned.
     looked_at = (statement.verb, statement.sql, statement.tail, database, *map(str, sorted(params.items())))
-    if sight.knows(looked_at):
+    if looked_at in sight.known:
         return
     if statement.tail:
         raise _denied("SETTINGS")
@@ -163,7 +156,7 @@ def check(
     if unknown:
         _check_no_table(session, unknown, database)
     else:
-        sight.learn(looked_at)
+        sight.known.learn(looked_at)
 
 
 def _full(name: str, database: str) -> str:
