@@ -67,6 +67,7 @@ async def run(
         data_dir / "store",
         sum(limits.values()) + settings.access.all_queries + 3,
         max_memory_bytes=embedded.max_memory_bytes,
+        log_days=embedded.log_days,
     )
     try:
         await asyncio.to_thread(migrate.apply, engine.ask, "single")

@@ -29,6 +29,9 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # One query of the reader: memory, and seconds unless it asks for others.
     reader_memory_bytes: int = 4 << 30
     reader_max_execution_s: float = 300.0
+    # Statements, views and merges, with the CPU time that each took, are kept so long in system.query_log,
+    # system.query_views_log and system.part_log. 0: there are none.
+    log_days: int = 0
     # The kernel's fence round the process: where it is offered, never, or refuse to start without.
     sandbox: Literal["auto", "off", "require"] = "auto"
 
@@ -36,6 +39,8 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("writer_queries", "admin_queries", "reader_queries", "max_body_bytes", "buffered_answer_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not 0 <= self.log_days <= 3650:
+            raise ValueError(f"log_days must be 0 (no log) to 3650, not {self.log_days}")
 
 
 class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

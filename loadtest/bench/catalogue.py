@@ -66,7 +66,7 @@ ENTRIES = (
     _registry("registry_snapshot_s", 10, 5),
     _registry("registry_change_visible_s", 1, 0.2),
     _registry("registry_rss_mb", 500, 300),
-    Entry("ioc_rollup_cpu_ratio", "ioc", "rollups", (), 0.25, 0.15),
+    Entry("ioc_rollup_cpu_ratio", "ioc", "rollups", (), 0.25, 0.15, limit_s=10_800.0),
     _ioc("ioc_now_p95_ms", 50, 20),
     _ioc("ioc_history_p95_ms", 50, 20),
     _ioc("ioc_city_hour_p95_ms", 200, 50),

@@ -7,21 +7,18 @@ ingest takes and writes as ever. A figure is the worst question's 95th percentil
 """
 
 import argparse
-import contextlib
 import math
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from loadtest.bench.filled import add_folder_arguments, filled
 from loadtest.bench.ioc_load import IngestLoad, Loaded
 from loadtest.bench.ioc_questions import CITY_HOUR, HISTORY, NOW, QUESTIONS, Question
 from loadtest.bench.processes import cpu_s
 from loadtest.bench.result import figure, say
-from loadtest.fill.__main__ import Plan, add_arguments, bring_up_to_now, plan_of, stored_bytes
+from loadtest.fill.__main__ import Plan, stored_bytes
 from loadtest.fill.kinds import METRICS
 from loadtest.fill.stage import Connection, Stage, end_in_order, running_store
 
@@ -162,35 +159,18 @@ def show(measured: Measured) -> None:
             print(f"{question.name:<28}" + "".join(f"{cell:>20}" for cell in cells) + f"{cpu:>12.1f}")
 
 
-@contextlib.contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
-    """A folder that stays, or one that goes."""
-    if given is not None:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kept = os.environ.get("FOLDER")
-    parser.add_argument(
-        "--data", type=Path, default=Path(kept) if kept else None, help="folder that is kept, and taken up again"
-    )
     parser.add_argument("--rate", type=float, default=200_000.0, help="readings a second beside; 0: only idle")
-    add_arguments(parser)
+    add_folder_arguments(parser)
     options = parser.parse_args()
     end_in_order()
-    with _folder(options.data) as folder:
-        try:
-            plan = plan_of(options, folder)
-        except ValueError as exc:
-            parser.error(str(exc))
-        bring_up_to_now(folder, plan, options.limit)
-        with running_store(folder, _CONFIG, with_ingest=options.rate > 0) as stage:
-            size, rows = stored_bytes(stage)
-            found = measure(stage, plan, options.rate)
+    with (
+        filled(parser, options) as (folder, plan),
+        running_store(folder, _CONFIG, with_ingest=options.rate > 0) as stage,
+    ):
+        size, rows = stored_bytes(stage)
+        found = measure(stage, plan, options.rate)
     show(found)
     for line in figures(found.times):
         say({**line, "cpu_ms": found.cpu_ms, "load": found.load._asdict() if found.load else None})

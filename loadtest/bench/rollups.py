@@ -1,219 +1,157 @@
-"""CPU that rollups cost, by that of the insert: `python -m loadtest.bench.rollups`.
+"""CPU that rollups cost, by that of what ingest writes: `python -m loadtest.bench.rollups [--data FOLDER]`.
 
-100,000 devices report every ten seconds (--every 60: once a minute); ten minutes at a time are inserted as ingest does
-at 200,000 readings a second (--rows 50,000 in order at once), and after each the steps run as the store role runs them,
-then the hour. The insert alone is measured first, on a table of the same without the view that notes what is due, and
-with it that of the newest row of each series into `latest`, which ingest does with every segment.
-Merges are stopped during inserts; before the steps run the engine merges parts as it chooses, until it rests. What a
-merge costs a row is measured after, and counted as often as a row is merged under load
-(docs/decisions/readings-layout.md), for readings and for rollups. A look that finds nothing is measured by itself, and
-counted every 15 s of 200,000 readings/s.
+On a filled store the city's gateways send 200,000 readings a second over MQTT (--rate), which ingest takes and writes
+as ever, until sums of at least five minutes of them have been made; that takes up to 17 minutes. Meanwhile the engine
+keeps its own account (`store.embedded.log_days`): the CPU time of each statement, of the view at each insert, and of
+each merge.
+
+Written: inserts of `readings` and `latest` without the view, and their merges. Rollups: the view that notes what is
+due, the looks for it, sums of ten minutes, and merges of all these. What follows from rollups (flags, alarms, tables of
+now) is told beside. Sums of hours and days are not waited for: they read ten minutes, a row for 1,200 readings here.
 """
 
 import argparse
-import contextlib
-import importlib
 import json
-import os
-import resource
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from loadtest.bench.layout import BLOCK_ROWS, FLEET, INSERTS, VARIANTS, fleet, native
+from loadtest.bench.filled import add_folder_arguments, filled
+from loadtest.bench.ioc_load import IngestLoad
 from loadtest.bench.result import figure, say
+from loadtest.fill.stage import Connection, end_in_order, running_store
 
-# Parts of the same size that wait for a merge (`merge_selector_base`).
-_WAITING = 10
-# Times that a row is merged where such inserts come four or five a second, of `readings` and of `latest`.
-_MERGES = 2.9
-_MERGES_LATEST = 1.0
-_HOUR_MS = 3_600_000
-# A pass of the store role, and readings that come between two.
-_READINGS_A_PASS = 15 * 200_000
-_OWN = ("readings_10min", "readings_1h", "readings_1d")
-_LAYOUT_BEGIN_MS = 1_700_000_000_000
-
-
-class Bench:
-    """One engine of the store, in this process: by name, since load tests know the store from outside only."""
-
-    def __init__(self, folder: Path) -> None:
-        self._engine = importlib.import_module("store.embedded.engine").Engine(folder, 2)
-        migrate = importlib.import_module("store.migrate")
-        migrate.apply(self._engine.ask, "single")
-        self.ask = self._engine.ask
-        self.now_ms = 0
-        step = importlib.import_module("store.rollup.step")
-        runner = importlib.import_module("store.rollup.runner").Runner
-        self.runner: Any = runner(self._ask_at, [one for one in step.load() if one.name in _OWN])
-
-    def _ask_at(self, sql: str, params: Any = None) -> str:
-        """Time passes as the readings say."""
-        if sql == "SELECT toUnixTimestamp64Milli(now64(3))":
-            return str(self.now_ms)
-        answer: str = self.ask(sql, params)
-        return answer
-
-    def insert(self, body: bytes, token: str, table: str = "readings") -> float:
-        """CPU-s of it."""
-        upload = importlib.import_module("store.embedded.engine").Upload(self._engine.uploads)
-        for at in range(0, len(body), 1 << 20):
-            upload.append([body[at : at + (1 << 20)]])
-        session = self._engine.session()
-        settings = {name: str(value) for name, value in INSERTS.items()} | {
-            "insert_deduplication_token": token,
-            "deduplicate_blocks_in_dependent_materialized_views": "1",
-        }
-        began = cpu_s()
-        session.set(settings)
-        session.insert(f"INSERT INTO cityfleet.{table}", upload, "FORMAT Native", {})
-        used = cpu_s() - began
-        session.close()
-        upload.close()
-        return used
-
-    def merge_as_under_load(self) -> None:
-        """As the engine chooses by itself, until it has rested: for long if it might have more to do."""
-        self.ask("SYSTEM START MERGES")
-        rested_s = 0.0
-        # Of two months together there may be as many that each wait for more.
-        while rested_s < (1.0 if self._parts() < _WAITING else 10.0):
-            time.sleep(0.1)
-            rested_s = rested_s + 0.1 if self._is_at_rest() else 0.0
-        self.ask("SYSTEM STOP MERGES")
-
-    def _parts(self) -> int:
-        return int(self.ask("SELECT count() FROM system.parts WHERE active AND table = 'readings'"))
-
-    def _is_at_rest(self) -> bool:
-        return int(self.ask("SELECT count() FROM system.merges")) == 0
-
-    def merge_us(self, table: str) -> float:
-        """CPU-us that one merge costs a row; 0 if there is nothing to merge. Merges of other tables stay stopped."""
-        began, merged = cpu_s(), self._merged_rows()
-        self.ask(f"SYSTEM START MERGES cityfleet.{table}")
-        self.ask(f"OPTIMIZE TABLE cityfleet.{table} FINAL")
-        # The statement leaves out parts that are being merged already.
-        while not self._is_at_rest():
-            time.sleep(0.05)
-        used, merged = cpu_s() - began, self._merged_rows() - merged
-        self.ask(f"SYSTEM STOP MERGES cityfleet.{table}")
-        return used / merged * 1e6 if merged else 0.0
-
-    def _merged_rows(self) -> int:
-        return int(self.ask("SELECT sum(value) FROM system.events WHERE event = 'MergedRows'"))
-
-    def close(self) -> None:
-        self._engine.close()
+_CONFIG = "store.embedded.log_days = 1"
+_WINDOW_S = 600
+_LEAST_S = 300.0
+# Of a window that has ended: 45 s until it is closed, a look every 15 s, and what computing takes.
+_COMPUTED_S = 300.0
+_LOGGED_S = 12.0
+_CPU_US = "sum(ProfileEvents['UserTimeMicroseconds'] + ProfileEvents['SystemTimeMicroseconds'])"
+_SUMS = frozenset({"readings_10min", "readings_1h", "readings_1d"})
+_LEDGER = frozenset({"rollup_changes", "rollup_done"})
+_WRITTEN = frozenset({"readings", "latest"})
 
 
-def cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+class Account:
+    """What the engine's logs say of a time: CPU-us by what it was for."""
+
+    def __init__(self, connection: Connection, begin_s: float, end_s: float) -> None:
+        self._connection = connection
+        self._during = (
+            f"event_time_microseconds >= fromUnixTimestamp64Micro({begin_s * 1e6:.0f}) "
+            f"AND event_time_microseconds < fromUnixTimestamp64Micro({end_s * 1e6:.0f})"
+        )
+
+    def _rows(self, sql: str) -> list[list[str]]:
+        return [line.split("\t") for line in self._connection.ask(sql).splitlines()]
+
+    def readings(self) -> int:
+        """That were inserted."""
+        found = self._connection.ask(
+            f"SELECT sum(written_rows) FROM system.query_log WHERE {self._during} AND type = 'QueryFinish' "
+            "AND startsWith(query, 'INSERT INTO cityfleet.readings\\n')"
+        )
+        return int(found)
+
+    def inserts_us(self) -> float:
+        """Of what ingest writes, with views."""
+        rows = self._rows(
+            f"SELECT extract(query, '^INSERT INTO cityfleet\\\\.(\\\\w+)') AS target, {_CPU_US} FROM system.query_log "
+            f"WHERE {self._during} AND type = 'QueryFinish' AND log_comment != 'rollups\\t' GROUP BY target"
+        )
+        return sum(float(used) for target, used in rows if target in _WRITTEN)
+
+    def view_us(self) -> float:
+        found = self._connection.ask(
+            f"SELECT {_CPU_US} FROM system.query_views_log WHERE {self._during} AND view_name = 'cityfleet.rollup_due'"
+        )
+        return float(found)
+
+    def passes_us(self) -> dict[str, float]:
+        """Of the store role's passes: `sums`, `looks`, and all else as `follows`."""
+        rows = self._rows(
+            f"SELECT extract(query, '^INSERT INTO cityfleet\\\\.(\\\\w+)') AS target, "
+            f"match(query, 'rollup_changes|rollup_done') AS is_look, {_CPU_US} FROM system.query_log "
+            f"WHERE {self._during} AND type = 'QueryFinish' AND log_comment = 'rollups\\t' GROUP BY target, is_look"
+        )
+        found = {"sums": 0.0, "looks": 0.0, "follows": 0.0}
+        for target, is_look, used in rows:
+            found["sums" if target in _SUMS else "looks" if is_look == "1" else "follows"] += float(used)
+        return found
+
+    def merges_us(self) -> dict[str, float]:
+        """By table."""
+        rows = self._rows(
+            f"SELECT table, {_CPU_US} FROM system.part_log WHERE {self._during} AND event_type = 'MergeParts' "
+            "AND database = 'cityfleet' GROUP BY table"
+        )
+        return {table: float(used) for table, used in rows}
 
 
-def measure(windows: int, every_s: int, rows: int) -> dict[str, float]:
-    """CPU-us a reading: `insert`, `latest`, `noted` (the view), `computed` (the steps), `looked`, and of merging rows
-    once: `merge`, `merge_latest`, `merge_rollups`.
-    """
-    blocks_each = 600 // every_s * FLEET // BLOCK_ROWS
-    begin_ms = (int(time.time() * 1000) // _HOUR_MS + 1) * _HOUR_MS
-    readings = windows * blocks_each * BLOCK_ROWS
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        bench = Bench(Path(folder))
-        bench.ask("SYSTEM STOP MERGES")
-        view = bench.ask("SELECT create_table_query FROM system.tables WHERE name = 'rollup_due' FORMAT TSVRaw")
-        bench.ask("DROP VIEW cityfleet.rollup_due")
-        alone = latest = 0.0
-        for number in range(windows * blocks_each):
-            for part, (body, newest) in enumerate(_bodies(number, begin_ms - 10 * _HOUR_MS, every_s, rows)):
-                alone += bench.insert(body, f"{number} {part}")
-                latest += bench.insert(newest, f"{number} {part}", "latest")
-        bench.ask(view)
-        beside = computed = 0.0
-        bench.now_ms = begin_ms
-        bench.runner.run()
-        for window in range(windows):
-            for number in range(window * blocks_each, (window + 1) * blocks_each):
-                for part, (body, _) in enumerate(_bodies(number, begin_ms, every_s, rows)):
-                    beside += bench.insert(body, f"{number} {part} beside")
-            bench.merge_as_under_load()
-            bench.now_ms = begin_ms + (window + 1) * 600_000 + 60_000
-            # What is noted carries the real time, which is before that of the readings: all is looked at.
-            bench.runner._looked_at_s = float("-inf")
-            began = cpu_s()
-            ran = bench.runner.run()
-            used = cpu_s() - began
-            computed += used
-            print(f"{ran.windows} windows, {ran.cells} cells, {used:.2f} CPU-s", file=sys.stderr)
-        # The hour, whole or not.
-        bench.now_ms = begin_ms + _HOUR_MS + 60_000
-        bench.runner._looked_at_s = float("-inf")
-        began = cpu_s()
-        bench.runner.run()
-        computed += cpu_s() - began
-        # Now, so that a look has changes to hold against what was done.
-        bench.now_ms = int(time.time() * 1000)
-        began = cpu_s()
-        for _ in range(10):
-            bench.runner.run()
-        looked = (cpu_s() - began) / 10
-        counts = {table: int(bench.ask(f"SELECT count() FROM cityfleet.{table}")) for table in _OWN}
-        merge = bench.merge_us("readings")
-        merge_latest = bench.merge_us("latest")
-        merge_rollups = sum(bench.merge_us(table) * rows for table, rows in counts.items() if rows) / readings
-        bench.close()
-    return {
-        "insert": alone / readings * 1e6,
-        "latest": latest / readings * 1e6,
-        "noted": (beside - alone) / readings * 1e6,
-        "computed": computed / readings * 1e6,
-        "looked": looked / _READINGS_A_PASS * 1e6,
-        "merge": merge,
-        "merge_latest": merge_latest,
-        "merge_rollups": merge_rollups,
+def measure(folder: Path, devices: int, rate: float) -> dict[str, float]:
+    """CPU-us a reading: `inserts`, `merges`; `view`, `looks`, `sums`, `merges_of_rollups`; and `follows`."""
+    with running_store(folder, _CONFIG, with_ingest=True) as stage:
+        load = IngestLoad(stage.deployment(), devices, rate)
+        load.begin()
+        begin_s = time.time()
+        end_of_sums_s = -(-(begin_s + _LEAST_S) // _WINDOW_S) * _WINDOW_S
+        connection = stage.connect()
+        time.sleep(end_of_sums_s - begin_s)
+        _wait_for_sums(connection, int(end_of_sums_s) - _WINDOW_S)
+        end_s = time.time()
+        load.stop()
+        time.sleep(_LOGGED_S)
+        account = Account(connection, begin_s, end_s)
+        readings, summed = account.readings(), Account(connection, begin_s, end_of_sums_s).readings()
+        view_us, passes_us, merges_us = account.view_us(), account.passes_us(), account.merges_us()
+        inserts_us = account.inserts_us() - view_us
+        connection.close()
+    found = {
+        "inserts": inserts_us / readings,
+        "merges": sum(used for table, used in merges_us.items() if table in _WRITTEN) / readings,
+        "view": view_us / readings,
+        "looks": passes_us["looks"] / readings,
+        "sums": passes_us["sums"] / summed,
+        "merges_of_rollups": sum(used for table, used in merges_us.items() if table in _SUMS | _LEDGER) / readings,
+        "follows": passes_us["follows"] / readings,
     }
+    print(f"{readings:,} readings in {end_s - begin_s:.0f} s, {summed:,} of them summed", file=sys.stderr)
+    return found
 
 
-def _bodies(number: int, begin_ms: int, every_s: int, rows: int) -> Iterator[tuple[bytes, bytes]]:
-    """A block of the fleet's readings, in as many inserts as that takes, each with the newest row of each series."""
-    columns = fleet(number)
-    received_ms = columns["received_at"] - columns["ts"]
-    # The fleet of the layout reports once a minute.
-    columns["ts"] = (columns["ts"] - _LAYOUT_BEGIN_MS) * every_s // 60 + begin_ms
-    columns["received_at"] = columns["ts"] + received_ms
-    for at in range(0, BLOCK_ROWS, rows):
-        some = {name: column[at : at + rows] for name, column in columns.items()}
-        # Of a device there is one series, and its last row is its newest.
-        last = len(some["ts"]) - 1 - np.unique(some["device_num"][::-1], return_index=True)[1]
-        yield native(some, VARIANTS[0]), native({name: column[last] for name, column in some.items()}, VARIANTS[0])
+def _wait_for_sums(connection: Connection, bucket: int) -> None:
+    """Raises: TimeoutError if the ten minutes that begin then are not computed in time."""
+    deadline = time.monotonic() + _COMPUTED_S
+    left = (
+        "SELECT count() FROM cityfleet.rollup_changes WHERE source = 'readings' "
+        f"AND bucket = fromUnixTimestamp({bucket}) AND block NOT IN (SELECT block FROM cityfleet.rollup_done "
+        f"WHERE step = 'readings_10min' AND bucket = fromUnixTimestamp({bucket}))"
+    )
+    while connection.ask(left).strip() != "0":
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"ten minutes were not computed {_COMPUTED_S:.0f} s after their end")
+        time.sleep(2.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=2, help="of ten minutes")
-    parser.add_argument("--every", type=int, default=10, choices=(10, 60), help="seconds between readings of a device")
-    parser.add_argument("--rows", type=int, default=50_000, help="of an insert")
+    parser.add_argument("--rate", type=float, default=200_000.0, help="readings a second")
+    add_folder_arguments(parser)
     options = parser.parse_args()
-    if not 1 <= options.rows <= BLOCK_ROWS:
-        parser.error(f"--rows: from 1 to {BLOCK_ROWS:,}")
-    os.environ["TZ"] = "UTC"
-    found = measure(options.windows, options.every, options.rows)
-    stored = found["insert"] + _MERGES * found["merge"] + found["latest"] + _MERGES_LATEST * found["merge_latest"]
-    extra = found["noted"] + found["computed"] + found["looked"] + _MERGES * found["merge_rollups"]
+    if options.rate <= 0:
+        parser.error("--rate: more than 0")
+    end_in_order()
+    with filled(parser, options) as (folder, plan):
+        found = measure(folder, plan.devices, options.rate)
+    written = found["inserts"] + found["merges"]
+    rollups = found["view"] + found["looks"] + found["sums"] + found["merges_of_rollups"]
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
-    readings = found["insert"] + _MERGES * found["merge"]
-    print(f"CPU-us a reading: insert and merges {stored:.3f} ({readings:.3f} without `latest`), rollups {extra:.3f}")
+    print(f"CPU-us a reading: written {written:.3f}, rollups {rollups:.3f}, what follows {found['follows']:.3f}")
     say(
         figure(
-            "ioc_rollup_cpu_ratio", [extra / stored], "", None, less_is_better=True, without_latest=extra / readings,
-            cpu_us=found,
+            "ioc_rollup_cpu_ratio", [rollups / written], "", None, less_is_better=True,
+            with_what_follows=(rollups + found["follows"]) / written, cpu_us=found,
         )
     )  # fmt: skip
 

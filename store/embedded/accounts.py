@@ -201,11 +201,12 @@ def prepare(
             return
         session.set({**_BASE, **account.own_settings, **settings, **lock})
         return
-    session.set({**_BASE, **account.own_settings, **settings, "log_comment": tag})
+    lock = {"log_comment": tag}
     if account.role == "writer":
-        session.set({**_BEHIND, "allow_ddl": "0"})
+        lock |= {**_BEHIND, "allow_ddl": "0"}
     if is_get and not {"readonly"} & settings.keys():
-        session.set({"readonly": "2"})  # as ClickHouse: GET changes nothing
+        lock["readonly"] = "2"  # as ClickHouse: GET changes nothing
+    session.set({**_BASE, **account.own_settings, **settings, **lock})
 
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical", known: Known) -> None:

@@ -81,9 +81,15 @@ _NICE = {"os_threads_nice_value_merge_mutate": "13"}
 # deleted one by one.
 _PARTS = {"min_bytes_for_full_part_storage": str(10 << 20)}
 
+# What the engine writes of its own work, each row with the CPU time that it took.
+_LOGS = ("query_log", "query_views_log", "part_log")
 
-def write(folder: Path, max_memory_bytes: int) -> Path:
-    """Write config.xml and users.xml below `folder` and return the first; rewritten at every start."""
+
+def write(folder: Path, max_memory_bytes: int, log_days: int) -> Path:
+    """Write config.xml and users.xml below `folder` and return the first; rewritten at every start.
+
+    Args: log_days: how long statements, views and merges stay in the engine's logs; 0: nothing is logged.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     grants = [
         *(f"GRANT {_ON_DATA} ON {database}.*" for database in DATABASES),
@@ -114,9 +120,17 @@ def write(folder: Path, max_memory_bytes: int) -> Path:
         f"<clickhouse>\n<users_config>{users}</users_config>\n{memory}\n"
         "<mark_cache_size>268435456</mark_cache_size>\n"
         + "".join(f"<{name}>{value}</{name}>\n" for name, value in (_AT_REST | _NICE).items())
+        + "".join(_log(name, log_days) for name in _LOGS if log_days)
         + "<merge_tree>\n"
         + "".join(f"<{name}>{value}</{name}>\n" for name, value in _PARTS.items())
         + "</merge_tree>\n</clickhouse>\n",
         encoding="utf-8",
     )
     return config
+
+
+def _log(name: str, days: int) -> str:
+    return (
+        f"<{name}><database>system</database><table>{name}</table><flush_interval_milliseconds>5000"
+        f"</flush_interval_milliseconds><ttl>event_date + INTERVAL {days} DAY DELETE</ttl></{name}>\n"
+    )

@@ -139,7 +139,7 @@ class Engine:
     `threads` bounds how many engine calls run at once. Raises: EngineLockedError.
     """
 
-    def __init__(self, folder: Path, threads: int, max_memory_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int, max_memory_bytes: int = 0, log_days: int = 0) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         # The engine's time zone and its folder for temporary files are the process's.
@@ -153,7 +153,7 @@ class Engine:
         _chdb.set_signal_handlers_enabled(False)
         self._connect_to = _chdb.connect
         data = folder / "data"
-        configuration = config.write(folder / "config", max_memory_bytes)
+        configuration = config.write(folder / "config", max_memory_bytes, log_days)
         self._target = f"{data}?config-file={configuration}"
         try:
             self._anchor = self._connect_to(self._target)  # the engine lives as long as one connection is open
