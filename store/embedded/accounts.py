@@ -25,8 +25,15 @@ _BASE = {"do_not_merge_across_partitions_select_final": "1", "optimize_move_to_p
 _BEHIND = {"os_thread_priority": "8"}
 
 # Views of one device. It is in many small parts, in each of which there is little to read: a second thread would make
-# that a little slower, for half as much CPU time again.
+# that a little slower, for half as much CPU time again. The key of a part says where its readings are; the index by
+# ward, statistics of columns and threads that load marks cost more than they save, of parts not read before above all.
 _OF_ONE_DEVICE = ("series_of", "readings_of")
+_FOR_ONE_DEVICE = {
+    "max_threads": "1",
+    "ignore_data_skipping_indices": "ward",
+    "use_statistics": "0",
+    "load_marks_asynchronously": "0",
+}
 
 # What a reader may set: nothing here can widen access or change what another query sees.
 _READER_SETTINGS = frozenset(
@@ -176,15 +183,21 @@ class Accounts:
         return account
 
 
-def usual(statement: Statement) -> dict[str, str]:
+def _usual(statement: Statement) -> Mapping[str, str]:
     """Settings that suit what is asked, where the caller has none of his own."""
-    return {"max_threads": "1"} if any(name in statement.sql for name in _OF_ONE_DEVICE) else {}
+    return _FOR_ONE_DEVICE if any(name in statement.sql for name in _OF_ONE_DEVICE) else {}
 
 
 def prepare(
-    session: Session, account: Account, sight: ward.Sight, settings: dict[str, str], tag: str, is_get: bool
+    session: Session,
+    account: Account,
+    sight: ward.Sight,
+    statement: Statement,
+    settings: Mapping[str, str],
+    tag: str,
+    is_get: bool,
 ) -> None:
-    """Tell a new session what its account may do, then the caller's settings. Raises StoreError.
+    """Tell a new session what its account may do and what suits the statement, then the caller's. Raises StoreError.
 
     Order matters: what locks a session comes last, and cannot be undone from SQL (the engine sees to that).
     """
@@ -197,16 +210,18 @@ def prepare(
                 )
         lock = {"log_comment": tag, "allow_ddl": "0", "readonly": "1"}
         if account.role == "ward":
-            ward.prepare(session, sight, account.wards, account.own_settings, {**_BASE, **settings}, lock)
+            ward.prepare(
+                session, sight, account.wards, account.own_settings, {**_BASE, **_usual(statement), **settings}, lock
+            )
             return
-        session.set({**_BASE, **account.own_settings, **settings, **lock})
+        session.set({**_BASE, **account.own_settings, **_usual(statement), **settings, **lock})
         return
     lock = {"log_comment": tag}
     if account.role == "writer":
         lock |= {**_BEHIND, "allow_ddl": "0"}
     if is_get and not {"readonly"} & settings.keys():
         lock["readonly"] = "2"  # as ClickHouse: GET changes nothing
-    session.set({**_BASE, **account.own_settings, **settings, **lock})
+    session.set({**_BASE, **account.own_settings, **_usual(statement), **settings, **lock})
 
 
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical", known: Known) -> None:

@@ -175,8 +175,7 @@ class Interface:
                 ward.check(session, self._sight, statement, canonical, database, call.params)
             if database:
                 session.use(database)
-            settings = accounts.usual(statement) | call.settings
-            accounts.prepare(session, account, self._sight, settings, call.query_id, call.is_get)
+            accounts.prepare(session, account, self._sight, statement, call.settings, call.query_id, call.is_get)
         except BaseException:
             session.close()
             raise

@@ -254,6 +254,16 @@ def test_what_reads_one_device_takes_one_thread_unless_it_asks_for_more(store: S
     assert store.query(asked, "reader", max_threads=63) == "63\t0\n"
 
 
+def test_what_reads_one_device_passes_by_what_finds_many(store: StoreHandle) -> None:
+    asked = "SELECT getSetting('use_statistics'), getSetting('ignore_data_skipping_indices')"
+    series = "(SELECT count() FROM ioc.series_of(device_id = 'x', metric = 'y'))"
+    for account in ("reader", "admin"):
+        assert store.query(f"{asked}, {series}", account) == "false\tward\t0\n"
+        assert store.query(asked, account) == "true\t\n"
+    with pytest.raises(QueryError, match="Cannot modify 'use_statistics'"):
+        store.query(f"{asked}, {series}", "reader", use_statistics=1)
+
+
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:
     assert store.query("SELECT count() FROM wards WHERE 0", database="cityfleet") == "0\n"
     body, _ = ask(store, "SELECT currentDatabase()", {"X-ClickHouse-Database": "ioc"})
