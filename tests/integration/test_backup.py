@@ -128,6 +128,7 @@ def answers() -> dict[str, str]:
 
 async def test_what_was_acknowledged_before_a_backup_under_load_is_in_it(tmp_path, answers):
     archive = tmp_path / "backup.tar.zst"
+    newest_of_quiet = "SELECT count() > 0 FROM ioc.latest WHERE device_id = 'wl-quiet'"
     with (
         running_platform(tmp_path / "old", SLOW_SEGMENTS) as platform,
         Provisioner(platform.registry_channel(), platform.mqtt_port) as fleet,
@@ -142,8 +143,10 @@ async def test_what_was_acknowledged_before_a_backup_under_load_is_in_it(tmp_pat
             await busy.wait_for(200)
             # Segments go in one after the other: with these, all of the quiet device's are there.
             await asyncio.to_thread(wait_until_stored, platform, "wl-busy", set(range(1, 201)))
+            # The newest ones of a segment go in after it.
+            await asyncio.to_thread(platform.wait_for, newest_of_quiet, [["1"]])
             said = {name: await asyncio.to_thread(platform.query, sql) for name, sql in answers.items()}
-            assert all(said[name] for name in ("readings", "latest", "device"))
+            assert [name for name, found in said.items() if not found] == ["texts"]
             before = set(busy.acked)
             done = await asyncio.to_thread(platform.cli, "backup", str(archive), "--verify")
             assert "verified" in done.stderr
