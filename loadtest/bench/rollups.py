@@ -151,7 +151,8 @@ def main() -> None:
     say(
         figure(
             "ioc_rollup_cpu_ratio", [rollups / written], "", None, less_is_better=True,
-            with_what_follows=(rollups + found["follows"]) / written, cpu_us=found,
+            with_what_follows=(rollups + found["follows"]) / written,
+            by_inserts_without_merges=rollups / found["inserts"], cpu_us=found,
         )
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -80,24 +81,31 @@ engine.close()
 """
 
 
+def run_fenced(program: str, *arguments: str, stdin: TextIO | None = None, **environ: str) -> list[str]:
+    """The lines that it prints; skips where the kernel has no fence."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        stdin=stdin,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )
+    lines = done.stdout.splitlines()
+    if lines and lines[0].startswith("none"):
+        pytest.skip(f"this kernel has no Landlock: {lines[0]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lines
+
+
 def test_the_engine_cannot_read_write_connect_or_execute_outside(tmp_path: Path) -> None:
     import socket
 
     secret = tmp_path / "secret"
     secret.write_text("marker")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, str(tmp_path / "data"), str(secret), str(port)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=Path(__file__).parents[3],
-        )
-    lines = done.stdout.splitlines()
-    if lines and lines[0].startswith("none"):
-        pytest.skip(f"this kernel has no Landlock: {lines[0]}")
-    assert done.returncode == 0, done.stdout + done.stderr
+        lines = run_fenced(_PROGRAM, str(tmp_path / "data"), str(secret), str(server.getsockname()[1]))
     assert "sum 4999950000" in lines
     assert "refused to write" in lines
     assert "refused to execute" in lines
@@ -110,19 +118,7 @@ def test_the_engine_cannot_read_write_connect_or_execute_outside(tmp_path: Path)
 def test_what_a_thread_has_below_proc_is_open_to_the_engine_and_tells_nothing(tmp_path: Path) -> None:
     """Its counters are there, and a refusal is an exception for each thread of each query."""
     with Path(__file__).open() as outside:
-        done = subprocess.run(
-            [sys.executable, "-c", _THREADS, str(tmp_path / "data")],
-            stdin=outside,
-            env={**os.environ, "PASSWORD": "marker"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=Path(__file__).parents[3],
-        )
-    lines = done.stdout.splitlines()
-    if lines and lines[0].startswith("none"):
-        pytest.skip(f"this kernel has no Landlock: {lines[0]}")
-    assert done.returncode == 0, done.stdout + done.stderr
+        lines = run_fenced(_THREADS, str(tmp_path / "data"), stdin=outside, PASSWORD="marker")
     assert lines == ["own marker marker", "refused 0", "environment ", "environment "]
 
 
