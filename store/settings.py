@@ -29,8 +29,8 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # One query of the reader: memory, and seconds unless it asks for others.
     reader_memory_bytes: int = 4 << 30
     reader_max_execution_s: float = 300.0
-    # Statements, views and merges, with the CPU time that each took, are kept so long in system.query_log,
-    # system.query_views_log and system.part_log, which admin and reader see. 0: there are none.
+    # Statements, views and merges, with the CPU time that each took, are kept so long, and no longer than this process
+    # runs, in system.query_log, query_views_log and part_log, which admin and reader see. 0: there are none.
     log_days: int = 0
     # The kernel's fence round the process: where it is offered, never, or refuse to start without.
     sandbox: Literal["auto", "off", "require"] = "auto"

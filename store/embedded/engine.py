@@ -153,6 +153,8 @@ class Engine:
         _chdb.set_signal_handlers_enabled(False)
         self._connect_to = _chdb.connect
         data = folder / "data"
+        # The engine's logs (`log_days`) begin anew with each of its runs.
+        shutil.rmtree(data / "data" / "system", ignore_errors=True)
         configuration = config.write(folder / "config", max_memory_bytes, log_days)
         self._target = f"{data}?config-file={configuration}"
         try:

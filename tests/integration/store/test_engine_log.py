@@ -31,6 +31,16 @@ def test_statements_views_and_merges_are_logged_with_their_cpu_time(tmp_path: Pa
             assert "TTL event_date + toIntervalDay(2)" in definition
 
 
+def test_logs_begin_anew_with_the_store_and_leave_nothing_behind(tmp_path: Path) -> None:
+    logs = tmp_path / "data" / "store" / "data" / "data" / "system"
+    with running_store(tmp_path, CITYFLEET_STORE__EMBEDDED__LOG_DAYS="2"):
+        for _ in wait_until("something is logged", LOGGED_S):
+            if logs.exists():
+                break
+    with running_store(tmp_path):
+        assert not logs.exists()
+
+
 def test_without_it_there_are_no_logs(tmp_path: Path) -> None:
     with running_store(tmp_path) as store, pytest.raises(QueryError, match="UNKNOWN_TABLE"):
         store.query("SELECT count() FROM system.query_log", "admin")
