@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import stat
@@ -93,11 +94,14 @@ def wait_until_stored(platform: Platform, device: str, wanted: set[int]) -> dict
 
 
 def kill_all(platform: Platform) -> None:
-    pids = [platform.pid(role) for role in ROLES]
+    roles = [os.pidfd_open(platform.pid(role)) for role in ROLES]
     platform.process.kill()  # first, or it would start them again
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    for role in roles:
+        signal.pidfd_send_signal(role, signal.SIGKILL)
     platform.process.wait(10)
+    for role in roles:  # until one ends it holds its files locked
+        assert select.select([role], [], [], 20)[0]
+        os.close(role)
 
 
 def device_num(platform: Platform, device: str) -> int:

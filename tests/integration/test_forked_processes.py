@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from loadtest.platform import clean_environment
-from tests.support.forkserver import executed
+from tests.support.forkserver import ROOT, executed
 from tests.support.store import running_store
 
 pytestmark = pytest.mark.skipif(os.environ.get("FORKS") == "0", reason="FORKS=0: nothing is forked")
@@ -56,6 +56,22 @@ def test_it_is_a_child_of_ours_in_its_folder_and_session_with_three_streams(wait
 def test_a_signal_ends_it_and_its_status_says_so(waiting, number):
     waiting.send_signal(number)
     assert waiting.wait(20) == -number
+
+
+def test_a_folder_of_whoever_starts_it_is_his_to_remove():
+    script = """if True:
+        import subprocess, sys, tempfile
+        from pathlib import Path
+        from tests.support import forkserver
+        forkserver.install()
+        forkserver._is_forked = True  # such a one forks itself
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, "-m", "cli.main", "--help"], stdout=subprocess.DEVNULL, check=True)
+            assert Path(folder).is_dir(), "removed when the other ended"
+        assert not Path(folder).exists()
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_what_an_interpreter_reads_when_it_starts_is_not_forgotten():

@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -243,6 +244,7 @@ def _become(task: dict[str, Any], fds: Sequence[int], tells: int) -> NoReturn:
     try:
         _is_forked, _template = True, task["template"]
         gc.freeze()  # nobody's descriptors are closed again when his objects go
+        weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # nor his folders removed when we end
         if task["is_leader"]:
             os.setsid()
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in fds]):
