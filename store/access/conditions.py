@@ -48,12 +48,18 @@ def condition(rule: Rule, wards: Iterable[str], public: PublicRows) -> str:
         return NOTHING
     if rule in (Rule.PUBLIC, Rule.VIEW):
         return ""
-    own = f"ward_code IN ({', '.join(map(literal, sorted(set(wards))))})"
+    own = _is_one_of("ward_code", map(literal, sorted(set(wards))))
     if rule is Rule.WARD_AND_METRIC and public.metric_nums:
-        return f"({own}) OR (metric_num IN ({', '.join(map(str, public.metric_nums))}))"
+        return f"({own}) OR ({_is_one_of('metric_num', map(str, public.metric_nums))})"
     if rule is Rule.WARD_AND_TYPE and public.device_types:
-        return f"({own}) OR (device_type IN ({', '.join(map(literal, public.device_types))}))"
+        return f"({own}) OR ({_is_one_of('device_type', map(literal, public.device_types))})"
     return own
+
+
+def _is_one_of(column: str, literals: Iterable[str]) -> str:
+    """Of a single value not IN: the engine would build a set for each table of each question."""
+    found = list(literals)
+    return f"{column} = {found[0]}" if len(found) == 1 else f"{column} IN ({', '.join(found)})"
 
 
 def conditions(visibility: Visibility, wards: Iterable[str], public: PublicRows) -> Mapping[str, str]:

@@ -66,6 +66,9 @@ _ANSWERS = {
     "compile_sort_description": "0",
 }
 
+# Bytes: marks of parts, and blocks of what reads one device (store/embedded/accounts.py), a month of a series 5 MB.
+_CACHES = {"mark_cache_size": str(256 << 20), "uncompressed_cache_size": str(256 << 20)}
+
 # What the engine does though nobody asks it anything. A merge begins with the insert that calls for it all the same.
 _AT_REST = {
     "background_processing_pool_thread_sleep_seconds_if_nothing_to_do": "5",
@@ -118,8 +121,7 @@ def write(folder: Path, max_memory_bytes: int, log_days: int) -> Path:
     memory = f"<max_server_memory_usage>{max_memory_bytes}</max_server_memory_usage>" if max_memory_bytes else ""
     config.write_text(
         f"<clickhouse>\n<users_config>{users}</users_config>\n{memory}\n"
-        "<mark_cache_size>268435456</mark_cache_size>\n"
-        + "".join(f"<{name}>{value}</{name}>\n" for name, value in (_AT_REST | _NICE).items())
+        + "".join(f"<{name}>{value}</{name}>\n" for name, value in (_CACHES | _AT_REST | _NICE).items())
         + "".join(_log(name, log_days) for name in _LOGS if log_days)
         + "<merge_tree>\n"
         + "".join(f"<{name}>{value}</{name}>\n" for name, value in _PARTS.items())

@@ -3,6 +3,7 @@
 import gzip
 import json
 import subprocess
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -262,6 +263,24 @@ def test_what_reads_one_device_passes_by_what_finds_many(store: StoreHandle) -> 
         assert store.query(asked, account) == "true\t\n"
     with pytest.raises(QueryError, match="Cannot modify 'use_statistics'"):
         store.query(f"{asked}, {series}", "reader", use_statistics=1)
+
+
+def test_what_reads_one_device_is_decompressed_once(store: StoreHandle) -> None:
+    now = int(time.time() // 3600 * 3600)
+    store.query("INSERT INTO cityfleet.devices (device_num, device_id) VALUES (77, 'wl-77')", "writer")
+    store.query("INSERT INTO cityfleet.metrics (metric_num, metric, unit) VALUES (7, 'water_level_m', 'm')", "writer")
+    insert = "INSERT INTO cityfleet.readings (device_num, metric_num, ts, value) VALUES"
+    store.query(f"{insert} {', '.join(f'(77, 7, {now - at}, {at})' for at in range(100))}", "writer")
+    hits = "SELECT sum(value) FROM system.events WHERE event = 'UncompressedCacheHits'"
+    series = "SELECT count(), sum(value) FROM ioc.series_of(device_id = 'wl-77', metric = 'water_level_m')"
+    before = int(store.query(hits, "admin"))
+    assert [store.query(series, "reader") for _ in range(3)] == ["100\t4950\n"] * 3
+    asked_again = int(store.query(hits, "admin"))
+    assert asked_again > before
+    store.query("SELECT sum(value) FROM ioc.readings", "reader")
+    assert int(store.query(hits, "admin")) == asked_again
+    store.query(f"{insert} (77, 7, {now}, 1)", "writer")
+    assert store.query(series, "reader") == "100\t4951\n"
 
 
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:

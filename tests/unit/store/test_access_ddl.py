@@ -65,13 +65,15 @@ def test_a_cluster_is_told_everywhere() -> None:
 
 def test_names_are_literals() -> None:
     odd = condition(Rule.WARD_AND_TYPE, ["00070"], PublicRows((7,), ("o'neill\\",)))
-    assert odd == "(ward_code IN ('00070')) OR (device_type IN ('o\\'neill\\\\'))"
+    assert odd == "(ward_code = '00070') OR (device_type = 'o\\'neill\\\\')"
+    several = condition(Rule.WARD_AND_METRIC, ["00070", "00013"], PublicRows((7, 8), ()))
+    assert several == "(ward_code IN ('00013', '00070')) OR (metric_num IN (7, 8))"
 
 
 def test_what_is_not_declared_is_hidden() -> None:
     assert declared().of("cityfleet.stray") is Rule.HIDDEN
     found = conditions(declared(), ["00070"], PUBLIC)
     assert found["cityfleet.quarantine"] == "0"
-    assert found["cityfleet.readings"] == "(ward_code IN ('00070')) OR (metric_num IN (7))"
-    assert conditions(declared(), ["00070"], PublicRows())["cityfleet.readings"] == "ward_code IN ('00070')"
+    assert found["cityfleet.readings"] == "(ward_code = '00070') OR (metric_num = 7)"
+    assert conditions(declared(), ["00070"], PublicRows())["cityfleet.readings"] == "ward_code = '00070'"
     assert "cityfleet.metrics" not in found
