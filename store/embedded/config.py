@@ -66,8 +66,9 @@ _ANSWERS = {
     "compile_sort_description": "0",
 }
 
-# Bytes: marks of parts, and blocks of what reads one device (store/embedded/accounts.py), a month of a series 5 MB.
-_CACHES = {"mark_cache_size": str(256 << 20), "uncompressed_cache_size": str(256 << 20)}
+# Marks of parts; blocks of what reads one device (store/embedded/accounts.py), of which a month of a series has 5 MB.
+_MARKS_BYTES = 256 << 20
+_BLOCKS_BYTES = 256 << 20
 
 # What the engine does though nobody asks it anything. A merge begins with the insert that calls for it all the same.
 _AT_REST = {
@@ -119,9 +120,11 @@ def write(folder: Path, max_memory_bytes: int, log_days: int) -> Path:
     )
     config = folder / "config.xml"
     memory = f"<max_server_memory_usage>{max_memory_bytes}</max_server_memory_usage>" if max_memory_bytes else ""
+    blocks_bytes = min(_BLOCKS_BYTES, max_memory_bytes // 16) if max_memory_bytes else _BLOCKS_BYTES
+    caches = {"mark_cache_size": str(_MARKS_BYTES), "uncompressed_cache_size": str(blocks_bytes)}
     config.write_text(
         f"<clickhouse>\n<users_config>{users}</users_config>\n{memory}\n"
-        + "".join(f"<{name}>{value}</{name}>\n" for name, value in (_CACHES | _AT_REST | _NICE).items())
+        + "".join(f"<{name}>{value}</{name}>\n" for name, value in (caches | _AT_REST | _NICE).items())
         + "".join(_log(name, log_days) for name in _LOGS if log_days)
         + "<merge_tree>\n"
         + "".join(f"<{name}>{value}</{name}>\n" for name, value in _PARTS.items())
