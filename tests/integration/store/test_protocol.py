@@ -3,7 +3,6 @@
 import gzip
 import json
 import subprocess
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -266,21 +265,25 @@ def test_what_reads_one_device_passes_by_what_finds_many(store: StoreHandle) -> 
 
 
 def test_what_reads_one_device_is_decompressed_once(store: StoreHandle) -> None:
-    now = int(time.time() // 3600 * 3600)
     store.query("INSERT INTO cityfleet.devices (device_num, device_id) VALUES (77, 'wl-77')", "writer")
     store.query("INSERT INTO cityfleet.metrics (metric_num, metric, unit) VALUES (7, 'water_level_m', 'm')", "writer")
-    insert = "INSERT INTO cityfleet.readings (device_num, metric_num, ts, value) VALUES"
-    store.query(f"{insert} {', '.join(f'(77, 7, {now - at}, {at})' for at in range(100))}", "writer")
+    columns = "(device_num, metric_num, ts, value, quality, quality_reasons)"
+    rows = "77, 7, toDateTime('2026-01-01') + number, number / 2, 1 + number % 4, number % 16"
+    store.query(f"INSERT INTO cityfleet.readings {columns} SELECT {rows} FROM numbers(300000)", "admin")
+    kind = "SELECT part_type, part_storage_type FROM system.parts WHERE active AND table = 'readings' AND rows = 300000"
+    assert store.query(kind, "admin") == "Compact\tPacked\n"  # all that is cached lies in one file
     hits = "SELECT sum(value) FROM system.events WHERE event = 'UncompressedCacheHits'"
-    series = "SELECT count(), sum(value) FROM ioc.series_of(device_id = 'wl-77', metric = 'water_level_m')"
+    sums = "count(), sum(value), sum(quality), sum(quality_reasons), sum(toUnixTimestamp(ts) - 1767225600)"
+    series = f"SELECT {sums} FROM ioc.series_of(device_id = 'wl-77', metric = 'water_level_m')"
+    answer = "300000\t22499925000\t750000\t2250000\t44999850000\n"
     before = int(store.query(hits, "admin"))
-    assert [store.query(series, "reader") for _ in range(3)] == ["100\t4950\n"] * 3
+    assert [store.query(series, "reader") for _ in range(3)] == [answer] * 3
     asked_again = int(store.query(hits, "admin"))
     assert asked_again > before
     store.query("SELECT sum(value) FROM ioc.readings", "reader")
     assert int(store.query(hits, "admin")) == asked_again
-    store.query(f"{insert} (77, 7, {now}, 1)", "writer")
-    assert store.query(series, "reader") == "100\t4951\n"
+    store.query(f"INSERT INTO cityfleet.readings {columns} VALUES (77, 7, '2026-01-01 00:00:00', 5, 1, 0)", "writer")
+    assert store.query(series, "reader").split("\t")[1] == "22499925005"
 
 
 def test_database_is_taken_from_the_url_or_the_header(store: StoreHandle) -> None:
