@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
-import select
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -19,6 +16,7 @@ import pytest
 from aiomqtt.exceptions import MqttConnectError
 
 from loadtest.platform import ROLES, Platform, running_platform
+from tests.support.kill import kill
 from tests.support.provision import Provisioner
 
 # Acknowledged readings wait in the open segment for so long: a backup finds some in the spool, some in the store.
@@ -94,14 +92,10 @@ def wait_until_stored(platform: Platform, device: str, wanted: set[int]) -> dict
 
 
 def kill_all(platform: Platform) -> None:
-    roles = [os.pidfd_open(platform.pid(role)) for role in ROLES]
+    pids = [platform.pid(role) for role in ROLES]
     platform.process.kill()  # first, or it would start them again
-    for role in roles:
-        signal.pidfd_send_signal(role, signal.SIGKILL)
+    kill(*pids)
     platform.process.wait(10)
-    for role in roles:  # until one ends it holds its files locked
-        assert select.select([role], [], [], 20)[0]
-        os.close(role)
 
 
 def device_num(platform: Platform, device: str) -> int:

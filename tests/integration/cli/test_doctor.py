@@ -17,6 +17,7 @@ from cli.doctor_checks.deployment import ROLES, Deployment
 from cli.settings import Settings, load_settings
 from loadtest.platform import Platform, free_ports, running_platform
 from runtime import runfile
+from tests.support.kill import kill
 from tests.support.registry import wait_until
 
 
@@ -147,8 +148,7 @@ def test_a_killed_ingest_and_a_store_that_is_away_are_told(tmp_path):
     with running_platform(tmp_path) as platform:
         supervisor = platform.process.pid
         os.kill(supervisor, signal.SIGSTOP)  # it would start them again
-        for role in ("ingest", "store"):
-            os.kill(platform.pid(role), signal.SIGKILL)
+        kill(platform.pid("ingest"), platform.pid("store"))
         found = findings(platform, 1)
         assert found["role.registry"]["status"] == "ok"
         os.kill(supervisor, signal.SIGCONT)
