@@ -57,7 +57,7 @@ def condition(rule: Rule, wards: Iterable[str], public: PublicRows) -> str:
 
 
 def _is_one_of(column: str, literals: Iterable[str]) -> str:
-    """Of a single value not IN: the engine would build a set for each table of each question."""
+    """Of a single value not IN, for which the engine builds a set: that is a twentieth of a short question."""
     found = list(literals)
     return f"{column} = {found[0]}" if len(found) == 1 else f"{column} IN ({', '.join(found)})"
 
