@@ -1,11 +1,14 @@
 """The whole platform as a user starts it, for tests, the demo and benchmarks: `cityfleet up` on free ports."""
 
+import fcntl
+import functools
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -24,16 +27,46 @@ ROLES = ("store", "registry", "ingest")
 _WORKER = re.compile(r'worker="\d+",?')
 
 
+# Below what the kernel hands out for connections: a server that is away for a while finds its port as it left it.
+_PORTS = range(10_000, 30_000)
+_last_port = os.getpid() * 64
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports of the loopback interface that nobody listens on, all different, ours until this process ends."""
+    global _last_port
+    found: list[int] = []
+    while len(found) < count:
+        _last_port += 1
+        port = _PORTS[_last_port % len(_PORTS)]
+        if _claim(port) and _is_free(port):
+            found.append(port)
+    return found
+
+
+@functools.cache
+def _claims() -> int:
+    """A file whose byte N is locked by who has port N: the kernel lets go of it when that process ends."""
+    path = Path(tempfile.gettempdir()) / f"cityfleet-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _claim(port: int) -> bool:
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Deployment:

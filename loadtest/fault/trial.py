@@ -100,7 +100,7 @@ def _judge(entry: Entry, trial: Trial) -> Outcome:
     except Exception as exc:
         (trial.folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         text = str(exc) or type(exc).__name__
-        outcome = Outcome(problems=[text if len(text) < 600 else f"{text[:600]} ..."])
+        outcome = Outcome(problems=[text if len(text) < 1200 else f"{text[:200]} ... {text[-1000:]}"])
     outcome.seconds = round(time.monotonic() - began, 1)
     trial.history.append("end", outcome=msgspec.to_builtins(outcome), failed=outcome.failed)
     trial.history.flush()

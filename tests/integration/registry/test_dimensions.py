@@ -1,7 +1,6 @@
 """Devices, metrics and wards reach ClickHouse, whatever happens to the store or the registry meanwhile."""
 
 import shutil
-import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from cityfleet.registry.v1 import device_pb2
 from cityfleet.registry.v1 import device_state_pb2 as pb
 from cityfleet.registry.v1.device_state_pb2_grpc import DeviceStateServiceStub
+from loadtest.platform import free_ports
 from registry.devices.catalogue import STARTER_METRICS
 from tests.support.provision import Provisioner
 from tests.support.registry import running_registry, wait_until
@@ -21,9 +21,7 @@ class Store(StoreHandle):
     """A store on the data folder of a registry, on a port that is known before it starts."""
 
     def __init__(self, data_dir: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         super().__init__(data_dir, {"CITYFLEET_STORE__LISTEN__PORT": str(port)})
 
     def ask(self, sql: str) -> str:
