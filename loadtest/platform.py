@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -46,8 +45,11 @@ def free_ports(count: int) -> list[int]:
 
 @functools.cache
 def _claims() -> int:
-    """A file whose byte N is locked by who has port N: the kernel lets go of it when that process ends."""
-    path = Path(tempfile.gettempdir()) / f"cityfleet-ports-{os.getuid()}"
+    """A file whose byte N is locked by who has port N: the kernel lets go of it when that process ends.
+
+    The same for all, whatever TMPDIR says: an engine in the process sets that to a folder of its own.
+    """
+    path = f"/tmp/cityfleet-ports-{os.getuid()}"  # noqa: S108
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 

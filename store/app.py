@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from runtime.endpoint import Endpoint
-from store import metrics, migrate, reference_data, views
+from store import metrics, migrate, numbers, reference_data, views
 from store.access import accounts as of_wards
 from store.access.conditions import public_rows
 from store.access.declared import declared
@@ -70,8 +70,9 @@ async def run(
         log_days=embedded.log_days,
     )
     try:
-        await asyncio.to_thread(migrate.apply, engine.ask, "single")
-        await asyncio.to_thread(views.apply, engine.ask, "single")
+        await asyncio.to_thread(migrate.apply, engine.ask, "embedded")
+        await asyncio.to_thread(numbers.establish, engine.ask)
+        await asyncio.to_thread(views.apply, engine.ask, "embedded")
         await asyncio.to_thread(reference_data.load_own, engine.ask)
         await _serve(settings, engine, Accounts(known, wards), stop, on_listening)
     finally:

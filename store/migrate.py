@@ -13,8 +13,20 @@ log = structlog.get_logger()
 _FOLDER = Path(__file__).parent / "schema"
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
+# One device and one metric by the names that a view's caller gives: 0 where there is none.
+_ASKED_NUMBERS = {
+    "number_of_device": "(SELECT max(device_num) FROM cityfleet.devices WHERE device_id = {device_id:String})",
+    "number_of_metric": "(SELECT max(metric_num) FROM cityfleet.metrics WHERE metric = {metric:String})",
+}
+# store/numbers.py
+_KEPT_NUMBERS = {
+    "number_of_device": "joinGet('cityfleet.device_numbers', 'device_num', {device_id:String})",
+    "number_of_metric": "joinGet('cityfleet.metric_numbers', 'metric_num', {metric:String})",
+}
+
 _PROFILES: dict[str, dict[str, str]] = {
     "single": {
+        **_ASKED_NUMBERS,
         "on_cluster": "",
         "merge_tree": "MergeTree",
         "replacing": "ReplacingMergeTree",
@@ -23,6 +35,7 @@ _PROFILES: dict[str, dict[str, str]] = {
         "durable": "non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1",
     },
     "cluster": {
+        **_ASKED_NUMBERS,
         "on_cluster": "ON CLUSTER '{cluster}'",
         "merge_tree": "ReplicatedMergeTree",
         "replacing": "ReplicatedReplacingMergeTree",
@@ -31,6 +44,7 @@ _PROFILES: dict[str, dict[str, str]] = {
         "fsync_after_insert = 1, fsync_part_directory = 1",
     },
 }
+_PROFILES["embedded"] = _PROFILES["single"] | _KEPT_NUMBERS
 
 _TABLE = """
 CREATE DATABASE IF NOT EXISTS cityfleet {on_cluster};

@@ -27,8 +27,7 @@ _BEHIND = {"os_thread_priority": "8"}
 # Views of one device. It is in many small parts, in each of which there is little to read: a second thread would make
 # that a little slower, for half as much CPU time again. The key of a part says where its readings are; the index by
 # ward, statistics of columns and threads that load marks cost more than they save, of parts not read before above all.
-# Boards ask for the same series again and again: its blocks stay decompressed. Numbers that were looked up stand in the
-# plan as literals.
+# Boards ask for the same series again and again: its blocks stay decompressed.
 _OF_ONE_DEVICE = ("series_of", "readings_of")
 _FOR_ONE_DEVICE = {
     "max_threads": "1",
@@ -36,7 +35,6 @@ _FOR_ONE_DEVICE = {
     "use_statistics": "0",
     "load_marks_asynchronously": "0",
     "use_uncompressed_cache": "1",
-    "enable_scalar_subquery_optimization": "0",
 }
 
 # What a reader may set: nothing here can widen access or change what another query sees.

@@ -18,6 +18,7 @@ ENGINES = (
     "Memory",
     "Null",
     "Log",
+    "Join",
     "View",
     "MaterializedView",
 )

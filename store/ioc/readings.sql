@@ -79,9 +79,8 @@ CREATE OR REPLACE VIEW ioc.readings_of {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    -- Numbers of any copy of the device's row, which costs a third of FINAL; who sees the device is told by the join. One subquery
-    -- for all, as a constant: as a set it would be asked for once for each place where it stands.
-    (SELECT groupUniqArray(device_num) FROM cityfleet.devices WHERE device_id = {device_id:String}) AS numbers
+    -- Whoever may not see the device is told by the join.
+    {number_of_device} AS asked_device
 SELECT
     r.ts AS ts, d.device_id AS device_id, d.device_type AS device_type, m.metric AS metric, m.unit AS unit,
     r.value AS value, if(q.quality = 0, r.quality, q.quality) AS quality,
@@ -90,19 +89,18 @@ SELECT
 FROM cityfleet.readings AS r FINAL
 LEFT JOIN
 (
-    SELECT device_num, metric_num, ts, quality, quality_reasons FROM cityfleet.quality_flags FINAL
-    PREWHERE has(numbers, device_num)
-) AS q ON q.device_num = r.device_num AND q.metric_num = r.metric_num AND q.ts = r.ts
+    SELECT metric_num, ts, quality, quality_reasons FROM cityfleet.quality_flags FINAL PREWHERE device_num = asked_device
+) AS q ON q.metric_num = r.metric_num AND q.ts = r.ts
 INNER JOIN
 (
     SELECT device_num, device_id, device_type FROM cityfleet.devices FINAL
-    PREWHERE has(numbers, device_num)
+    PREWHERE device_num = asked_device
     WHERE device_id = {device_id:String}
 ) AS d ON d.device_num = r.device_num
 LEFT JOIN (SELECT metric_num, metric, unit FROM cityfleet.metrics FINAL) AS m ON m.metric_num = r.metric_num
 LEFT JOIN (SELECT ward_code, name FROM cityfleet.wards FINAL) AS w ON w.ward_code = r.ward_code
 -- By the number that the table is sorted by, and before FINAL: other devices are neither read whole nor merged.
-PREWHERE has(numbers, r.device_num)
+PREWHERE r.device_num = asked_device
 COMMENT 'Every reading of one device, once: as ioc.readings, without reading the other devices. Example: SELECT ts, value FROM ioc.readings_of(device_id = ''wl-long-bien-01'') WHERE metric = ''water_level_m'' AND quality = 1 AND ts >= now(''UTC'') - INTERVAL 1 DAY ORDER BY ts';
 
 -- One series without names: to join them, as above, costs about as much as to read a month of readings.
@@ -117,9 +115,8 @@ CREATE OR REPLACE VIEW ioc.series_of {on_cluster}
 )
 SQL SECURITY INVOKER
 AS WITH
-    -- The registry never gives a number another name, so it may be asked for before FINAL.
-    (SELECT groupArray(device_num) FROM cityfleet.devices FINAL PREWHERE device_id = {device_id:String}) AS devices,
-    (SELECT groupArray(metric_num) FROM cityfleet.metrics FINAL WHERE metric = {metric:String}) AS metrics
+    {number_of_device} AS asked_device,
+    {number_of_metric} AS asked_metric
 SELECT
     r.ts AS ts, r.value AS value, if(q.quality = 0, r.quality, q.quality) AS quality,
     if(q.quality = 0, r.quality_reasons, q.quality_reasons) AS quality_reasons, r.ward_code AS ward_code,
@@ -127,10 +124,10 @@ SELECT
 FROM cityfleet.readings AS r FINAL
 LEFT JOIN
 (
-    SELECT device_num, metric_num, ts, quality, quality_reasons FROM cityfleet.quality_flags FINAL
-    PREWHERE has(devices, device_num) AND has(metrics, metric_num)
-) AS q ON q.device_num = r.device_num AND q.metric_num = r.metric_num AND q.ts = r.ts
-PREWHERE has(devices, r.device_num) AND has(metrics, r.metric_num)
+    SELECT ts, quality, quality_reasons FROM cityfleet.quality_flags FINAL
+    PREWHERE device_num = asked_device AND metric_num = asked_metric
+) AS q ON q.ts = r.ts
+PREWHERE r.device_num = asked_device AND r.metric_num = asked_metric
 COMMENT 'Every reading of one metric of one device, once: as ioc.readings_of without the columns that are the same in each row, with three quarters of its work. Example: SELECT ts, value FROM ioc.series_of(device_id = ''wl-long-bien-01'', metric = ''water_level_m'') WHERE quality = 1 AND ts >= now(''UTC'') - INTERVAL 30 DAY ORDER BY ts';
 
 CREATE OR REPLACE VIEW ioc.readings_text {on_cluster}

@@ -45,3 +45,20 @@ def test_rows_by_ward_need_their_columns(store: StoreHandle) -> None:
     assert [problem.what for problem in problems(found, loose)] == ["has no column ward_code"]
     view = type(declared())({"cityfleet.metrics": Rule.VIEW}, ())
     assert "its rule cannot be view" in problems(found, view)[0].what
+
+
+def test_a_view_may_look_up_a_number_by_its_name_and_nothing_else(store: StoreHandle) -> None:
+    loose = type(declared())({"ioc.stray": Rule.VIEW}, ())
+    store.query("CREATE TABLE cityfleet.other_numbers AS cityfleet.device_numbers", "admin")
+    try:
+        for table, found in (
+            ("device_numbers", []),
+            ("other_numbers", ["calls joinGet, which row conditions do not reach"]),
+        ):
+            look_up = f"SELECT joinGet('cityfleet.{table}', 'device_num', 'x') AS number"
+            store.query(f"CREATE OR REPLACE VIEW ioc.stray SQL SECURITY INVOKER AS {look_up}", "admin")
+            stray = [one for one in _found(store) if one.name == "ioc.stray"]
+            assert [problem.what for problem in problems(stray, loose)] == found
+    finally:
+        store.query("DROP VIEW IF EXISTS ioc.stray SYNC", "admin")
+        store.query("DROP TABLE cityfleet.other_numbers SYNC", "admin")
