@@ -8,6 +8,7 @@ import pytest
 from store import migrate, views
 from store.client import INSERT_SETTINGS
 from tests.support.store import QueryError, StoreHandle, running_store
+from tests.support.wards import Ward, account
 
 
 @pytest.fixture
@@ -113,6 +114,25 @@ def test_an_insert_that_failed_half_way_is_made_up_for_by_its_repetition(store):
     store.query(sql, "writer", row, **INSERT_SETTINGS)
     assert store.rows("SELECT count() FROM cityfleet.devices FINAL") == [["1"]]
     assert series(store, "dev-1") == [["1.5"]]
+
+
+def test_a_ward_keeps_what_a_device_measured_there(store):
+    wards = [Ward(store, name, account(store, name, name[1:])) for name in ("w00070", "w00004")]
+    store.query("INSERT INTO cityfleet.metrics VALUES (1, 'rain_mm', 'mm', '', 1)", "writer")
+    add_devices(store, 1, 1)
+    add_reading(store, 1)
+    moved = "SELECT device_num, device_id, device_type, '00004', state, 2 FROM cityfleet.devices"
+    columns = "device_num, device_id, device_type, ward_code, state, version"
+    store.query(f"INSERT INTO cityfleet.devices ({columns}) {moved}", "writer")
+    store.query(
+        "INSERT INTO cityfleet.readings VALUES (1, 1, '2026-10-02 00:00:00', 2.5, 1, 0, '00004', '2026-10-02')",
+        "writer",
+    )
+    for sql in (
+        "SELECT value FROM ioc.series_of(device_id = 'dev-1', metric = 'rain_mm')",
+        "SELECT value FROM ioc.readings WHERE device_num = 1",
+    ):
+        assert [ward.query(sql).split() for ward in wards] == [["1.5"], ["2.5"]]
 
 
 def test_a_server_without_them_answers_the_same(store):
