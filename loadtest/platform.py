@@ -47,10 +47,11 @@ def free_ports(count: int) -> list[int]:
 def _claims() -> int:
     """A file whose byte N is locked by who has port N: the kernel lets go of it when that process ends.
 
-    The same for all, whatever TMPDIR says: an engine in the process sets that to a folder of its own.
+    In this tree and not where TMPDIR says: an engine in the process sets that to a folder of its own.
     """
-    path = f"/tmp/cityfleet-ports-{os.getuid()}"  # noqa: S108
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = ROOT / "build" / "ports.lock"
+    path.parent.mkdir(exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _claim(port: int) -> bool:
