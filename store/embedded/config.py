@@ -83,8 +83,9 @@ _AT_REST = {
 _NICE = {"os_threads_nice_value_merge_mutate": "13"}
 
 # A part up to this size, as almost every insert makes, is one file and not thirteen that are created, synced and
-# deleted one by one.
-_PARTS = {"min_bytes_for_full_part_storage": str(10 << 20)}
+# deleted one by one. What merges write is synced, too: after a power loss a part of the right size with other contents
+# is taken for whole, and what it was made from is dropped.
+_PARTS = {"min_bytes_for_full_part_storage": str(10 << 20), "min_rows_to_fsync_after_merge": "1"}
 
 # What the engine writes of its own work, each row with the CPU time that it took.
 _LOGS = ("query_log", "query_views_log", "part_log")
