@@ -11,8 +11,10 @@ from store.rollup.window import Cell
 
 # Cells a look brings at most, the newest first, which takes some 60 MB; the rest comes with the next.
 CELLS = 400_000
-# Of so many buckets a look takes the changes one by one; of more it goes through all.
+# Of so many buckets a look at one step takes the changes one by one; of more it goes through all.
 _BUCKETS = 2_000
+# A step that has more changed buckets of a source than these is not looked at with others.
+_BUCKETS_TOGETHER = 400
 _VALUES = 50_000
 # What changed while or just before the step began may not have been seen by it.
 _IS_DUE = "(c.rows != d.done_rows OR c.changed > d.computed - {settle:Int64})"
@@ -36,13 +38,13 @@ class Clock(msgspec.Struct, frozen=True):
     late_s: float = 0.0
 
 
-def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
+def due(ask: Ask, step: Step, clock: Clock, since_ms: int | None) -> list[Cell]:
     """Closed cells of which something changed since they were computed, the newest first.
 
     Args:
-        since_ms: look only at those of which something changed since then; 0: at all.
+        since_ms: look only at those that became due since then, by their last change or as they ended; None: at all.
     """
-    of_source, of_step = _buckets(ask, step, since_ms)
+    of_source, of_step = _buckets(ask, step, clock, since_ms)
     answer = ask(
         f"SELECT c.bucket, c.block, c.rows, d.computed > 0 FROM ({_changes(step, of_source, of_step)}) AS c "
         f"LEFT JOIN ({_done(step, of_step)}) AS d USING (bucket, block) WHERE {_TAKEN_UP} "
@@ -55,26 +57,21 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int) -> list[Cell]:
     return [Cell(int(bucket), int(block), int(count), redone == "1") for bucket, block, count, redone in rows]
 
 
-def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, back_ms: int | None) -> dict[str, list[Cell]] | None:
-    """The same of all steps at one look, by name; a step of which nothing is due may be absent.
-
-    Args:
-        back_ms: what changed so long ago is looked at, beyond the length of a step's bucket; None: all.
-
-    Returns: None if so much has changed that each step must be asked by itself.
-    """
+def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, since_ms: int | None) -> dict[str, list[Cell]]:
+    """The same of all steps at one look, by name; without those of which so much has changed that `due` is to tell."""
     of_source, of_steps = set[int](), dict[str, set[int]]()
-    noted = _changed(ask, steps, clock.now_ms, back_ms)
-    if noted is None:
-        return None
+    cells: dict[str, list[Cell]] = {}
+    noted = _noted(ask, steps, clock, since_ms, _BUCKETS_TOGETHER)
     for step in steps:
         found = _altered_of(step, noted)
-        if found:
-            of_steps[step.name] = found
-            of_source |= _read_for(step, found)
+        if found is not None:
+            cells[step.name] = []
+            if found:
+                of_steps[step.name] = found
+                of_source |= _read_for(step, found)
     asked = [step for step in steps if step.name in of_steps]
     if not asked:
-        return {}
+        return cells
     own = ", ".join(f"('{name}', {bucket})" for name, buckets in of_steps.items() for bucket in sorted(buckets))
     parts = [
         "SELECT toString(source) AS step, toInt64(toUnixTimestamp(bucket)) AS at, block, rows, changed_at "
@@ -110,10 +107,9 @@ def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, back_ms: int | Non
         f"ORDER BY c.step, c.bucket DESC, c.block LIMIT {CELLS} BY c.step",
         _times(clock),
     )
-    cells: dict[str, list[Cell]] = {}
     for line in answer.splitlines():
         name, bucket, block, count, redone = line.split("\t")
-        cells.setdefault(name, []).append(Cell(int(bucket), int(block), int(count), redone == "1"))
+        cells[name].append(Cell(int(bucket), int(block), int(count), redone == "1"))
     return cells
 
 
@@ -267,52 +263,53 @@ def _written(cells: Sequence[tuple[int, int]]) -> list[tuple[str, int]]:
     return [(texts[bucket], block) for bucket, block in cells]
 
 
-def _buckets(ask: Ask, step: Step, since_ms: int) -> tuple[set[int] | None, set[int] | None]:
-    """Of what changed since then: the buckets of the readings to be counted, and those of the step. None: all."""
-    if since_ms <= 0:
+def _buckets(ask: Ask, step: Step, clock: Clock, since_ms: int | None) -> tuple[set[int] | None, set[int] | None]:
+    """Of what may have become due since then: buckets of readings to be counted, and those of the step. None: all."""
+    if since_ms is None:
         return None, None
-    noted = _noted(ask, f"source IN ({_sources([step])}) AND changed_at >= fromUnixTimestamp64Milli({since_ms})")
-    if noted is None:
-        return None, None
-    of_step = _altered_of(step, noted)
-    return _read_for(step, of_step), of_step
+    of_step = _altered_of(step, _noted(ask, [step], clock, since_ms, _BUCKETS))
+    return (None, None) if of_step is None else (_read_for(step, of_step), of_step)
 
 
-def _changed(ask: Ask, steps: Sequence[Step], now_ms: int, back_ms: int | None) -> dict[str, set[int]] | None:
-    """Buckets of each source that changed as lately as its steps ask for."""
-    if back_ms is None:
-        return _noted(ask, f"source IN ({_sources(steps)})") if steps else {}
+def _noted(
+    ask: Ask, steps: Sequence[Step], clock: Clock, since_ms: int | None, most: int
+) -> dict[str, set[int] | None]:
+    """Buckets by source from which something may have become due since then; None: more than `most`."""
     lengths: dict[int, list[Step]] = {}
     for step in steps:
         lengths.setdefault(step.bucket_s, []).append(step)
-    since = [
-        f"source IN ({_sources(some)}) AND changed_at >= fromUnixTimestamp64Milli({now_ms - bucket_s * 1000 - back_ms})"
-        for bucket_s, some in lengths.items()
-    ]
-    return _noted(ask, " OR ".join(since)) if since else {}
-
-
-def _noted(ask: Ask, where: str) -> dict[str, set[int]] | None:
+    since = []
+    for bucket_s, some in lengths.items():
+        lately = ""
+        if since_ms is not None:
+            # What changed before its bucket had ended became due at the end.
+            reach_s = max((step.reach_s + READINGS_BUCKET_S for step in some if step.reads_readings), default=0)
+            ended_s = since_ms // 1000 - int(clock.grace_s) - bucket_s - reach_s - 1
+            lately = (
+                f" AND (changed_at >= fromUnixTimestamp64Milli({since_ms}) "
+                f"OR bucket >= fromUnixTimestamp({max(ended_s, 0)}))"
+            )
+        since.append(f"source IN ({_sources(some)}){lately}")
+    if not since:
+        return {}
     answer = ask(
-        "SELECT DISTINCT source, toUnixTimestamp(bucket) FROM cityfleet.rollup_changes "
-        f"WHERE {where} LIMIT {_BUCKETS + 1}"
+        f"SELECT source, arrayStringConcat(groupUniqArray({most + 1})(toUnixTimestamp(bucket)), ' ') "
+        f"FROM cityfleet.rollup_changes WHERE {' OR '.join(since)} GROUP BY source"
     )
-    rows = answer.splitlines()
-    if len(rows) > _BUCKETS:
+    found: dict[str, set[int] | None] = {}
+    for line in answer.splitlines():
+        source, listed = line.split("\t")
+        buckets = set(map(int, listed.split(" ")))
+        found[source] = buckets if len(buckets) <= most else None
+    return found
+
+
+def _altered_of(step: Step, noted: Mapping[str, set[int] | None]) -> set[int] | None:
+    """Buckets of the step that follow from what was noted; None: that is too many."""
+    own, of_readings = noted.get(step.name, set()), noted.get("readings", set()) if step.reads_readings else set()
+    if own is None or of_readings is None:
         return None
-    found: dict[str, set[int]] = {}
-    for source, bucket in (row.split("\t") for row in rows):
-        found.setdefault(source, set()).add(int(bucket))
-    return found
-
-
-def _altered_of(step: Step, noted: Mapping[str, set[int]]) -> set[int]:
-    """Buckets of the step that follow from what was noted."""
-    found = set(noted.get(step.name, ()))
-    if step.reads_readings:
-        for bucket in noted.get("readings", ()):
-            found.update(cells_of(step, bucket, READINGS_BUCKET_S))
-    return found
+    return own.union(*(cells_of(step, bucket, READINGS_BUCKET_S) for bucket in of_readings))
 
 
 def _read_for(step: Step, of_step: set[int]) -> set[int]:

@@ -38,8 +38,10 @@ _SETTINGS = {
     "compile_expressions": 1,
     "compile_aggregate_expressions": 1,
 }
-# Beyond the bucket's length, what has changed so long ago is looked at again.
-_LOOK_BACK_MS = 900_000
+# A change may come into sight so long after its time; what comes later waits until all is looked at.
+_SEEN_MS = 300_000
+# The same where other processes write.
+_SEEN_AFAR_MS = 900_000
 _FULL_EVERY_S = 3600.0
 _FAILED_AGAIN_S = 300.0
 _LIVE_EVERY_S = 60.0
@@ -106,12 +108,15 @@ class Runner:
         self._abreast = abreast
         self._readings_kept_s = readings_kept_s
         self._settled_s = settle_s if is_alone else 0.0
+        # What waits for one of these becomes due when they are over.
+        self._back_ms = int((settle_s + late_s) * 1000) + (_SEEN_MS if is_alone else _SEEN_AFAR_MS)
         self._is_stopping = is_stopping
         self._settings = ", ".join(f"{name} = {value}" for name, value in {**_SETTINGS, "max_threads": threads}.items())
         self._columns: dict[str, list[str]] = {}
         self._version = 0
         self._version_lock = threading.Lock()
-        self._looked_at_s = float("-inf")
+        self._full_at_s = float("-inf")
+        self._looked_ms = 0
         self._live_at_s = float("-inf")
         self._numbers: dict[str, int] = {}
         self._noted: set[str] = set()
@@ -129,7 +134,7 @@ class Runner:
         self._failed = None
         began_s = time.monotonic()
         # Now and then all is looked at, should something have been noted late.
-        is_full = began_s - self._looked_at_s >= _FULL_EVERY_S
+        is_full = began_s - self._full_at_s >= _FULL_EVERY_S
         behind, is_backlog = set[str](), False
         self._learn_metrics()
         self._noted.clear()
@@ -138,29 +143,32 @@ class Runner:
             ledger.adopt(self._ask, asked, self._steps)
         for step in asked:
             self._tell_rest(step)
-        back_ms = None if is_full else _LOOK_BACK_MS
-        found = ledger.due_of_all(self._ask, asked, self._clock(self._now_ms()), back_ms)
+        clock = self._clock(self._now_ms())
+        # The clock may have been set back.
+        since_ms = None if is_full else min(self._looked_ms, clock.now_ms) - self._back_ms
+        found = ledger.due_of_all(self._ask, asked, clock, since_ms)
         for step in asked:
             numbers = self._metric_nums(step.metrics)
             # What a step before it has just made due was not seen by the look at all.
-            cells = None if found is None or step.name in self._noted else found.get(step.name, [])
+            cells = None if step.name in self._noted else found.get(step.name)
             is_behind = any(source in behind for source in step.sources)
             try:
-                is_all = self._run_due(step, numbers, ran, cells, is_full=is_full, is_behind=is_behind)
+                is_all = self._run_due(step, numbers, ran, cells, since_ms=since_ms, is_behind=is_behind)
                 is_backlog = is_backlog or not is_all
             except Exception as exc:
                 self._note_failure(step, exc)
                 is_all = False
             if not is_all:
                 behind.add(step.target)
+        self._looked_ms = clock.now_ms
         if is_full:
-            self._looked_at_s = began_s
+            self._full_at_s = began_s
         if is_backlog:
-            self._looked_at_s = float("-inf")
+            self._full_at_s = float("-inf")
         self._live_if_due()
         if self._failed is not None:
             # What it left due may be older than what a usual look sees.
-            self._looked_at_s = min(self._looked_at_s, began_s - _FULL_EVERY_S + _FAILED_AGAIN_S)
+            self._full_at_s = min(self._full_at_s, began_s - _FULL_EVERY_S + _FAILED_AGAIN_S)
             raise self._failed
         return ran
 
@@ -210,7 +218,14 @@ class Runner:
         return Clock(now_ms, self._grace_s, self._settle_s, self._late_s)
 
     def _run_due(
-        self, step: Step, numbers: list[int], ran: Ran, cells: list[Cell] | None, *, is_full: bool, is_behind: bool
+        self,
+        step: Step,
+        numbers: list[int],
+        ran: Ran,
+        cells: list[Cell] | None,
+        *,
+        since_ms: int | None,
+        is_behind: bool,
     ) -> bool:
         """False if more is left to the next pass: a backlog of one step must not hold up what is new in the others.
 
@@ -219,9 +234,7 @@ class Runner:
             is_behind: a step that this one follows from has a backlog: what is old would be computed again and again.
         """
         if cells is None:
-            now_ms = self._now_ms()
-            since_ms = 0 if is_full else now_ms - step.bucket_s * 1000 - _LOOK_BACK_MS
-            cells = ledger.due(self._ask, step, self._clock(now_ms), since_ms)
+            cells = ledger.due(self._ask, step, self._clock(self._now_ms()), since_ms)
         metrics.due.labels(step.name).set(len(cells))
         kept = cells
         if cells and self._readings_kept_s and step.needs_readings:

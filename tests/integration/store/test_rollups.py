@@ -246,16 +246,52 @@ def test_one_look_at_all_steps_finds_what_looks_at_each_do(still: StoreHandle) -
     ledger.note_changes(
         ask, {"readings_1h": [(1_764_500_400, 3), (1_764_504_000, 4)], "readings_1d": [(1_764_435_600, 5)]}
     )
+    hour_ago_ms = int((time.time() - 3600) * 1000)
     for now_s in (time.time(), 1_764_507_600, 1_764_400_000):
         clock = Clock(int(now_s * 1000), grace_s=0, settle_s=0)
-        each = {one.name: ledger.due(ask, one, clock, int((time.time() - 3600) * 1000)) for one in _OWN}
-        assert ledger.due_of_all(ask, _OWN, clock, 400 * 86_400_000) == {
-            name: cells for name, cells in each.items() if cells
-        }
+        each = {one.name: ledger.due(ask, one, clock, hour_ago_ms) for one in _OWN}
+        assert any(each.values()) == (now_s > 1_764_400_000)
+        assert each == ledger.due_of_all(ask, _OWN, clock, hour_ago_ms)
+        assert each == {one.name: ledger.due(ask, one, clock, None) for one in _OWN}
     computed = runner(still)
     computed.run()
     computed.run()
-    assert ledger.due_of_all(ask, _OWN, Clock(int(time.time() * 1000), 0, 0), 3_600_000) == {}
+    nothing = {one.name: [] for one in _OWN}
+    assert ledger.due_of_all(ask, _OWN, Clock(int(time.time() * 1000), 0, 0), hour_ago_ms) == nothing
+
+
+def test_what_changed_before_its_window_ended_becomes_due_as_it_ends(still: StoreHandle) -> None:
+    ask = asker(still)
+    step = next(one for one in _OWN if one.name == "readings_1h")
+    begin_s = int(time.time()) // 3600 * 3600 - 3600
+    ended_ms = (begin_s + 3600) * 1000
+    clock = Clock(ended_ms + 60_000, grace_s=0, settle_s=0)
+    ask(
+        "INSERT INTO cityfleet.rollup_changes (source, bucket, block, rows, changed_at) "
+        f"VALUES ('readings_1h', {begin_s}, 7, 1, {begin_s - 3 * 86_400})"
+    )
+    for since_ms, found in ((ended_ms, [begin_s]), (ended_ms + 2000, [])):
+        assert [cell.bucket for cell in ledger.due(ask, step, clock, since_ms)] == found
+        assert [cell.bucket for cell in ledger.due_of_all(ask, [step], clock, since_ms)["readings_1h"]] == found
+    before = Clock(ended_ms - 1000, grace_s=0, settle_s=0)
+    assert ledger.due(ask, step, before, ended_ms - 60_000) == []
+
+
+def test_a_step_of_which_much_has_changed_is_asked_by_itself(still: StoreHandle) -> None:
+    ask = asker(still)
+    begin_s, hours = 1_756_684_800, 500
+    computed = runner(still)
+    computed.run()
+    ledger.note_changes(ask, {"readings_1h": [(begin_s + 3600 * hour, 9) for hour in range(hours)]})
+    clock = Clock(int((time.time() + 60) * 1000), grace_s=0, settle_s=0)
+    together = ledger.due_of_all(ask, _OWN, clock, int((time.time() - 60) * 1000))
+    assert together.keys() == {one.name for one in _OWN} - {"readings_1h"}
+    computed.run()
+    done = still.rows(
+        "SELECT uniqExact(bucket) FROM cityfleet.rollup_done WHERE step = 'readings_1h' AND block = 9 "
+        f"AND bucket BETWEEN {begin_s} AND {begin_s + 3600 * (hours - 1)}"
+    )
+    assert done == [[str(hours)]]
 
 
 def test_an_open_window_waits_and_live_metrics_do_not(still: StoreHandle) -> None:
