@@ -13,8 +13,8 @@ from store.rollup.window import Cell
 CELLS = 400_000
 # Of so many buckets a look at one step takes the changes one by one; of more it goes through all.
 _BUCKETS = 2_000
-# A step that has more changed buckets of a source than these is not looked at with others.
-_BUCKETS_TOGETHER = 400
+# So many buckets of all steps one look takes together: its statement names each three times, and 256 KiB is the most.
+_BUCKETS_TOGETHER = 1_500
 _VALUES = 50_000
 # What changed while or just before the step began may not have been seen by it.
 _IS_DUE = "(c.rows != d.done_rows OR c.changed > d.computed - {settle:Int64})"
@@ -59,19 +59,19 @@ def due(ask: Ask, step: Step, clock: Clock, since_ms: int | None) -> list[Cell]:
 
 def due_of_all(ask: Ask, steps: Sequence[Step], clock: Clock, since_ms: int | None) -> dict[str, list[Cell]]:
     """The same of all steps at one look, by name; without those of which so much has changed that `due` is to tell."""
-    of_source, of_steps = set[int](), dict[str, set[int]]()
-    cells: dict[str, list[Cell]] = {}
     noted = _noted(ask, steps, clock, since_ms, _BUCKETS_TOGETHER)
-    for step in steps:
-        found = _altered_of(step, noted)
-        if found is not None:
-            cells[step.name] = []
-            if found:
-                of_steps[step.name] = found
-                of_source |= _read_for(step, found)
+    altered = {step.name: found for step in steps if (found := _altered_of(step, noted)) is not None}
+    cells: dict[str, list[Cell]] = {}
+    room = _BUCKETS_TOGETHER
+    for name, found in sorted(altered.items(), key=lambda item: len(item[1])):
+        room -= len(found)
+        if room >= 0:
+            cells[name] = []
+    of_steps = {name: altered[name] for name in cells if altered[name]}
     asked = [step for step in steps if step.name in of_steps]
     if not asked:
         return cells
+    of_source = set[int]().union(*(_read_for(step, of_steps[step.name]) for step in asked))
     own = ", ".join(f"('{name}', {bucket})" for name, buckets in of_steps.items() for bucket in sorted(buckets))
     parts = [
         "SELECT toString(source) AS step, toInt64(toUnixTimestamp(bucket)) AS at, block, rows, changed_at "

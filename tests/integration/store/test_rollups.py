@@ -279,13 +279,17 @@ def test_what_changed_before_its_window_ended_becomes_due_as_it_ends(still: Stor
 
 def test_a_step_of_which_much_has_changed_is_asked_by_itself(still: StoreHandle) -> None:
     ask = asker(still)
-    begin_s, hours = 1_756_684_800, 500
+    begin_s, hours = 1_756_684_800, 1000
     computed = runner(still)
     computed.run()
-    ledger.note_changes(ask, {"readings_1h": [(begin_s + 3600 * hour, 9) for hour in range(hours)]})
+    days = [(begin_s - 7 * 3600 - 86_400 * day, 9) for day in range(900)]
+    ledger.note_changes(
+        ask, {"readings_1h": [(begin_s + 3600 * hour, 9) for hour in range(hours)], "readings_1d": days}
+    )
     clock = Clock(int((time.time() + 60) * 1000), grace_s=0, settle_s=0)
     together = ledger.due_of_all(ask, _OWN, clock, int((time.time() - 60) * 1000))
     assert together.keys() == {one.name for one in _OWN} - {"readings_1h"}
+    assert len(together["readings_1d"]) == 900
     computed.run()
     done = still.rows(
         "SELECT uniqExact(bucket) FROM cityfleet.rollup_done WHERE step = 'readings_1h' AND block = 9 "
