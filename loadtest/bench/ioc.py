@@ -26,7 +26,7 @@ from loadtest.fill.stage import Connection, Stage, end_in_order, running_store
 _CONFIG = "store.access.queries_per_minute = 100000\nstore.access.execution_s_per_minute = 100000.0"
 _WARD = "00070"
 # Each question has many turns, a while apart, for so long or so many calls: merges and rollups come and go, and calls
-# one after another meet the same ones, so that of few turns a single one can be the 95th percentile.
+# one after another meet the same ones. One turn is more than a twentieth of the calls still.
 _TURNS = 9
 _TURN_S = 0.5
 _MOST = 12
