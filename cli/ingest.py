@@ -1,6 +1,5 @@
 """`cityfleet ingest`: the ingest role."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError, ExitCode
-from cli.role import run_role
+from cli.role import go_behind, run_role
 from cli.settings import ConfigOption, DataOption, Settings, load_settings
 from runtime.supervisor import RoleFailedError
 
@@ -44,8 +43,7 @@ def _run_worker(settings: Settings, worker: int | None) -> None:
 
     registry = settings.ingest.registry or f"{settings.registry.listen.host}:{settings.registry.listen.port}"
     place = Place(settings.data_path, worker or 0, settings.ingest.workers if worker is not None else 1)
-    # Before there are other threads, so that they have it too; whoever started us as nicer than this is obeyed.
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), settings.ingest.nice))
+    go_behind(settings.ingest.nice)
     run_role(
         role_of(worker) if worker is not None else "ingest",
         settings,

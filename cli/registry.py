@@ -1,6 +1,6 @@
 """`cityfleet registry`: run the registry role."""
 
-from cli.role import run_role
+from cli.role import go_behind, run_role
 from cli.settings import ConfigOption, DataOption, load_settings
 
 
@@ -12,6 +12,7 @@ def registry(config: ConfigOption = None, data: DataOption = None) -> None:
     from registry.app import run
 
     settings = load_settings(config, data)
+    go_behind(settings.registry.nice)
     run_role(
         "registry",
         settings,

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Coroutine
 
 import uvloop
@@ -14,6 +15,11 @@ from runtime.supervisor import die_with_parent
 
 OnListening = Callable[[dict[str, str]], None]
 Body = Callable[[asyncio.Event, OnListening], Coroutine[None, None, None]]
+
+
+def go_behind(nice: int) -> None:
+    """Call it before there are other threads, so that they have it too. Who was started as nicer than this stays so."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), nice))
 
 
 def run_role(name: str, settings: Settings, body: Body) -> None:

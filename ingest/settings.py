@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from runtime.settings import ListenSettings
+from runtime.settings import ListenSettings, Nice
 
 
 class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -307,9 +307,8 @@ class WriteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Processes that share the ports. Limits on memory, disk and connections hold for each.
     workers: int = 1
-    # Where processors are short, what asks the store goes before what brings readings in, which the spool takes up
-    # later; as of nice(1). 0: both alike.
-    nice: int = 10
+    # What asks the store goes before what brings readings in, which the spool takes up later.
+    nice: Nice = 10
     mqtt: MqttSettings = MqttSettings()
     grpc: GrpcSettings = GrpcSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -331,7 +330,5 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 64:
             raise ValueError(f"workers must be 1 to 64, not {self.workers}")
-        if not 0 <= self.nice <= 19:
-            raise ValueError(f"nice must be 0 to 19, not {self.nice}")
         if self.max_in_flight_bytes < 32_000_000:
             raise ValueError(f"max_in_flight_bytes must be at least 32000000, not {self.max_in_flight_bytes}")

@@ -2,10 +2,12 @@
 
 import msgspec
 
-from runtime.settings import ListenSettings
+from runtime.settings import ListenSettings, Nice
 
 
 class RegistrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # Most of its work is what ingest reports of devices, for which nobody waits: questions to the store go before.
+    nice: Nice = 5
     # SQLAlchemy URL; empty: SQLite in `<data>/registry/registry.db`.
     database_url: str = ""
     # Events of the audit log are kept for so long; 0: for ever.

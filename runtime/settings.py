@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,10 @@ NOT_SETTINGS = frozenset(
 
 class SettingsError(Exception):
     """A person must fix the settings; the message names the key and where it was set."""
+
+
+# As of nice(1): where processors are short, the process goes behind those of a lower value. 0: behind nobody.
+Nice = Annotated[int, msgspec.Meta(ge=0, le=19)]
 
 
 class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

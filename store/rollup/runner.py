@@ -32,7 +32,7 @@ _SETTINGS = {
     # A late reading's window is a few rows of large parts.
     "optimize_move_to_prewhere_if_final": 1,
     "join_use_nulls": 0,
-    # Whoever asks goes before; without the right to set it (CAP_SYS_NICE) the engine passes over it.
+    # Whoever asks goes before. The embedded store sets it for all that a pass runs.
     "os_thread_priority": 10,
     # The same few statements over many rows, for which nobody waits.
     "compile_expressions": 1,

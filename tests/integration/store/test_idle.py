@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from store.app import Passing
 from store.embedded.engine import Engine
 from store.embedded.folders import Folders
 
@@ -76,6 +77,10 @@ def test_merges_go_behind_who_asks_and_writes(engine: Engine) -> None:
                 if (thread / "comm").read_text() == "MergeMutate\n":
                     found.add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
     engine.ask("DROP TABLE cityfleet.merged SYNC")
+
+
+def test_what_passes_run_goes_behind_who_asks(engine: Engine) -> None:
+    assert Passing(engine)("SELECT getSetting('os_thread_priority')") == "10"
 
 
 def test_a_small_part_is_one_file(engine: Engine) -> None:

@@ -33,11 +33,12 @@ async def test_a_client_that_comes_back_on_the_other_worker_ends_its_old_connect
     await until(lambda: sum(connected(platform).values()) == 0)
 
 
-def test_all_threads_of_the_workers_are_nicer_than_the_store(platform):
+def test_workers_are_nicer_than_the_registry_and_that_than_the_store(platform):
     own = os.getpriority(os.PRIO_PROCESS, 0)
     for number in (0, 1):
         tasks = Path(f"/proc/{platform.worker_pid(number)}/task")
         assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()} == {max(own, 10)}
+    assert os.getpriority(os.PRIO_PROCESS, platform.pid("registry")) == max(own, 5)
     assert os.getpriority(os.PRIO_PROCESS, platform.pid("store")) == own
 
 
