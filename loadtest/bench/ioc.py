@@ -26,10 +26,11 @@ from loadtest.fill.stage import Connection, Stage, end_in_order, running_store
 _CONFIG = "store.access.queries_per_minute = 100000\nstore.access.execution_s_per_minute = 100000.0"
 _WARD = "00070"
 # Each question has many turns, a while apart, for so long or so many calls: merges and rollups come and go, and calls
-# one after another meet the same ones. One turn is more than a twentieth of the calls still.
-_TURNS = 9
-_TURN_S = 0.5
-_MOST = 12
+# one after another meet the same ones. More than twenty, so that no single turn makes a p95.
+_TURNS = 21
+_TURNS_ALONE = 4
+_TURN_S = 0.2
+_MOST = 5
 # Nobody sends between filling and the load, so the city falls silent; tables of now follow within a minute.
 _SETTLE_S = 90.0
 
@@ -40,7 +41,7 @@ def p95(values: Sequence[float]) -> float:
 
 
 def time_all(
-    connection: Connection, questions: Sequence[tuple[Question, str]], pid: int
+    connection: Connection, questions: Sequence[tuple[Question, str]], pid: int, turns: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Milliseconds of each question, over and over for a while, and of CPU of process `pid` for one.
 
@@ -49,7 +50,7 @@ def time_all(
     found: dict[str, list[float]] = {}
     used_s: dict[str, float] = {}
     asked = list(questions)
-    for _ in range(_TURNS):
+    for _ in range(turns):
         for question, sql in tuple(asked):
             took: list[float] = []
             ends_s = time.monotonic() + _TURN_S
@@ -103,14 +104,14 @@ def measure(stage: Stage, plan: Plan, rate: float) -> Measured:
     found: dict[str, dict[str, list[float]]] = {}
     used: dict[str, dict[str, float]] = {}
     for name, connection in accounts.items():
-        found[f"{name} idle"], used[name] = time_all(connection, questions, stage.pid)
+        found[f"{name} idle"], used[name] = time_all(connection, questions, stage.pid, _TURNS_ALONE)
     loaded = None
     if rate:
         load = IngestLoad(stage.deployment(), plan.devices, rate)
         load.begin()
         time.sleep(_SETTLE_S)
         for name, connection in accounts.items():
-            found[f"{name} under load"], _ = time_all(connection, questions, stage.pid)
+            found[f"{name} under load"], _ = time_all(connection, questions, stage.pid, _TURNS)
         loaded = load.stop()
         print(
             f"{loaded.readings / loaded.seconds:,.0f} readings/s meanwhile, all stored, "
